@@ -1,0 +1,209 @@
+"""What every market is, what a learner sees of it, and the one loop over time.
+
+    shocks(key, shape)          what chance decides, with leading axes (time, paths)
+    reset(shock)                -> state, observation
+    step(state, action, shock)  -> state, Transition
+
+A market is written for one path and `num_makers` seats. A scenario puts a policy in every seat but the
+learner's, pays a reward and cuts episodes at a horizon. `rollout` scans a scenario over time for many paths;
+it is the only loop over time in the project.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from twosided.rewards import Reward, TotalPnL
+from twosided.types import Box, Discrete, Policy, Transition, check
+
+
+class Market(eqx.Module):
+    """The rules of trade that join a price, an order flow and the makers' quotes."""
+
+    num_makers: eqx.AbstractVar[int]
+
+    @property
+    @abc.abstractmethod
+    def action_space(self) -> Box | Discrete:
+        """What one maker can do."""
+
+    @abc.abstractmethod
+    def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Any:
+        """What chance decides and no maker can, with the given leading axes."""
+
+    @abc.abstractmethod
+    def reset(self, shock: Any) -> tuple[Any, Any]:
+        """The state and the observation at the start of an episode.
+
+        Whatever of the shock decides the start is also what the step with the same shock leaves behind it, so
+        an episode that ends in a step is followed by one that starts from that step's shock.
+        """
+
+    @abc.abstractmethod
+    def step(self, state: Any, action: Any, shock: Any) -> tuple[Any, Transition]:
+        """One step of all makers; leaves of the action have a leading axis of makers."""
+
+
+class ScenarioState(eqx.Module):
+    """Everything that a path carries from step to step, the makers' memories included."""
+
+    market: Any
+    observation: Any
+    time: Int[Array, ""]
+    reward: Any
+    memories: tuple[Any, ...]
+
+
+class ScenarioShock(eqx.Module):
+    """The chance of the market and that of the policies in its seats."""
+
+    market: Any
+    seats: tuple[Any, ...]
+
+
+class Step(eqx.Module):
+    """A step as the learner in a scenario lives it."""
+
+    observation: Any
+    """The learner's observation after the step, before any new start: what a bootstrap needs."""
+    reward: Float[Array, ""]
+    terminated: Bool[Array, ""]
+    """The market ended; the value of what follows is 0."""
+    truncated: Bool[Array, ""]
+    """The horizon cut the episode; the value of what follows is the observation's."""
+    action: Any
+    """What every maker did, leaves with a leading axis of makers."""
+    transition: Transition
+
+
+class Scenario(eqx.Module):
+    """A market, who sits in its seats, a reward and a horizon: the decision process that a learner sees."""
+
+    market: Market
+    competitors: tuple[Policy, ...]
+    """The policies in seats 1, 2, ...; the learner sits in seat 0."""
+    reward: Reward = TotalPnL()
+    horizon: int = eqx.field(static=True, default=200)
+    """Steps in an episode; its end is a truncation, not a termination."""
+
+    def __check_init__(self):
+        check("horizon", self.horizon, "at least 1", self.horizon >= 1)
+        seats = self.market.num_makers
+        if len(self.competitors) != seats - 1:
+            raise ValueError(
+                f"competitors must fill the {seats - 1} other seats of a market of {seats} makers, "
+                f"but got {len(self.competitors)}"
+            )
+
+    @property
+    def action_space(self) -> Box | Discrete:
+        return self.market.action_space
+
+    def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> ScenarioShock:
+        """The chance of every part, with the given leading axes."""
+        keys = jax.random.split(key, 1 + len(self.competitors))
+        seats = tuple(policy.shocks(k, shape) for policy, k in zip(self.competitors, keys[1:], strict=True))
+        return ScenarioShock(market=self.market.shocks(keys[0], shape), seats=seats)
+
+    def reset(self, shock: ScenarioShock) -> tuple[ScenarioState, Any]:
+        """The state of a first episode and the learner's observation."""
+        market, observation = self.market.reset(shock.market)
+        state = ScenarioState(
+            market=market,
+            observation=observation,
+            time=jnp.zeros((), jnp.int32),
+            reward=self.reward.init(),
+            memories=tuple(policy.init() for policy in self.competitors),
+        )
+        return state, seat(observation, 0)
+
+    def restart(self, state: ScenarioState, shock: ScenarioShock) -> tuple[ScenarioState, Any]:
+        """A new episode: the market and the reward start anew, the makers keep their memories."""
+        fresh, observation = self.reset(shock)
+        return eqx.tree_at(lambda s: s.memories, fresh, state.memories, is_leaf=_is_none), observation
+
+    def step(self, state: ScenarioState, action: Any, shock: ScenarioShock) -> tuple[ScenarioState, Step]:
+        """The learner's action and the competitors' own, one step on."""
+        actions, memories = [action], []
+        for i, policy in enumerate(self.competitors):
+            observation = seat(state.observation, i + 1)
+            other, memory = policy.act(shock.seats[i], state.memories[i], observation)
+            actions.append(other)
+            memories.append(memory)
+        joint = jax.tree.map(lambda *leaves: jnp.stack(leaves), *actions)
+        market, transition = self.market.step(state.market, joint, shock.market)
+        reward, reward_memory = self.reward(state.reward, transition, 0)
+        time = state.time + 1
+        after = ScenarioState(market, transition.observation, time, reward_memory, tuple(memories))
+        step = Step(
+            observation=seat(transition.observation, 0),
+            reward=reward,
+            terminated=transition.terminated,
+            truncated=(time >= self.horizon) & ~transition.terminated,
+            action=joint,
+            transition=transition,
+        )
+        return after, step
+
+
+class Carry(eqx.Module):
+    """Where a rollout stands: what the next one goes on from."""
+
+    state: ScenarioState
+    observation: Any
+    memory: Any
+    """The learner's policy's own memory."""
+
+
+def start(scenario: Scenario, policy: Policy, key: PRNGKeyArray, paths: int) -> Carry:
+    """First episodes on a number of paths."""
+    shock = scenario.shocks(key, (paths,))
+    state, observation = jax.vmap(scenario.reset)(shock)
+    memory = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (paths, *jnp.shape(leaf))), policy.init())
+    return Carry(state, observation, memory)
+
+
+def rollout(
+    scenario: Scenario,
+    policy: Policy,
+    carry: Carry,
+    key: PRNGKeyArray,
+    steps: int,
+    record: Callable[[Any, Any, Step], Any],
+) -> tuple[Carry, Any]:
+    """Run a policy in the learner's seat for a number of steps, new episodes included.
+
+    `record(observation, acted, step)` says what to keep of a step of one path (`acted` is what the policy
+    returned); it comes back with leading axes (time, paths). Chance depends on the key and on nothing that
+    a policy does, so policies with the same key meet the same arrivals, prices and books.
+    """
+    paths = carry.state.time.shape[0]
+    key_scenario, key_policy = jax.random.split(key)
+    shocks = scenario.shocks(key_scenario, (steps, paths))
+    lots = policy.shocks(key_policy, (steps, paths))
+
+    def one(carry: Carry, shock: ScenarioShock, lot: Any) -> tuple[Carry, Any]:
+        acted, memory = policy.act(lot, carry.memory, carry.observation)
+        state, step = scenario.step(carry.state, acted, shock)
+        kept = record(carry.observation, acted, step)
+        done = step.terminated | step.truncated
+        following = (state, step.observation)
+        restarted = scenario.restart(state, shock)
+        state, observation = jax.tree.map(lambda a, b: jnp.where(done, a, b), restarted, following)
+        return Carry(state, observation, memory), kept
+
+    return jax.lax.scan(lambda carry, x: jax.vmap(one)(carry, *x), carry, (shocks, lots))
+
+
+def seat(tree: Any, index: int) -> Any:
+    """One maker's part of a tree whose leaves have a leading axis of makers."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def _is_none(leaf: Any) -> bool:
+    return leaf is None

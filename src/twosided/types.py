@@ -1,0 +1,123 @@
+"""The words every room shares: array aliases, profit and loss, transitions, and the sign conventions.
+
+Everything is from the market maker's side. Inventory > 0 is long. A buy by the maker happens at its bid, a
+sale at its ask; a half-spread is positive when it earns. Each market states its units of time and price
+once; volatility is per square root of that unit of time.
+"""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+Scalar = float | Float[Array, ""]
+"""A numeric parameter: a Python float, or a traced array so that it can be vmapped and differentiated."""
+
+
+class PnL(eqx.Module):
+    """The attribution of every unit of money, in the market's currency; one entry a maker.
+
+    The parts sum to the change of marked wealth, cash + inventory · mid, on every step of every path.
+    """
+
+    spread: Float[Array, "*makers"]
+    """Earned on clients' trades over the mid: size · (mid - price), size > 0 when the maker buys."""
+    hedge: Float[Array, "*makers"]
+    """The same for trades with the exchange; a cost, so negative."""
+    inventory: Float[Array, "*makers"]
+    """Revaluation of the position held from t to t+1: position · (P_{t+1} - P_t)."""
+    fees: Float[Array, "*makers"]
+    """Fees less rebates; a cost is negative."""
+
+    @property
+    def total(self) -> Float[Array, "*makers"]:
+        return self.spread + self.hedge + self.inventory + self.fees
+
+
+class Transition(eqx.Module):
+    """What a step of a market gives, for every maker; the observation is the one before any reset."""
+
+    observation: Any
+    """The market's observation at t+1, leaves with a leading axis of makers."""
+    pnl: PnL
+    expected_inventory_pnl: Float[Array, "makers"]
+    """E[inventory PnL | state, action]: the price innovation's mean in place of its draw."""
+    inventory: Float[Array, "makers"]
+    """Position after the step's trades, the one that was revalued, in units."""
+    bought: Float[Array, "makers"]
+    """Volume bought from clients in the step, in units."""
+    sold: Float[Array, "makers"]
+    """Volume sold to clients in the step, in units."""
+    terminated: Bool[Array, ""]
+    """The market itself ended (a breach): nothing follows, so nothing is bootstrapped."""
+
+
+class Box(eqx.Module):
+    """Continuous actions: an interval for every leaf of the action."""
+
+    low: Any
+    high: Any
+
+
+class Discrete(eqx.Module):
+    """A finite list of actions, stacked on the leading axis of every leaf."""
+
+    actions: Any
+
+    @property
+    def size(self) -> int:
+        return jax.tree.leaves(self.actions)[0].shape[0]
+
+
+class Policy(eqx.Module):
+    """What a maker does with what it sees.
+
+    As in a market, chance stands apart from the rule: `shocks` draws whatever randomness the policy needs for
+    many steps in one call, and `act` is deterministic given it.
+    """
+
+    @abc.abstractmethod
+    def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Any:
+        """What chance decides about the actions, with the given leading axes; None if nothing."""
+
+    @abc.abstractmethod
+    def init(self) -> Any:
+        """The memory before the first step. It outlives episodes; None if the policy has none."""
+
+    @abc.abstractmethod
+    def act(self, shock: Any, memory: Any, observation: Any) -> tuple[Any, Any]:
+        """The action of one maker for its observation, and the memory."""
+
+
+def is_concrete(*values: Any) -> bool:
+    """Whether the values can be compared now, that is, none is being traced by JAX."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+
+
+def check(name: str, value: Any, constraint: str, holds: Any) -> None:
+    """Refuse a parameter in one sentence; traced and abstract values are not checked.
+
+    `holds` is the condition, evaluated by the caller, or a function of no arguments where evaluating it
+    on a traced value would fail. Raises ValueError.
+    """
+    concrete = isinstance(value, (int, float, np.ndarray, np.generic, jax.Array, tuple, list, str))
+    if not concrete or not is_concrete(value):
+        return
+    satisfied = holds() if callable(holds) else holds
+    if not bool(np.all(satisfied)):
+        raise ValueError(f"{name} must be {constraint}, but got {_show(value)}")
+
+
+def _show(value: Any) -> str:
+    return repr(value if isinstance(value, (int, float, str, tuple, list)) else np.asarray(value).tolist())
+
+
+def is_positive(value: Any) -> Any:
+    return np.isfinite(value) & (np.asarray(value) > 0)
+
+
+def is_at_least(value: Any, bound: Any) -> Any:
+    return np.isfinite(value) & (np.asarray(value) >= bound)
