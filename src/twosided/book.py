@@ -82,21 +82,21 @@ class ReferenceBook(eqx.Module):
     """Largest s_0, fraction of the mid."""
     tick: Scalar = 1e-4
     """Distance between two levels, fraction of the mid."""
-    best_volume_shape: Scalar = 1.0
+    best_volume_shape: Scalar = 1.524253
     """Shape k of the gamma law of the best level's volume, whose mean is 1."""
-    depth_linear: Scalar = 0.0
+    depth_linear: Scalar = -0.064361
     """Mean of a in the depth shape 1 + a n + b n²."""
-    depth_quadratic: Scalar = 0.0
+    depth_quadratic: Scalar = -0.000732
     """Mean of b in the depth shape 1 + a n + b n²."""
-    depth_linear_std: Scalar = 0.0
+    depth_linear_std: Scalar = 0.182515
     """Standard deviation of a across snapshots."""
-    depth_quadratic_std: Scalar = 0.0
+    depth_quadratic_std: Scalar = 0.019566
     """Standard deviation of b across snapshots."""
-    depth_correlation: Scalar = 0.0
+    depth_correlation: Scalar = -0.99708
     """Correlation of a and b across snapshots, in [-1, 1]."""
     depth_floor: Scalar = 0.05
     """Smallest value of the depth shape, so that no level is empty."""
-    volume_scale: Scalar = 0.1
+    volume_scale: Scalar = 0.178941
     """λ, mean volume of the best level in units of trade (one unit is one investor's order)."""
     num_levels: int = eqx.field(static=True, default=10)
     """Number of levels a side, K."""

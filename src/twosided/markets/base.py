@@ -162,10 +162,11 @@ class Carry(eqx.Module):
 
 def start(scenario: Scenario, policy: Policy, key: PRNGKeyArray, paths: int) -> Carry:
     """First episodes on a number of paths."""
-    shock = scenario.shocks(key, (paths,))
-    state, observation = jax.vmap(scenario.reset)(shock)
-    memory = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (paths, *jnp.shape(leaf))), policy.init())
-    return Carry(state, observation, memory)
+
+    def one(shock: ScenarioShock) -> Carry:
+        return Carry(*scenario.reset(shock), policy.init())
+
+    return jax.vmap(one)(scenario.shocks(key, (paths,)))
 
 
 def rollout(
@@ -178,8 +179,8 @@ def rollout(
 ) -> tuple[Carry, Any]:
     """Run a policy in the learner's seat for a number of steps, new episodes included.
 
-    `record(observation, acted, step)` says what to keep of a step of one path (`acted` is what the policy
-    returned); it comes back with leading axes (time, paths). Chance depends on the key and on nothing that
+    `record(observation, memory, step)` says what to keep of a step of one path, given the observation that was
+    acted on and the policy's memory of it; it comes back with leading axes (time, paths). Chance depends on the key and on nothing that
     a policy does, so policies with the same key meet the same arrivals, prices and books.
     """
     paths = carry.state.time.shape[0]
@@ -190,7 +191,7 @@ def rollout(
     def one(carry: Carry, shock: ScenarioShock, lot: Any) -> tuple[Carry, Any]:
         acted, memory = policy.act(lot, carry.memory, carry.observation)
         state, step = scenario.step(carry.state, acted, shock)
-        kept = record(carry.observation, acted, step)
+        kept = record(carry.observation, memory, step)
         done = step.terminated | step.truncated
         following = (state, step.observation)
         restarted = scenario.restart(state, shock)

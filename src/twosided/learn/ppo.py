@@ -1,0 +1,356 @@
+"""Proximal policy optimisation (Schulman et al. 2017) for the learner's seat of any scenario.
+
+    ratio    r_t(θ) = π_θ(u_t | o_t) / π_old(u_t | o_t)
+    policy   L_π = - E[min(r_t A_t, clip(r_t, 1 - ε, 1 + ε) A_t)]                        (equation 7)
+    value    L_V = ½ E[(V(o_t) - R_t)²],  R_t = A_t + V_old(o_t)                         (equation 9)
+    loss     L_π + c_V L_V - c_H entropy
+
+An iteration rolls out, estimates advantages and takes several epochs of minibatch steps, all compiled;
+`train_chunk` runs a number of iterations in one program. Everything that training needs to go on is in the
+`TrainState`, so a run that stops and goes on gives the same bits as one that never stopped.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from twosided.learn.returns import discounted_returns, generalised_advantages
+from twosided.markets.base import Carry, Scenario, Step, rollout, start
+from twosided.policies.neural import (
+    Activation,
+    Draw,
+    Explorer,
+    NeuralPolicy,
+    Normaliser,
+    Perceptron,
+    action_size,
+    features,
+    perceptron,
+)
+from twosided.types import Box, Scalar, check, is_at_least, is_positive
+
+
+class PPO(eqx.Module):
+    """Proximal policy optimisation with a clipped objective and generalised advantages."""
+
+    steps: int = eqx.field(static=True, default=1_000_000)
+    """Market steps to train on, a seed."""
+    paths: int = eqx.field(static=True, default=128)
+    """Markets side by side."""
+    rollout_steps: int = eqx.field(static=True, default=32)
+    """Steps of every market between two updates."""
+    epochs: int = eqx.field(static=True, default=4)
+    """Passes over a rollout."""
+    minibatches: int = eqx.field(static=True, default=4)
+    """Gradient steps in a pass; must divide paths times rollout_steps."""
+    hidden: tuple[int, ...] = eqx.field(static=True, default=(64, 64))
+    """Sizes of the hidden layers, of the policy's and the value's network alike."""
+    activation: Activation = eqx.field(static=True, default="tanh")
+    """Activation between layers."""
+    squash: bool = eqx.field(static=True, default=False)
+    """Map a Gaussian to the action box by tanh instead of clipping it."""
+    initial_std: Scalar = 0.6
+    """Deviation of the Gaussian at first, the box being [-1, 1] in every dimension."""
+    learning_rate: Scalar = 1e-3
+    """Adam's step size at first."""
+    learning_rate_end: Scalar = 0.1
+    """Step size at the end, as a fraction of the first; linear in between."""
+    discount: Scalar = 0.9
+    """γ, a step."""
+    decay: Scalar = 0.9
+    """λ of generalised advantage estimation."""
+    clip: Scalar = 0.2
+    """ε: how far the ratio of new to old probability may move an advantage's weight."""
+    value_clip: Scalar | None = None
+    """How far a value may move from the old one in an update, in scaled reward; none for no limit."""
+    value_weight: Scalar = 0.5
+    """c_V, weight of the value loss."""
+    entropy_weight: Scalar = 0.0
+    """c_H, weight of the entropy at first."""
+    entropy_weight_end: Scalar = 0.0
+    """c_H at the end; linear in between."""
+    max_gradient_norm: Scalar = 0.5
+    """A gradient of a larger global norm is scaled down to it."""
+    normalise_observations: bool = eqx.field(static=True, default=True)
+    """Scale observations by their running mean and deviation."""
+    normalise_rewards: bool = eqx.field(static=True, default=True)
+    """Divide rewards by the running deviation of their discounted sum."""
+
+    def __check_init__(self):
+        for name in ("steps", "paths", "rollout_steps", "epochs", "minibatches"):
+            value = getattr(self, name)
+            check(name, value, "at least 1", value >= 1)
+        check("hidden", self.hidden, "sizes of at least 1", all(size >= 1 for size in self.hidden))
+        batch = self.paths * self.rollout_steps
+        divides = f"a divisor of paths times rollout_steps ({batch})"
+        check("minibatches", self.minibatches, divides, batch % self.minibatches == 0)
+        for name in ("initial_std", "learning_rate", "clip", "max_gradient_norm"):
+            value = getattr(self, name)
+            check(name, value, "positive and finite", lambda value=value: is_positive(value))
+        for name in ("learning_rate_end", "value_weight", "entropy_weight", "entropy_weight_end"):
+            value = getattr(self, name)
+            check(name, value, "at least 0 and finite", lambda value=value: is_at_least(value, 0))
+        check("discount", self.discount, "in [0, 1)", lambda: 0 <= self.discount < 1)
+        check("decay", self.decay, "in [0, 1]", lambda: 0 <= self.decay <= 1)
+        if self.value_clip is not None:
+            check("value_clip", self.value_clip, "positive and finite", lambda: is_positive(self.value_clip))
+
+    @property
+    def iterations(self) -> int:
+        """Rollouts in the whole training."""
+        return -(-self.steps // (self.paths * self.rollout_steps))
+
+
+class Networks(eqx.Module):
+    """What gradients move."""
+
+    actor: Perceptron
+    critic: Perceptron
+    log_std: Float[Array, "size"]
+
+
+class TrainState(eqx.Module):
+    """Where training stands; everything that it needs to go on."""
+
+    networks: Networks
+    optimiser: Any
+    observations: Normaliser
+    returns: Normaliser
+    return_so_far: Float[Array, "paths"]
+    carry: Carry
+    key: PRNGKeyArray
+    iteration: Int[Array, ""]
+
+
+class Metrics(eqx.Module):
+    """What an iteration tells of itself."""
+
+    reward: Float[Array, "..."]
+    """Mean reward a step of the exploring policy, in currency."""
+    entropy: Float[Array, "..."]
+    divergence: Float[Array, "..."]
+    """Estimate of KL(old, new) after the update's last epoch."""
+    clipped: Float[Array, "..."]
+    """Share of ratios beyond the clip."""
+    value_loss: Float[Array, "..."]
+    std: Float[Array, "... size"]
+
+
+class Sample(eqx.Module):
+    """One step of one path, as the update needs it."""
+
+    observation: Float[Array, "features"]
+    next_observation: Float[Array, "features"]
+    draw: Draw
+    reward: Float[Array, ""]
+    terminated: Bool[Array, ""]
+    truncated: Bool[Array, ""]
+
+
+def begin(config: PPO, scenario: Scenario, key: PRNGKeyArray) -> TrainState:
+    """Fresh networks, first episodes, and observation scales from a rollout that is not learned from."""
+    key_actor, key_critic, key_start, key_time, key_rollout, key = jax.random.split(key, 6)
+    size = jax.eval_shape(lambda: features(scenario.reset(_one(scenario.shocks(key, (1,))))[1])).shape[0]
+    space = scenario.action_space
+    dimensions = action_size(space)
+    networks = Networks(
+        actor=perceptron(size, dimensions, config.hidden, config.activation, 0.01, key_actor),
+        critic=perceptron(size, 1, config.hidden, config.activation, 1.0, key_critic),
+        log_std=jnp.log(config.initial_std) * jnp.ones(dimensions if isinstance(space, Box) else 0),
+    )
+    observations = Normaliser.empty(size)
+    policy = Explorer(_policy(config, scenario, networks, observations, explore=True))
+    # Episodes start out of step with each other, so that a rollout sees all their ages at once.
+    carry = start(scenario, policy, key_start, config.paths)
+    ages = jax.random.randint(key_time, (config.paths,), 0, scenario.horizon)
+    state = TrainState(
+        networks=networks,
+        optimiser=_optimiser(config).init(networks),
+        observations=observations,
+        returns=Normaliser.empty(),
+        return_so_far=jnp.zeros(config.paths),
+        carry=eqx.tree_at(lambda c: c.state.time, carry, ages),
+        key=key,
+        iteration=jnp.zeros((), jnp.int32),
+    )
+    state, samples = _collect(config, scenario, state, key_rollout)
+    return _rescale(config, state, samples)
+
+
+def train_chunk(
+    config: PPO, scenario: Scenario, state: TrainState, iterations: int
+) -> tuple[TrainState, Metrics]:
+    """A number of iterations; metrics with a leading axis of iterations."""
+
+    def one(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
+        return iterate(config, scenario, state)
+
+    return jax.lax.scan(one, state, None, length=iterations)
+
+
+def iterate(config: PPO, scenario: Scenario, state: TrainState) -> tuple[TrainState, Metrics]:
+    """One rollout and its update."""
+    key_rollout, key_update, key = jax.random.split(state.key, 3)
+    state, samples = _collect(config, scenario, state, key_rollout)
+    batch = _advantages(config, state, samples)
+    state, metrics = _update(config, scenario, state, batch, key_update)
+    state = _rescale(config, state, samples)
+    metrics = eqx.tree_at(lambda m: m.reward, metrics, samples.reward.mean())
+    return eqx.tree_at(lambda s: (s.key, s.iteration), state, (key, state.iteration + 1)), metrics
+
+
+def trained_policy(config: PPO, scenario: Scenario, state: TrainState, explore: bool = False) -> NeuralPolicy:
+    """The policy as it stands: its mode, or the distribution that it explores with."""
+    return _policy(config, scenario, state.networks, state.observations, explore)
+
+
+class Batch(eqx.Module):
+    """A rollout with its advantages, paths and times in one axis."""
+
+    observation: Float[Array, "n features"]
+    draw: Draw
+    advantage: Float[Array, "n"]
+    value: Float[Array, "n"]
+
+
+def _collect(
+    config: PPO, scenario: Scenario, state: TrainState, key: PRNGKeyArray
+) -> tuple[TrainState, Sample]:
+    policy = Explorer(_policy(config, scenario, state.networks, state.observations, explore=True))
+
+    def record(observation: Any, draw: Draw, step: Step) -> Sample:
+        return Sample(
+            observation=features(observation),
+            next_observation=features(step.observation),
+            draw=draw,
+            reward=step.reward,
+            terminated=step.terminated,
+            truncated=step.truncated,
+        )
+
+    carry, samples = rollout(scenario, policy, state.carry, key, config.rollout_steps, record)
+    return eqx.tree_at(lambda s: s.carry, state, carry), samples
+
+
+def _advantages(config: PPO, state: TrainState, samples: Sample) -> Batch:
+    scale = jnp.sqrt(state.returns.variance + 1e-8) if config.normalise_rewards else 1.0
+    normalise = state.observations if config.normalise_observations else lambda x: x
+
+    def value(observation: Float[Array, "features"]) -> Float[Array, ""]:
+        return state.networks.critic(normalise(observation))[0]
+
+    values = jax.vmap(jax.vmap(value))(samples.observation)
+    next_values = jax.vmap(jax.vmap(value))(samples.next_observation)
+    advantages = jax.vmap(generalised_advantages, in_axes=(1, 1, 1, 1, 1, None, None), out_axes=1)(
+        samples.reward / scale,
+        values,
+        next_values,
+        samples.terminated,
+        samples.truncated,
+        config.discount,
+        config.decay,
+    )
+    batch = Batch(jax.vmap(jax.vmap(normalise))(samples.observation), samples.draw, advantages, values)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), batch)
+
+
+def _update(
+    config: PPO, scenario: Scenario, state: TrainState, batch: Batch, key: PRNGKeyArray
+) -> tuple[TrainState, Metrics]:
+    progress = state.iteration / config.iterations
+    learning_rate = config.learning_rate * (1 - (1 - config.learning_rate_end) * progress)
+    entropy_weight = config.entropy_weight + (config.entropy_weight_end - config.entropy_weight) * progress
+    optimiser = _optimiser(config)
+    size = batch.advantage.shape[0]
+
+    def loss(networks: Networks, part: Batch) -> tuple[Float[Array, ""], Metrics]:
+        distributions = jax.vmap(_policy(config, scenario, networks, state.observations, True).head)(part.observation)
+        log_ratio = jax.vmap(lambda d, u: d.log_prob(u))(distributions, part.draw.u) - part.draw.log_prob
+        ratio = jnp.exp(log_ratio)
+        advantage = (part.advantage - part.advantage.mean()) / (part.advantage.std() + 1e-8)
+        clipped = jnp.clip(ratio, 1 - config.clip, 1 + config.clip)
+        policy_loss = -jnp.minimum(ratio * advantage, clipped * advantage).mean()
+
+        target = part.advantage + part.value
+        value = jax.vmap(networks.critic)(part.observation)[:, 0]
+        error = jnp.square(value - target)
+        if config.value_clip is not None:
+            near = part.value + jnp.clip(value - part.value, -config.value_clip, config.value_clip)
+            error = jnp.maximum(error, jnp.square(near - target))
+        value_loss = 0.5 * error.mean()
+
+        entropy = jax.vmap(lambda d: d.entropy())(distributions).mean()
+        metrics = Metrics(
+            reward=jnp.zeros(()),
+            entropy=entropy,
+            divergence=(ratio - 1 - log_ratio).mean(),
+            clipped=(jnp.abs(ratio - 1) > config.clip).mean(),
+            value_loss=value_loss,
+            std=jnp.exp(networks.log_std),
+        )
+        return policy_loss + config.value_weight * value_loss - entropy_weight * entropy, metrics
+
+    def minibatch(carry, rows):
+        networks, moments = carry
+        part = jax.tree.map(lambda leaf: leaf[rows], batch)
+        gradient, metrics = jax.grad(loss, has_aux=True)(networks, part)
+        updates, moments = optimiser.update(gradient, moments)
+        networks = jax.tree.map(lambda w, d: w - learning_rate * d, networks, updates)
+        return (networks, moments), metrics
+
+    def epoch(carry, key):
+        rows = jax.random.permutation(key, size).reshape(config.minibatches, -1)
+        return jax.lax.scan(minibatch, carry, rows)
+
+    (networks, moments), metrics = jax.lax.scan(
+        epoch, (state.networks, state.optimiser), jax.random.split(key, config.epochs)
+    )
+    state = eqx.tree_at(lambda s: (s.networks, s.optimiser), state, (networks, moments))
+    return state, jax.tree.map(lambda leaf: leaf[-1].mean(0), metrics)
+
+
+def _rescale(config: PPO, state: TrainState, samples: Sample) -> TrainState:
+    """Bring the running scales up to date, after the update that used the old ones."""
+    observations = samples.observation.reshape(-1, samples.observation.shape[-1])
+    done = samples.terminated | samples.truncated
+    sums = jax.vmap(discounted_returns, in_axes=(0, 1, 1, None), out_axes=1)(
+        state.return_so_far, samples.reward, done, config.discount
+    )
+    return eqx.tree_at(
+        lambda s: (s.observations, s.returns, s.return_so_far),
+        state,
+        (
+            state.observations.update(observations),
+            state.returns.update(sums.reshape(-1)),
+            jnp.where(done[-1], 0.0, sums[-1]),
+        ),
+    )
+
+
+def _policy(
+    config: PPO, scenario: Scenario, networks: Networks, observations: Normaliser, explore: bool
+) -> NeuralPolicy:
+    if not config.normalise_observations:
+        observations = Normaliser.empty(observations.mean.shape[0])
+    return NeuralPolicy(
+        network=networks.actor,
+        log_std=networks.log_std,
+        normaliser=observations,
+        space=scenario.action_space,
+        squash=config.squash,
+        explore=explore,
+    )
+
+
+def _optimiser(config: PPO) -> optax.GradientTransformation:
+    """Adam's direction; the step size is the schedule's."""
+    return optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optax.scale_by_adam(eps=1e-5))
+
+
+def _one(tree: Any) -> Any:
+    """The first entry of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[0], tree)

@@ -1,0 +1,199 @@
+"""Neural policies: an observation, normalised, through a small network to a distribution over actions.
+
+A box is covered by a Gaussian with a mean from the network and a deviation of its own for each dimension,
+in coordinates u in which the box is [-1, 1]^d; the action is u clipped to the box, or tanh(u). A finite list of
+actions is covered by a categorical distribution. A policy plays its mode unless it is told to explore.
+"""
+
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from twosided.types import Box, Discrete, Policy
+
+Activation = Literal["tanh", "relu", "silu"]
+ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "silu": jax.nn.silu}
+
+
+class Normaliser(eqx.Module):
+    """Running mean and variance of a vector, merged batch by batch (Chan et al. 1979)."""
+
+    mean: Float[Array, "*size"]
+    variance: Float[Array, "*size"]
+    count: Float[Array, ""]
+
+    @classmethod
+    def empty(cls, *size: int) -> "Normaliser":
+        return cls(jnp.zeros(size), jnp.ones(size), jnp.asarray(1e-4))
+
+    def update(self, batch: Float[Array, "n *size"]) -> "Normaliser":
+        added = batch.shape[0]
+        mean, variance = batch.mean(0), batch.var(0)
+        total = self.count + added
+        shift = mean - self.mean
+        squares = self.variance * self.count + variance * added + shift**2 * self.count * added / total
+        return Normaliser(self.mean + shift * added / total, squares / total, total)
+
+    def __call__(self, vector: Float[Array, "*size"], limit: float = 10.0) -> Float[Array, "*size"]:
+        """The vector less the mean over the deviation, clipped to ± limit."""
+        return jnp.clip((vector - self.mean) / jnp.sqrt(self.variance + 1e-8), -limit, limit)
+
+
+class DiagonalGaussian(eqx.Module):
+    """Independent normals; `u` may lie outside of the box."""
+
+    mean: Float[Array, "size"]
+    log_std: Float[Array, "size"]
+
+    def sample(self, shock: Float[Array, "size"]) -> Float[Array, "size"]:
+        return self.mean + jnp.exp(self.log_std) * shock
+
+    def mode(self) -> Float[Array, "size"]:
+        return self.mean
+
+    def log_prob(self, u: Float[Array, "size"]) -> Float[Array, ""]:
+        return jax.scipy.stats.norm.logpdf(u, self.mean, jnp.exp(self.log_std)).sum()
+
+    def entropy(self) -> Float[Array, ""]:
+        return (self.log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e)).sum()
+
+
+class Categorical(eqx.Module):
+    """One of a finite list of actions; `u` is its index."""
+
+    logits: Float[Array, "actions"]
+
+    def sample(self, shock: Float[Array, "actions"]) -> Float[Array, ""]:
+        """Gumbel's trick: the largest of the logits with Gumbel noise added."""
+        return jnp.argmax(self.logits + shock).astype(self.logits.dtype)
+
+    def mode(self) -> Float[Array, ""]:
+        return jnp.argmax(self.logits).astype(self.logits.dtype)
+
+    def log_prob(self, u: Float[Array, ""]) -> Float[Array, ""]:
+        return jax.nn.log_softmax(self.logits)[u.astype(jnp.int32)]
+
+    def entropy(self) -> Float[Array, ""]:
+        log_prob = jax.nn.log_softmax(self.logits)
+        return -(jnp.exp(log_prob) * log_prob).sum()
+
+
+class NeuralPolicy(Policy):
+    """A network that plays the mode of its distribution, or samples it."""
+
+    network: "Perceptron"
+    log_std: Float[Array, "size"]
+    """Logarithm of the Gaussian's deviation, in the box's coordinates; empty for finite actions."""
+    normaliser: Normaliser
+    space: Box | Discrete
+    squash: bool = eqx.field(static=True, default=False)
+    """Map u to the box by tanh instead of by clipping."""
+    explore: bool = eqx.field(static=True, default=False)
+    """Sample the distribution instead of playing its mode."""
+
+    def shocks(self, key, shape):
+        if not self.explore:
+            return None
+        if isinstance(self.space, Discrete):
+            return jax.random.gumbel(key, (*shape, self.space.size))
+        return jax.random.normal(key, (*shape, self.log_std.shape[0]))
+
+    def init(self):
+        return None
+
+    def act(self, shock, memory, observation):
+        distribution = self.distribution(observation)
+        u = distribution.sample(shock) if self.explore else distribution.mode()
+        return self.action(u), memory
+
+    def distribution(self, observation: Any) -> DiagonalGaussian | Categorical:
+        """Over actions, given what is observed."""
+        return self.head(self.normaliser(features(observation)))
+
+    def head(self, x: Float[Array, "features"]) -> DiagonalGaussian | Categorical:
+        """Over actions, given normalised features."""
+        output = self.network(x)
+        if isinstance(self.space, Discrete):
+            return Categorical(output)
+        return DiagonalGaussian(output, self.log_std)
+
+    def action(self, u: Float[Array, "..."]) -> Any:
+        """The action of a point u of the distribution."""
+        if isinstance(self.space, Discrete):
+            return jax.tree.map(lambda leaf: leaf[u.astype(jnp.int32)], self.space.actions)
+        unit = jnp.tanh(u) if self.squash else jnp.clip(u, -1.0, 1.0)
+        low, unravel = ravel_pytree(jax.tree.map(jnp.asarray, self.space.low))
+        high, _ = ravel_pytree(jax.tree.map(jnp.asarray, self.space.high))
+        return unravel(low + (unit + 1) / 2 * (high - low))
+
+
+class Draw(eqx.Module):
+    """What a learner must remember of an action to learn from it."""
+
+    u: Float[Array, "..."]
+    log_prob: Float[Array, ""]
+
+
+class Explorer(Policy):
+    """A policy that samples and leaves the draw in its memory, for a learner to read."""
+
+    policy: NeuralPolicy
+
+    def shocks(self, key, shape):
+        return self.policy.shocks(key, shape)
+
+    def init(self):
+        discrete = isinstance(self.policy.space, Discrete)
+        u = jnp.zeros(()) if discrete else jnp.zeros_like(self.policy.log_std)
+        return Draw(u, jnp.zeros(()))
+
+    def act(self, shock, memory, observation):
+        distribution = self.policy.distribution(observation)
+        u = distribution.sample(shock)
+        return self.policy.action(u), Draw(u, distribution.log_prob(u))
+
+
+def features(observation: Any) -> Float[Array, "features"]:
+    """Everything observed, as one vector."""
+    return jnp.concatenate([jnp.ravel(leaf).astype(float) for leaf in jax.tree.leaves(observation)])
+
+
+def action_size(space: Box | Discrete) -> int:
+    """Outputs that a distribution over the space needs."""
+    return space.size if isinstance(space, Discrete) else len(jax.tree.leaves(space.low))
+
+
+def perceptron(
+    inputs: int,
+    outputs: int,
+    hidden: tuple[int, ...],
+    activation: Activation,
+    last_scale: float,
+    key: PRNGKeyArray,
+) -> "Perceptron":
+    """A multilayer perceptron with orthogonal weights, the last layer's scaled, and no bias at first."""
+    sizes = (inputs, *hidden, outputs)
+    scales = [2**0.5] * len(hidden) + [last_scale]
+    layers = []
+    for i, (scale, k) in enumerate(zip(scales, jax.random.split(key, len(scales)), strict=True)):
+        linear = eqx.nn.Linear(sizes[i], sizes[i + 1], key=k)
+        weight = jax.nn.initializers.orthogonal(scale)(k, linear.weight.shape)
+        linear = eqx.tree_at(lambda x: (x.weight, x.bias), linear, (weight, jnp.zeros_like(linear.bias)))
+        layers.append(linear)
+    return Perceptron(tuple(layers), activation)
+
+
+class Perceptron(eqx.Module):
+    """Linear layers of any sizes with an activation between them."""
+
+    layers: tuple[eqx.nn.Linear, ...]
+    activation: Activation = eqx.field(static=True)
+
+    def __call__(self, x: Float[Array, "inputs"]) -> Float[Array, "outputs"]:
+        for layer in self.layers[:-1]:
+            x = ACTIVATIONS[self.activation](layer(x))
+        return self.layers[-1](x)
