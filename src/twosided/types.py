@@ -10,6 +10,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
@@ -121,3 +122,8 @@ def is_positive(value: Any) -> Any:
 
 def is_at_least(value: Any, bound: Any) -> Any:
     return np.isfinite(value) & (np.asarray(value) >= bound)
+
+
+def as_arrays(tree: Any) -> Any:
+    """Floats as arrays, so that a compiled program serves every value of a parameter."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, tree)

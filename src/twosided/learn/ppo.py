@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from twosided.learn.base import Learner
 from twosided.learn.returns import discounted_returns, generalised_advantages
 from twosided.markets.base import Carry, Scenario, Step, rollout, start
 from twosided.policies.neural import (
@@ -32,77 +33,6 @@ from twosided.policies.neural import (
     perceptron,
 )
 from twosided.types import Box, Scalar, check, is_at_least, is_positive
-
-
-class PPO(eqx.Module):
-    """Proximal policy optimisation with a clipped objective and generalised advantages."""
-
-    steps: int = eqx.field(static=True, default=1_000_000)
-    """Market steps to train on, a seed."""
-    paths: int = eqx.field(static=True, default=128)
-    """Markets side by side."""
-    rollout_steps: int = eqx.field(static=True, default=32)
-    """Steps of every market between two updates."""
-    epochs: int = eqx.field(static=True, default=4)
-    """Passes over a rollout."""
-    minibatches: int = eqx.field(static=True, default=4)
-    """Gradient steps in a pass; must divide paths times rollout_steps."""
-    hidden: tuple[int, ...] = eqx.field(static=True, default=(64, 64))
-    """Sizes of the hidden layers, of the policy's and the value's network alike."""
-    activation: Activation = eqx.field(static=True, default="tanh")
-    """Activation between layers."""
-    squash: bool = eqx.field(static=True, default=False)
-    """Map a Gaussian to the action box by tanh instead of clipping it."""
-    initial_std: Scalar = 0.6
-    """Deviation of the Gaussian at first, the box being [-1, 1] in every dimension."""
-    learning_rate: Scalar = 1e-3
-    """Adam's step size at first."""
-    learning_rate_end: Scalar = 0.1
-    """Step size at the end, as a fraction of the first; linear in between."""
-    discount: Scalar = 0.9
-    """γ, a step."""
-    decay: Scalar = 0.9
-    """λ of generalised advantage estimation."""
-    clip: Scalar = 0.2
-    """ε: how far the ratio of new to old probability may move an advantage's weight."""
-    value_clip: Scalar | None = None
-    """How far a value may move from the old one in an update, in scaled reward; none for no limit."""
-    value_weight: Scalar = 0.5
-    """c_V, weight of the value loss."""
-    entropy_weight: Scalar = 0.0
-    """c_H, weight of the entropy at first."""
-    entropy_weight_end: Scalar = 0.0
-    """c_H at the end; linear in between."""
-    max_gradient_norm: Scalar = 0.5
-    """A gradient of a larger global norm is scaled down to it."""
-    normalise_observations: bool = eqx.field(static=True, default=True)
-    """Scale observations by their running mean and deviation."""
-    normalise_rewards: bool = eqx.field(static=True, default=True)
-    """Divide rewards by the running deviation of their discounted sum."""
-
-    def __check_init__(self):
-        for name in ("steps", "paths", "rollout_steps", "epochs", "minibatches"):
-            value = getattr(self, name)
-            check(name, value, "at least 1", value >= 1)
-        check("hidden", self.hidden, "sizes of at least 1", all(size >= 1 for size in self.hidden))
-        batch = self.paths * self.rollout_steps
-        divides = f"a divisor of paths times rollout_steps ({batch})"
-        check("minibatches", self.minibatches, divides, batch % self.minibatches == 0)
-        for name in ("initial_std", "learning_rate", "clip", "max_gradient_norm"):
-            value = getattr(self, name)
-            check(name, value, "positive and finite", lambda value=value: is_positive(value))
-        for name in ("learning_rate_end", "value_weight", "entropy_weight", "entropy_weight_end"):
-            value = getattr(self, name)
-            check(name, value, "at least 0 and finite", lambda value=value: is_at_least(value, 0))
-        check("discount", self.discount, "in [0, 1)", lambda: 0 <= self.discount < 1)
-        check("decay", self.decay, "in [0, 1]", lambda: 0 <= self.decay <= 1)
-        if self.value_clip is not None:
-            check("value_clip", self.value_clip, "positive and finite", lambda: is_positive(self.value_clip))
-
-    @property
-    def iterations(self) -> int:
-        """Rollouts in the whole training."""
-        return -(-self.steps // (self.paths * self.rollout_steps))
 
 
 class Networks(eqx.Module):
@@ -126,20 +56,6 @@ class TrainState(eqx.Module):
     iteration: Int[Array, ""]
 
 
-class Metrics(eqx.Module):
-    """What an iteration tells of itself."""
-
-    reward: Float[Array, "..."]
-    """Mean reward a step of the exploring policy, in currency."""
-    entropy: Float[Array, "..."]
-    divergence: Float[Array, "..."]
-    """Estimate of KL(old, new) after the update's last epoch."""
-    clipped: Float[Array, "..."]
-    """Share of ratios beyond the clip."""
-    value_loss: Float[Array, "..."]
-    std: Float[Array, "... size"]
-
-
 class Sample(eqx.Module):
     """One step of one path, as the update needs it."""
 
@@ -151,61 +67,141 @@ class Sample(eqx.Module):
     truncated: Bool[Array, ""]
 
 
-def begin(config: PPO, scenario: Scenario, key: PRNGKeyArray) -> TrainState:
-    """Fresh networks, first episodes, and observation scales from a rollout that is not learned from."""
-    key_actor, key_critic, key_start, key_time, key_rollout, key = jax.random.split(key, 6)
-    size = jax.eval_shape(lambda: features(scenario.reset(_one(scenario.shocks(key, (1,))))[1])).shape[0]
-    space = scenario.action_space
-    dimensions = action_size(space)
-    networks = Networks(
-        actor=perceptron(size, dimensions, config.hidden, config.activation, 0.01, key_actor),
-        critic=perceptron(size, 1, config.hidden, config.activation, 1.0, key_critic),
-        log_std=jnp.log(config.initial_std) * jnp.ones(dimensions if isinstance(space, Box) else 0),
-    )
-    observations = Normaliser.empty(size)
-    policy = Explorer(_policy(config, scenario, networks, observations, explore=True))
-    # Episodes start out of step with each other, so that a rollout sees all their ages at once.
-    carry = start(scenario, policy, key_start, config.paths)
-    ages = jax.random.randint(key_time, (config.paths,), 0, scenario.horizon)
-    state = TrainState(
-        networks=networks,
-        optimiser=_optimiser(config).init(networks),
-        observations=observations,
-        returns=Normaliser.empty(),
-        return_so_far=jnp.zeros(config.paths),
-        carry=eqx.tree_at(lambda c: c.state.time, carry, ages),
-        key=key,
-        iteration=jnp.zeros((), jnp.int32),
-    )
-    state, samples = _collect(config, scenario, state, key_rollout)
-    return _rescale(config, state, samples)
+class PPO(Learner):
+    """Proximal policy optimisation with a clipped objective and generalised advantages."""
 
+    steps: int = eqx.field(static=True, default=1_000_000)
+    """Market steps to train on, a seed."""
+    paths: int = eqx.field(static=True, default=128)
+    """Markets side by side."""
+    rollout_steps: int = eqx.field(static=True, default=32)
+    """Steps of every market between two updates."""
+    epochs: int = eqx.field(static=True, default=4)
+    """Passes over a rollout."""
+    minibatches: int = eqx.field(static=True, default=16)
+    """Gradient steps in a pass; must divide paths times rollout_steps."""
+    hidden: tuple[int, ...] = eqx.field(static=True, default=(64, 64))
+    """Sizes of the hidden layers, of the policy's and the value's network alike."""
+    activation: Activation = eqx.field(static=True, default="tanh")
+    """Activation between layers."""
+    squash: bool = eqx.field(static=True, default=False)
+    """Map a Gaussian to the action box by tanh instead of clipping it."""
+    initial_std: Scalar = 0.6
+    """Deviation of the Gaussian at first, the box being [-1, 1] in every dimension."""
+    learning_rate: Scalar = 1e-3
+    """Adam's step size at first."""
+    learning_rate_end: Scalar = 0.0
+    """Step size at the end, as a fraction of the first; linear in between."""
+    discount: Scalar = 0.9
+    """γ, a step."""
+    decay: Scalar = 0.5
+    """λ of generalised advantage estimation."""
+    clip: Scalar = 0.2
+    """ε: how far the ratio of new to old probability may move an advantage's weight."""
+    value_clip: Scalar | None = None
+    """How far a value may move from the old one in an update, in scaled reward; none for no limit."""
+    value_weight: Scalar = 0.5
+    """c_V, weight of the value loss."""
+    entropy_weight: Scalar = 0.0
+    """c_H, weight of the entropy at first."""
+    entropy_weight_end: Scalar = 0.0
+    """c_H at the end; linear in between."""
+    max_gradient_norm: Scalar = 0.5
+    """A gradient of a larger global norm is scaled down to it."""
+    normalise_observations: bool = eqx.field(static=True, default=True)
+    """Scale observations by their running mean and deviation."""
+    normalise_rewards: bool = eqx.field(static=True, default=True)
+    """Divide rewards by the running deviation of their discounted sum."""
 
-def train_chunk(
-    config: PPO, scenario: Scenario, state: TrainState, iterations: int
-) -> tuple[TrainState, Metrics]:
-    """A number of iterations; metrics with a leading axis of iterations."""
+    def __check_init__(self):
+        for name in ("steps", "paths", "rollout_steps", "epochs", "minibatches"):
+            value = getattr(self, name)
+            check(name, value, "at least 1", value >= 1)
+        check("hidden", self.hidden, "sizes of at least 1", all(size >= 1 for size in self.hidden))
+        batch = self.steps_per_iteration
+        divides = f"a divisor of paths times rollout_steps ({batch})"
+        check("minibatches", self.minibatches, divides, batch % self.minibatches == 0)
+        for name in ("initial_std", "learning_rate", "clip", "max_gradient_norm"):
+            value = getattr(self, name)
+            check(name, value, "positive and finite", lambda value=value: is_positive(value))
+        for name in ("learning_rate_end", "value_weight", "entropy_weight", "entropy_weight_end"):
+            value = getattr(self, name)
+            check(name, value, "at least 0 and finite", lambda value=value: is_at_least(value, 0))
+        check("discount", self.discount, "in [0, 1)", lambda: 0 <= self.discount < 1)
+        check("decay", self.decay, "in [0, 1]", lambda: 0 <= self.decay <= 1)
+        if self.value_clip is not None:
+            check("value_clip", self.value_clip, "positive and finite", lambda: is_positive(self.value_clip))
 
-    def one(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
-        return iterate(config, scenario, state)
+    @property
+    def iterations(self) -> int:
+        """Rollouts in the whole training."""
+        return -(-self.steps // self.steps_per_iteration)
 
-    return jax.lax.scan(one, state, None, length=iterations)
+    @property
+    def steps_per_iteration(self) -> int:
+        return self.paths * self.rollout_steps
 
+    def begin(self, scenario: Scenario, key: PRNGKeyArray) -> TrainState:
+        """Fresh networks, first episodes, and observation scales from a rollout that is not learned from."""
+        key_actor, key_critic, key_start, key_time, key_rollout, key = jax.random.split(key, 6)
+        size = jax.eval_shape(lambda: features(scenario.reset(_one(scenario.shocks(key, (1,))))[1])).shape[0]
+        space = scenario.action_space
+        dimensions = action_size(space)
+        networks = Networks(
+            actor=perceptron(size, dimensions, self.hidden, self.activation, 0.01, key_actor),
+            critic=perceptron(size, 1, self.hidden, self.activation, 1.0, key_critic),
+            log_std=jnp.log(self.initial_std) * jnp.ones(dimensions if isinstance(space, Box) else 0),
+        )
+        observations = Normaliser.empty(size)
+        policy = Explorer(_policy(self, scenario, networks, observations, explore=True))
+        # Episodes start out of step with each other, so that a rollout sees all their ages at once.
+        carry = start(scenario, policy, key_start, self.paths)
+        ages = jax.random.randint(key_time, (self.paths,), 0, scenario.horizon)
+        state = TrainState(
+            networks=networks,
+            optimiser=_optimiser(self).init(networks),
+            observations=observations,
+            returns=Normaliser.empty(),
+            return_so_far=jnp.zeros(self.paths),
+            carry=eqx.tree_at(lambda c: c.state.time, carry, ages),
+            key=key,
+            iteration=jnp.zeros((), jnp.int32),
+        )
+        state, samples = _collect(self, scenario, state, key_rollout)
+        return _rescale(self, state, samples)
 
-def iterate(config: PPO, scenario: Scenario, state: TrainState) -> tuple[TrainState, Metrics]:
-    """One rollout and its update."""
-    key_rollout, key_update, key = jax.random.split(state.key, 3)
-    state, samples = _collect(config, scenario, state, key_rollout)
-    batch = _advantages(config, state, samples)
-    state, metrics = _update(config, scenario, state, batch, key_update)
-    state = _rescale(config, state, samples)
-    metrics = eqx.tree_at(lambda m: m.reward, metrics, samples.reward.mean())
-    return eqx.tree_at(lambda s: (s.key, s.iteration), state, (key, state.iteration + 1)), metrics
+    def train_chunk(
+        self, scenario: Scenario, state: TrainState, iterations: Int[Array, ""]
+    ) -> tuple[TrainState, dict]:
+        """A number of iterations (traced, so that one program serves all), and means of what they tell.
 
+        reward: mean a step of the exploring policy, in currency; entropy; divergence: estimate of KL(old, new)
+        after the last epoch; clipped: share of ratios beyond the clip; value_loss; std: mean deviation.
+        """
 
-def trained_policy(config: PPO, scenario: Scenario, state: TrainState, explore: bool = False) -> NeuralPolicy:
-    """The policy as it stands: its mode, or the distribution that it explores with."""
-    return _policy(config, scenario, state.networks, state.observations, explore)
+        def one(_: Any, carry: tuple[TrainState, dict]) -> tuple[TrainState, dict]:
+            state, sums = carry
+            state, metrics = self._iterate(scenario, state)
+            return state, jax.tree.map(jnp.add, sums, metrics)
+
+        shapes = jax.eval_shape(lambda: self._iterate(scenario, state)[1])
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        state, sums = jax.lax.fori_loop(0, iterations, one, (state, nothing))
+        return state, jax.tree.map(lambda leaf: leaf / iterations, sums)
+
+    def _iterate(self, scenario: Scenario, state: TrainState) -> tuple[TrainState, dict]:
+        """One rollout and its update."""
+        key_rollout, key_update, key = jax.random.split(state.key, 3)
+        state, samples = _collect(self, scenario, state, key_rollout)
+        batch = _advantages(self, state, samples)
+        state, metrics = _update(self, scenario, state, batch, key_update)
+        state = _rescale(self, state, samples)
+        metrics["reward"] = samples.reward.mean()
+        return eqx.tree_at(lambda s: (s.key, s.iteration), state, (key, state.iteration + 1)), metrics
+
+    def policy(self, scenario: Scenario, state: TrainState, explore: bool = False) -> NeuralPolicy:
+        """The policy as it stands: its mode, or the distribution that it explores with."""
+        return _policy(self, scenario, state.networks, state.observations, explore)
 
 
 class Batch(eqx.Module):
@@ -260,15 +256,16 @@ def _advantages(config: PPO, state: TrainState, samples: Sample) -> Batch:
 
 def _update(
     config: PPO, scenario: Scenario, state: TrainState, batch: Batch, key: PRNGKeyArray
-) -> tuple[TrainState, Metrics]:
+) -> tuple[TrainState, dict]:
     progress = state.iteration / config.iterations
     learning_rate = config.learning_rate * (1 - (1 - config.learning_rate_end) * progress)
     entropy_weight = config.entropy_weight + (config.entropy_weight_end - config.entropy_weight) * progress
     optimiser = _optimiser(config)
     size = batch.advantage.shape[0]
 
-    def loss(networks: Networks, part: Batch) -> tuple[Float[Array, ""], Metrics]:
-        distributions = jax.vmap(_policy(config, scenario, networks, state.observations, True).head)(part.observation)
+    def loss(networks: Networks, part: Batch) -> tuple[Float[Array, ""], dict]:
+        policy = _policy(config, scenario, networks, state.observations, explore=True)
+        distributions = jax.vmap(policy.head)(part.observation)
         log_ratio = jax.vmap(lambda d, u: d.log_prob(u))(distributions, part.draw.u) - part.draw.log_prob
         ratio = jnp.exp(log_ratio)
         advantage = (part.advantage - part.advantage.mean()) / (part.advantage.std() + 1e-8)
@@ -284,14 +281,13 @@ def _update(
         value_loss = 0.5 * error.mean()
 
         entropy = jax.vmap(lambda d: d.entropy())(distributions).mean()
-        metrics = Metrics(
-            reward=jnp.zeros(()),
-            entropy=entropy,
-            divergence=(ratio - 1 - log_ratio).mean(),
-            clipped=(jnp.abs(ratio - 1) > config.clip).mean(),
-            value_loss=value_loss,
-            std=jnp.exp(networks.log_std),
-        )
+        metrics = {
+            "entropy": entropy,
+            "divergence": (ratio - 1 - log_ratio).mean(),
+            "clipped": (jnp.abs(ratio - 1) > config.clip).mean(),
+            "value_loss": value_loss,
+            "std": jnp.exp(networks.log_std).mean(),
+        }
         return policy_loss + config.value_weight * value_loss - entropy_weight * entropy, metrics
 
     def minibatch(carry, rows):

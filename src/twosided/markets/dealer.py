@@ -35,7 +35,7 @@ class DealerAction(eqx.Module):
     """ε_b: the maker buys at P (1 - S_ref (1 + ε_b)); in [-1, 1]."""
     epsilon_sell: Float[Array, "*makers"]
     """ε_s: the maker sells at P (1 + S_ref (1 + ε_s)); in [-1, 1]."""
-    hedge: Float[Array, "*makers"]
+    hedge_fraction: Float[Array, "*makers"]
     """x: the fraction of the inventory to trade away on the exchange; in [0, 1]."""
 
 
@@ -122,7 +122,7 @@ class DealerMarket(Market):
         mid, book = state.price.mid, state.book
         epsilon = jnp.stack([action.epsilon_buy, action.epsilon_sell], -1)
         epsilon = jnp.clip(epsilon, space.low.epsilon_buy, space.high.epsilon_buy)
-        hedge = jnp.clip(action.hedge, space.low.hedge, space.high.hedge)
+        hedge = jnp.clip(action.hedge_fraction, space.low.hedge_fraction, space.high.hedge_fraction)
 
         hedged = -hedge * state.inventory
         hedge_cost = self.hedge_cost * mid * book.cost(jnp.abs(hedged))

@@ -67,7 +67,7 @@ class Random(Policy):
         return DealerAction(
             epsilon_buy=self.low + width * shock.epsilon_buy,
             epsilon_sell=self.low + width * shock.epsilon_sell,
-            hedge=self.hedge_low + (self.hedge_high - self.hedge_low) * shock.hedge,
+            hedge_fraction=self.hedge_low + (self.hedge_high - self.hedge_low) * shock.hedge_fraction,
         ), memory
 
 

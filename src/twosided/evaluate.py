@@ -1,0 +1,151 @@
+"""Evaluation: what policies earn, from what and at what risk, on common random numbers, with standard errors.
+
+Every policy meets the same arrivals, prices, books and ties: chance is drawn from one key and depends on
+nothing that a policy does. A path is one episode of the scenario's horizon. Paths are independent, so the
+standard error of a mean over steps is that of the mean of path means; a smooth function f of several means m has
+the error of its linear part, f'(m) · (m_i - m) over paths i (the delta method).
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twosided.markets.base import Scenario, Step, rollout, start
+from twosided.records import Record
+from twosided.types import Policy, as_arrays
+
+PARTS = ("spread", "hedge", "inventory", "fees", "total")
+BATCH_STEPS = 2**18
+"""Market steps that are held in memory at a time."""
+
+Estimate = tuple[float, float | None]
+"""A value and its standard error."""
+
+
+def evaluate(
+    scenario: Scenario,
+    policies: Mapping[str, Policy],
+    seed: int = 0,
+    steps: int = 1_000_000,
+    supremum: float | None = None,
+    study: str = "",
+    progress: Callable[[str], None] = lambda name: None,
+) -> list[Record]:
+    """Put each policy in the learner's seat and measure every maker; a case of records a policy.
+
+    `steps` is the number of market steps for each policy, rounded up to whole episodes and batches.
+    `supremum` is the best own total PnL a step that any policy can have, in currency, where it is known
+    (`twosided.exact`); with it the gap to it is among the metrics.
+
+    Metrics, a step unless they end in `_path`, in the market's units: pnl_{part}, pnl_{part}_path, excess_{part}_over_{seat};
+    market_share; sharpe (mean over deviation of a step's total PnL); {inventory and each action}_mean and _std;
+    inventory_min and _max; optimality_gap, in percent of the supremum.
+    """
+    records = []
+    for case, policy in policies.items():
+        progress(case)
+        paths = max(1, min(BATCH_STEPS, steps) // scenario.horizon)
+        batches = -(-steps // (paths * scenario.horizon))
+        keys = jax.random.split(jax.random.key(seed), batches)
+        means, lowest, highest = _measure(as_arrays(scenario), as_arrays(policy), keys, paths)
+        means = {name: np.asarray(values, np.float64) for name, values in means.items()}
+        for maker in range(scenario.market.num_makers):
+            metrics = _metrics(means, maker, scenario.horizon)
+            metrics["inventory_min"] = float(lowest[maker]), None
+            metrics["inventory_max"] = float(highest[maker]), None
+            if maker == 0 and supremum is not None:
+                value, error = _mean(means["pnl_total"][:, 0])
+                metrics["optimality_gap"] = 100 * (1 - value / supremum), 100 * error / supremum
+            records += [Record(case, maker, name, *metrics[name], seed, study) for name in metrics]
+    return records
+
+
+@eqx.filter_jit
+def _measure(scenario: Scenario, policy: Policy, keys: Any, paths: int):
+    """Path means of every quantity, (batches · paths, makers), and the extremes of the inventory, (makers,)."""
+
+    def batch(key):
+        key_start, key = jax.random.split(key)
+        carry = start(scenario, policy, key_start, paths)
+        _, kept = rollout(scenario, policy, carry, key, scenario.horizon, _quantities)
+        means = jax.tree.map(lambda leaf: leaf.mean(0), kept)
+        return means, kept["inventory"].min((0, 1)), kept["inventory"].max((0, 1))
+
+    means, lowest, highest = jax.lax.map(batch, keys)
+    means = jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), means)
+    return means, lowest.min(0), highest.max(0)
+
+
+def _quantities(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
+    """What is averaged of a step, for every maker; a name with `_squared` goes with a deviation."""
+    transition = step.transition
+    kept = {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
+    kept["volume"] = transition.bought + transition.sold
+    varying = {"inventory": transition.inventory}
+    varying |= {field.name: getattr(step.action, field.name) for field in dataclasses.fields(step.action)}
+    squares = {f"{name}_squared": jnp.square(value) for name, value in varying.items()}
+    return kept | varying | squares | {"pnl_total_squared": jnp.square(transition.pnl.total)}
+
+
+def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str, Estimate]:
+    """Every metric of a maker, from path means of shape (paths, makers)."""
+    own = {name: values[:, maker] for name, values in means.items()}
+    out: dict[str, Estimate] = {}
+    for part in PARTS:
+        value, error = out[f"pnl_{part}"] = _mean(own[f"pnl_{part}"])
+        out[f"pnl_{part}_path"] = horizon * value, horizon * error
+    for other in range(means["volume"].shape[1]):
+        if other != maker:
+            for part in PARTS:
+                out[f"excess_{part}_over_{other}"] = _mean(
+                    own[f"pnl_{part}"] - means[f"pnl_{part}"][:, other]
+                )
+    out["market_share"] = _share(own["volume"], means["volume"].sum(1))
+    out["sharpe"] = _sharpe(own["pnl_total"], own["pnl_total_squared"])
+    for squared in (name for name in own if name.endswith("_squared") and not name.startswith("pnl")):
+        name = squared.removesuffix("_squared")
+        out[f"{name}_mean"] = _mean(own[name])
+        out[f"{name}_std"] = _deviation(own[name], own[squared])
+    return out
+
+
+def _mean(x: np.ndarray) -> tuple[float, float]:
+    error = x.std(ddof=1) / np.sqrt(x.size) if x.size > 1 else np.nan
+    return float(x.mean()), float(error)
+
+
+def _linearised(value: float, *influences: np.ndarray) -> tuple[float, float]:
+    return float(value), _mean(np.sum(influences, axis=0))[1]
+
+
+def _share(volume: np.ndarray, market: np.ndarray) -> tuple[float, float]:
+    """mean(volume) / mean(market)."""
+    if not market.any():
+        return float("nan"), float("nan")
+    share = volume.mean() / market.mean()
+    return _linearised(share, volume / market.mean(), -share * market / market.mean())
+
+
+def _deviation(x: np.ndarray, squared: np.ndarray) -> tuple[float, float]:
+    """√(mean(x²) - mean(x)²)."""
+    variance = squared.mean() - x.mean() ** 2
+    # What float32 leaves of a constant is no deviation.
+    if variance <= 1e-6 * squared.mean():
+        return 0.0, 0.0
+    deviation = np.sqrt(variance)
+    return _linearised(deviation, squared / (2 * deviation), -x.mean() * x / deviation)
+
+
+def _sharpe(x: np.ndarray, squared: np.ndarray) -> tuple[float, float]:
+    """mean(x) / √(mean(x²) - mean(x)²)."""
+    deviation, _ = _deviation(x, squared)
+    if deviation == 0:
+        return float("nan"), float("nan")
+    mean = x.mean()
+    by_mean = 1 / deviation + mean**2 / deviation**3
+    return _linearised(mean / deviation, by_mean * x, -mean / (2 * deviation**3) * squared)

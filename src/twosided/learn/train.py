@@ -1,0 +1,114 @@
+"""Training from outside: seeds side by side, in compiled chunks, with a look at the policy after each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twosided.learn.base import Learner
+from twosided.markets.base import Scenario, rollout, start
+from twosided.types import Policy, as_arrays
+
+PROBE_PATHS = 128
+"""Paths of one episode each on which a policy is looked at after a chunk."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands after a chunk."""
+
+    iteration: int
+    iterations: int
+    states: Any
+    """The learner's states, leaves with a leading axis of seeds."""
+    curve: dict[str, np.ndarray]
+    """Of the chunk: `steps` (market steps a seed so far), `score` (total PnL a step of the policy at its best, with
+    inventory PnL's conditional expectation) and the learner's own metrics; a row a seed."""
+
+
+def train(
+    scenario: Scenario,
+    learner: Learner,
+    seed: int = 0,
+    seeds: int = 1,
+    chunks: int = 20,
+    resume: Progress | None = None,
+    after_chunk: Callable[[Progress], bool | None] = lambda progress: None,
+) -> tuple[tuple[Policy, ...], Progress]:
+    """Train a policy for the learner's seat, once for each of a number of seeds.
+
+    Seed i is the same whatever other seeds are trained beside it. `after_chunk` sees the progress after each
+    chunk, for a progress bar or a checkpoint; if it returns True, training stops there. Passing that progress
+    as `resume` later goes on with the same bits. Returns a policy a seed and the last progress.
+    """
+    size = -(-learner.iterations // chunks)
+    scenario, learner = as_arrays(scenario), as_arrays(learner)
+    progress = resume or _begin(scenario, learner, seed, seeds)
+    while progress.iteration < progress.iterations:
+        iterations = min(size, progress.iterations - progress.iteration)
+        progress = _advance(scenario, learner, seed, progress, iterations)
+        if after_chunk(progress):
+            break
+    policies = _policies(scenario, learner, progress.states)
+    return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], policies) for i in range(seeds)), progress
+
+
+def blank(scenario: Scenario, learner: Learner, seed: int, seeds: int) -> Any:
+    """The shapes of the states, to read a checkpoint into."""
+    return eqx.filter_eval_shape(_first, as_arrays(scenario), as_arrays(learner), _keys(seed, seeds))
+
+
+def _begin(scenario: Scenario, learner: Learner, seed: int, seeds: int) -> Progress:
+    states = _first(scenario, learner, _keys(seed, seeds))
+    return Progress(0, learner.iterations, states, {})
+
+
+def _keys(seed: int, seeds: int):
+    return jnp.stack([jax.random.fold_in(jax.random.key(seed), i) for i in range(seeds)])
+
+
+@eqx.filter_jit
+def _first(scenario: Scenario, learner: Learner, keys) -> Any:
+    return jax.vmap(lambda key: learner.begin(scenario, key))(keys)
+
+
+def _advance(
+    scenario: Scenario, learner: Learner, seed: int, progress: Progress, iterations: int
+) -> Progress:
+    probe_key = jax.random.fold_in(jax.random.key(seed), 2**31 - 1)
+    states, metrics, score = _chunk(scenario, learner, progress.states, probe_key, jnp.asarray(iterations))
+    iteration = progress.iteration + iterations
+    # Fetching the metrics waits for the chunk: what follows sees finished work.
+    curve = {name: np.asarray(values) for name, values in metrics.items()}
+    curve["score"] = np.asarray(score)
+    curve["steps"] = np.full(score.shape, iteration * learner.steps_per_iteration)
+    return Progress(iteration, progress.iterations, states, curve)
+
+
+@eqx.filter_jit
+def _chunk(scenario: Scenario, learner: Learner, states: Any, probe_key: Any, iterations: Any):
+    states, metrics = jax.vmap(lambda s: learner.train_chunk(scenario, s, iterations))(states)
+    score = jax.vmap(lambda s: _score(scenario, learner.policy(scenario, s), probe_key))(states)
+    return states, metrics, score
+
+
+def _score(scenario: Scenario, policy: Policy, key: Any):
+    """Total PnL a step of a policy, inventory PnL in expectation; on the same chance at every call."""
+    key_start, key = jax.random.split(key)
+    carry = start(scenario, policy, key_start, PROBE_PATHS)
+
+    def record(observation, memory, step):
+        pnl = step.transition.pnl
+        return (pnl.total - pnl.inventory + step.transition.expected_inventory_pnl)[0]
+
+    _, total = rollout(scenario, policy, carry, key, scenario.horizon, record)
+    return total.mean()
+
+
+@eqx.filter_jit
+def _policies(scenario: Scenario, learner: Learner, states: Any) -> Policy:
+    return jax.vmap(lambda s: learner.policy(scenario, s))(states)
