@@ -1,0 +1,131 @@
+"""The only disk access for results and checkpoints: whole files or none, and nothing is ever unpickled.
+
+A file is written beside its place, flushed to the disk and renamed, so that a process killed at any moment
+leaves either the old file or the new one. A run is a folder:
+
+    settings.toml       what was asked for; it reproduces the run
+    checkpoint.eqx      where training stands: a line of JSON, then the leaves of its state
+    curve.parquet       the learning curve, a row a chunk and seed
+    records.parquet     what evaluation found
+    trace.parquet       sampled steps and an episode, for the figures
+    report.html         the page
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import polars as pl
+
+SETTINGS, CHECKPOINT, CURVE = "settings.toml", "checkpoint.eqx", "curve.parquet"
+RECORDS, TRACE, REPORT = "records.parquet", "trace.parquet", "report.html"
+FORMAT = 1
+"""Version of the checkpoint's layout."""
+
+
+class StoreError(ValueError):
+    """One sentence about a file that cannot be read or written."""
+
+
+def write(path: Path, content: bytes | str) -> None:
+    """Put content at a path, whole or not at all. Raises StoreError."""
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+
+
+def write_frame(path: Path, frame: pl.DataFrame) -> None:
+    """A table as Parquet."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    write(path, buffer.getvalue())
+
+
+def read_frame(path: Path) -> pl.DataFrame:
+    """A table from Parquet. Raises StoreError."""
+    try:
+        return pl.read_parquet(io.BytesIO(path.read_bytes()))
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from None
+    except pl.exceptions.PolarsError:
+        raise StoreError(f"{path} is not a Parquet file") from None
+
+
+def write_checkpoint(path: Path, state: Any, header: dict[str, Any]) -> None:
+    """A pytree of arrays and a header of plain data, in one file."""
+    buffer = io.BytesIO()
+    eqx.tree_serialise_leaves(buffer, _plain_keys(state))
+    leaves = buffer.getvalue()
+    head = {"format": FORMAT, "sha256": hashlib.sha256(leaves).hexdigest(), **header}
+    write(path, json.dumps(head).encode() + b"\n" + leaves)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of a checkpoint. Raises StoreError."""
+    return _parts(path)[0]
+
+
+def read_checkpoint(path: Path, like: Any) -> Any:
+    """The pytree of a checkpoint, in the shape of `like` (arrays or their shapes). Raises StoreError."""
+    header, leaves = _parts(path)
+    if hashlib.sha256(leaves).hexdigest() != header["sha256"]:
+        raise StoreError(f"{path} is damaged: its content does not match its checksum")
+    try:
+        state = eqx.tree_deserialise_leaves(io.BytesIO(leaves), jax.eval_shape(_plain_keys, like))
+    except (RuntimeError, ValueError, EOFError):
+        raise StoreError(f"{path} does not fit the settings of its run") from None
+    return jax.tree.map(
+        lambda leaf, shape: jax.random.wrap_key_data(leaf) if _is_key(shape) else leaf, state, like
+    )
+
+
+def _parts(path: Path) -> tuple[dict[str, Any], bytes]:
+    try:
+        head, _, leaves = path.read_bytes().partition(b"\n")
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        header = json.loads(head)
+        known = header["format"] == FORMAT and isinstance(header["sha256"], str)
+    except (ValueError, TypeError, KeyError):
+        known, header = False, {}
+    if not known:
+        raise StoreError(f"{path} is not a checkpoint of this version")
+    return header, leaves
+
+
+def _plain_keys(tree: Any) -> Any:
+    """Random keys as the plain numbers that files can hold."""
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
