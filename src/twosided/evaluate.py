@@ -14,6 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 
 from twosided.markets.base import Scenario, Step, rollout, start
 from twosided.records import Record
@@ -65,6 +66,34 @@ def evaluate(
     return records
 
 
+def trace(scenario: Scenario, policy: Policy, seed: int = 0, paths: int = 64) -> pl.DataFrame:
+    """Every step of a number of episodes, a row a maker: what it saw, did, won and earned, for figures.
+
+    Columns: path, time, maker; mid, bid, ask; inventory before the step; each part of the action; bought, sold;
+    pnl_{part}.
+    """
+    columns = jax.tree.map(np.asarray, _trace(as_arrays(scenario), as_arrays(policy), jax.random.key(seed), paths))
+    time, path, maker = np.indices(columns["inventory"].shape)
+    columns = {"path": path, "time": time, "maker": maker} | columns
+    frame = pl.DataFrame({name: values.ravel() for name, values in columns.items()})
+    return frame.sort("path", "time", "maker")
+
+
+@eqx.filter_jit
+def _trace(scenario: Scenario, policy: Policy, key: Any, paths: int) -> dict[str, Any]:
+    key_start, key = jax.random.split(key)
+
+    def record(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
+        transition, action = step.transition, dataclasses.asdict(step.action)
+        kept = scenario.market.quoted(step.observed, step.action)
+        kept |= {"inventory": step.observed.inventory, **action}
+        kept |= {"bought": transition.bought, "sold": transition.sold}
+        return kept | {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
+
+    carry = start(scenario, policy, key_start, paths)
+    return rollout(scenario, policy, carry, key, scenario.horizon, record)[1]
+
+
 @eqx.filter_jit
 def _measure(scenario: Scenario, policy: Policy, keys: Any, paths: int):
     """Path means of every quantity, (batches · paths, makers), and the extremes of the inventory, (makers,)."""
@@ -87,7 +116,7 @@ def _quantities(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
     kept = {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
     kept["volume"] = transition.bought + transition.sold
     varying = {"inventory": transition.inventory}
-    varying |= {field.name: getattr(step.action, field.name) for field in dataclasses.fields(step.action)}
+    varying |= dataclasses.asdict(step.action)
     squares = {f"{name}_squared": jnp.square(value) for name, value in varying.items()}
     return kept | varying | squares | {"pnl_total_squared": jnp.square(transition.pnl.total)}
 

@@ -48,6 +48,10 @@ class Market(eqx.Module):
     def step(self, state: Any, action: Any, shock: Any) -> tuple[Any, Transition]:
         """One step of all makers; leaves of the action have a leading axis of makers."""
 
+    @abc.abstractmethod
+    def quoted(self, observed: Any, action: Any) -> dict[str, Float[Array, "makers"]]:
+        """What a figure shows of the quotes in a step: mid, bid and ask of every maker, in currency."""
+
 
 class ScenarioState(eqx.Module):
     """Everything that a path carries from step to step, the makers' memories included."""
@@ -69,6 +73,8 @@ class ScenarioShock(eqx.Module):
 class Step(eqx.Module):
     """A step as the learner in a scenario lives it."""
 
+    observed: Any
+    """What every maker saw before it acted, leaves with a leading axis of makers."""
     observation: Any
     """The learner's observation after the step, before any new start: what a bootstrap needs."""
     reward: Float[Array, ""]
@@ -141,6 +147,7 @@ class Scenario(eqx.Module):
         time = state.time + 1
         after = ScenarioState(market, transition.observation, time, reward_memory, tuple(memories))
         step = Step(
+            observed=state.observation,
             observation=seat(transition.observation, 0),
             reward=reward,
             terminated=transition.terminated,

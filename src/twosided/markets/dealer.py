@@ -150,6 +150,13 @@ class DealerMarket(Market):
             terminated=jnp.zeros((), bool),
         )
 
+    def quoted(self, observed: DealerObservation, action: DealerAction) -> dict[str, Float[Array, "makers"]]:
+        """At size 1: P (1 - S_ref(1) (1 + ε_b)) and P (1 + S_ref(1) (1 + ε_s))."""
+        book = Snapshot(observed.spread, observed.volumes, jnp.full_like(observed.spread, self.book.tick))
+        half = observed.mid * book.spread_curve(jnp.ones_like(observed.spread))
+        bid = observed.mid - half * (1 + action.epsilon_buy)
+        return {"mid": observed.mid, "bid": bid, "ask": observed.mid + half * (1 + action.epsilon_sell)}
+
     def _observe(self, state: DealerState, bought, sold, inventory_pnl) -> DealerObservation:
         def everyone(value):
             return jnp.broadcast_to(value, (self.num_makers, *value.shape))
