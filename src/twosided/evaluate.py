@@ -72,7 +72,9 @@ def trace(scenario: Scenario, policy: Policy, seed: int = 0, paths: int = 64) ->
     Columns: path, time, maker; mid, bid, ask; inventory before the step; each part of the action; bought, sold;
     pnl_{part}.
     """
-    columns = jax.tree.map(np.asarray, _trace(as_arrays(scenario), as_arrays(policy), jax.random.key(seed), paths))
+    columns = jax.tree.map(
+        np.asarray, _trace(as_arrays(scenario), as_arrays(policy), jax.random.key(seed), paths)
+    )
     time, path, maker = np.indices(columns["inventory"].shape)
     columns = {"path": path, "time": time, "maker": maker} | columns
     frame = pl.DataFrame({name: values.ravel() for name, values in columns.items()})

@@ -4,10 +4,10 @@ A file is written beside its place, flushed to the disk and renamed, so that a p
 leaves either the old file or the new one. A run is a folder:
 
     settings.toml       what was asked for; it reproduces the run
-    checkpoint.eqx      where training stands: a line of JSON, then the leaves of its state
-    curve.parquet       the learning curve, a row a chunk and seed
+    checkpoint.eqx      where training stands: a line of JSON with the learning curve, then its state's leaves
     records.parquet     what evaluation found
-    trace.parquet       sampled steps and an episode, for the figures
+    trace.parquet       every step of some episodes, for the figures
+    about.json          the optimum, timings, versions; written last, so it marks a finished run
     report.html         the page
 """
 
@@ -24,13 +24,15 @@ import equinox as eqx
 import jax
 import polars as pl
 
-SETTINGS, CHECKPOINT, CURVE = "settings.toml", "checkpoint.eqx", "curve.parquet"
+from twosided.errors import Refusal
+
+SETTINGS, CHECKPOINT, ABOUT = "settings.toml", "checkpoint.eqx", "about.json"
 RECORDS, TRACE, REPORT = "records.parquet", "trace.parquet", "report.html"
 FORMAT = 1
 """Version of the checkpoint's layout."""
 
 
-class StoreError(ValueError):
+class StoreError(Refusal):
     """One sentence about a file that cannot be read or written."""
 
 
@@ -63,12 +65,28 @@ def write_frame(path: Path, frame: pl.DataFrame) -> None:
     write(path, buffer.getvalue())
 
 
+def read_text(path: Path) -> str:
+    """A text. Raises StoreError."""
+    try:
+        return _read(path).decode()
+    except UnicodeDecodeError:
+        raise StoreError(f"{path} is not a text in UTF-8") from None
+
+
+def read_json(path: Path) -> Any:
+    """Plain data from JSON. Raises StoreError."""
+    try:
+        return json.loads(read_text(path))
+    except ValueError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{path} is not JSON") from None
+
+
 def read_frame(path: Path) -> pl.DataFrame:
     """A table from Parquet. Raises StoreError."""
     try:
-        return pl.read_parquet(io.BytesIO(path.read_bytes()))
-    except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}") from None
+        return pl.read_parquet(io.BytesIO(_read(path)))
     except pl.exceptions.PolarsError:
         raise StoreError(f"{path} is not a Parquet file") from None
 
@@ -101,11 +119,15 @@ def read_checkpoint(path: Path, like: Any) -> Any:
     )
 
 
-def _parts(path: Path) -> tuple[dict[str, Any], bytes]:
+def _read(path: Path) -> bytes:
     try:
-        head, _, leaves = path.read_bytes().partition(b"\n")
+        return path.read_bytes()
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _parts(path: Path) -> tuple[dict[str, Any], bytes]:
+    head, _, leaves = _read(path).partition(b"\n")
     try:
         header = json.loads(head)
         known = header["format"] == FORMAT and isinstance(header["sha256"], str)

@@ -19,8 +19,8 @@ from twosided.policies.rules import Persistent, Random
 from twosided.prices import Bachelier, GeometricBrownian
 from twosided.types import Policy
 
-HERMITE_POINTS = 32
-"""Nodes of the quadrature over log-normal sizes."""
+HERMITE_POINTS = 64
+"""Nodes of the quadrature over log-normal sizes; the cost is smooth once averaged over books."""
 
 
 class NotExact(ValueError):
@@ -41,9 +41,10 @@ def value_per_side(market: DealerMarket) -> float:
 
     P_0 · N/2 · P[arrival] · E[|v| S_ref(v)], sizes and books being independent of each other and of the mid.
     """
-    if float(market.price.drift) != 0 or not isinstance(market.price, (GeometricBrownian, Bachelier)):
+    price, flow = market.price, market.flow
+    if not isinstance(price, (GeometricBrownian, Bachelier)) or float(price.drift) != 0:
         raise NotExact("the optimum is exact only for a midprice without drift")
-    flow, mid = market.flow, float(market.price.initial)
+    mid = float(price.initial)
     if isinstance(flow, UnitInvestors):
         return mid * flow.count / 2 * float(expected_costs(market.book, [1.0]).mean())
     if isinstance(flow, Investors) and not flow.price_together:
@@ -70,9 +71,12 @@ def fixed_maker(policy: Policy) -> FixedMaker:
 def fixed_values(scenario: Scenario, policy: Policy) -> tuple[Array, Array, list[HedgeCost]]:
     """Spread PnL a step, market share and hedge cost a step of every maker, the policy in the learner's seat.
 
-    For unit investors, makers that quote from fixed laws and independent draws on the two sides. Raises NotExact.
+    For unit investors and makers that quote from fixed laws with independent draws on the two sides. Raises
+    NotExact.
     """
     market = _dealer(scenario)
+    value = value_per_side(market)
+    mid = float(market.price.reset(np.zeros(())).mid)
     if not isinstance(market.flow, UnitInvestors):
         raise NotExact("the cost of hedging is known only for unit investors")
     policies = (policy, *scenario.competitors)
@@ -86,12 +90,12 @@ def fixed_values(scenario: Scenario, policy: Policy) -> tuple[Array, Array, list
             maker.hedge,
             curve,
             steps=scenario.horizon,
-            mid=float(market.price.initial),
+            mid=mid,
             multiplier=float(market.hedge_cost),
         )
         for seat, maker in enumerate(makers)
     ]
-    return expected_spread_pnl(makers, value_per_side(market)), market_share(makers), costs
+    return expected_spread_pnl(makers, value), market_share(makers), costs
 
 
 def _dealer(scenario: Scenario) -> DealerMarket:

@@ -53,8 +53,13 @@ def train(
         progress = _advance(scenario, learner, seed, progress, iterations)
         if after_chunk(progress):
             break
-    policies = _policies(scenario, learner, progress.states)
-    return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], policies) for i in range(seeds)), progress
+    return policies_of(scenario, learner, progress.states, seeds), progress
+
+
+def policies_of(scenario: Scenario, learner: Learner, states: Any, seeds: int) -> tuple[Policy, ...]:
+    """The policies of the learner's states as they stand, at their best; one a seed."""
+    policies = _policies(as_arrays(scenario), as_arrays(learner), states)
+    return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], policies) for i in range(seeds))
 
 
 def blank(scenario: Scenario, learner: Learner, seed: int, seeds: int) -> Any:

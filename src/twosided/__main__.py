@@ -1,0 +1,5 @@
+"""python -m twosided"""
+
+from twosided.cli import main
+
+main()

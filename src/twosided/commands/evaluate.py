@@ -1,0 +1,66 @@
+"""Judging policies: `twosided evaluate`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from twosided import store
+from twosided.commands.output import print_records
+from twosided.commands.run import settings_of
+from twosided.evaluate import evaluate
+from twosided.exact.dealer import NotExact, optimum
+from twosided.markets.base import Market
+from twosided.markets.dealer import DealerMarket
+from twosided.policies.rules import Persistent
+from twosided.records import to_frame
+from twosided.runs import RunError, scenario_of, trained_policies
+from twosided.settings import Settings
+from twosided.types import Policy
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Judge any policies on common chance, each in the same seat against the same competitors."""
+
+    policies: tuple[Policy, ...] = ()
+    """What to judge; repeat for several."""
+    run: Path | None = None
+    """A run, whose trained policies are judged; its market and competitors hold unless others are given."""
+    market: Market = DealerMarket()
+    """The rules of trade; the number of makers follows from the competitors."""
+    competitors: tuple[Policy, ...] = (Persistent(),)
+    """Who sits in the other seats; repeat for several."""
+    horizon: int = 200
+    """Steps in an episode."""
+    steps: int = 1_000_000
+    """Market steps that each policy is judged on."""
+    seed: int = 0
+    """Decides everything that is random."""
+    out: Path | None = None
+    """Write the records here, as Parquet."""
+    json: bool = False
+    """Print the records as JSON."""
+
+    def __call__(self, settings: Settings) -> int:
+        given = {path[0] for path in settings.origins}
+        market, competitors, horizon, judged = self.market, self.competitors, self.horizon, {}
+        if self.run is not None:
+            trained, _ = settings_of(self.run)
+            judged = trained_policies(trained, self.run)
+            market = market if "market" in given else trained.market
+            competitors = competitors if "competitors" in given else trained.competitors
+            horizon = horizon if "horizon" in given else trained.horizon
+        for policy in self.policies:
+            name = type(policy).__name__.lower()
+            judged[name if name not in judged else f"{name} {len(judged) + 1}"] = policy
+        if not judged:
+            raise RunError("nothing to judge: give --policy KIND or --run FOLDER, or both")
+        scenario = scenario_of(market, competitors, horizon=horizon)
+        try:
+            supremum = optimum(scenario).value
+        except NotExact:
+            supremum = None
+        records = evaluate(scenario, judged, seed=self.seed, steps=self.steps, supremum=supremum)
+        if self.out is not None:
+            store.write_frame(self.out, to_frame(records))
+        print_records(records, self.json)
+        return 0

@@ -1,0 +1,45 @@
+"""What there is to choose from: `twosided list`."""
+
+import json as json_format
+from dataclasses import dataclass
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from twosided.settings import Settings, choices
+from twosided.studies.ganesh2019 import COMPETITORS
+
+LISTED = {
+    "markets": "twosided.markets.base:Market",
+    "prices": "twosided.prices:PriceProcess",
+    "flows": "twosided.flow:OrderFlow",
+    "policies": "twosided.types:Policy",
+    "rewards": "twosided.rewards:Reward",
+    "learners": "twosided.learn.base:Learner",
+}
+
+
+@dataclass(frozen=True)
+class List:
+    """What there is to choose from."""
+
+    what: Literal["all", "markets", "prices", "flows", "policies", "rewards", "learners", "scenarios"] = "all"
+    """What to list."""
+    json: bool = False
+    """Print it as JSON."""
+
+    def __call__(self, settings: Settings) -> int:
+        found = {what: {part.kind: part.summary for part in choices(root)} for what, root in LISTED.items()}
+        found["scenarios"] = {f"demo --competitor {name}": spec for name, spec in COMPETITORS.items()}
+        found = {what: names for what, names in found.items() if self.what in ("all", what)}
+        if self.json:
+            print(json_format.dumps(found, indent=1))
+            return 0
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for what, names in found.items():
+            table.add_row(f"[bold]{what}[/]", "")
+            for name, summary in names.items():
+                table.add_row(f"  {name}", summary)
+        Console().print(table)
+        return 0

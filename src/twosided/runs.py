@@ -1,0 +1,256 @@
+"""A run: settings to trained policies, their verdict and a page, in a folder that survives anything.
+
+Training is saved after every chunk with its curve, in one file; a run that was stopped, by Ctrl-C, kill -9 or a
+power cut, goes on from there with the same bits as if it had never stopped. What is finished is never done
+again.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import polars as pl
+
+from twosided import store
+from twosided.errors import Refusal
+from twosided.evaluate import evaluate, trace
+from twosided.exact.best_response import Optimum
+from twosided.exact.dealer import NotExact, optimum
+from twosided.learn.base import Learner
+from twosided.learn.ppo import PPO
+from twosided.learn.train import Progress, blank, policies_of, train
+from twosided.markets.base import Market, Scenario
+from twosided.markets.dealer import DealerMarket
+from twosided.policies.rules import Persistent
+from twosided.records import Record, from_frame, mean_of_cases, to_frame
+from twosided.rewards import Reward, TotalPnL
+from twosided.types import Policy, check
+
+MEAN = "mean of seeds"
+BEST = "best response"
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Train a market maker, judge it and write its page."""
+
+    market: Market = DealerMarket()
+    """The rules of trade; the number of makers follows from the competitors."""
+    competitors: tuple[Policy, ...] = (Persistent(),)
+    """Who sits in the other seats; repeat for several."""
+    reward: Reward = TotalPnL()
+    """What the learner maximises."""
+    horizon: int = 200
+    """Steps in an episode."""
+    # What a maker wins in this market does not change what it can win next, and its inventory is worth
+    # nothing in expectation: a short memory loses nothing and hears less noise.
+    learner: Learner = PPO(discount=0.5)
+    """How the policy is found."""
+    seeds: int = 3
+    """Independent trainings, side by side."""
+    seed: int = 0
+    """Decides everything that is random."""
+    chunks: int = 20
+    """Parts that training is cut into, each saved at its end."""
+    evaluation_steps: int = 3_400_000
+    """Market steps that each policy is judged on, on chance that it was not trained on."""
+
+    def __post_init__(self):
+        for name in ("horizon", "seeds", "chunks", "evaluation_steps"):
+            value = getattr(self, name)
+            check(name, value, "at least 1", value >= 1)
+        check("seed", self.seed, "at least 0 and below 2^31", 0 <= self.seed < 2**31)
+
+    @property
+    def scenario(self) -> Scenario:
+        return scenario_of(self.market, self.competitors, self.reward, self.horizon)
+
+
+class RunError(Refusal):
+    """One sentence on why a run cannot start or go on."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a run found, as plain data: all that a table or a page needs."""
+
+    settings: str
+    """As TOML."""
+    records: list[Record]
+    curve: pl.DataFrame
+    """A row a chunk and seed: seed, steps, score, gap (null without an optimum), the learner's own metrics."""
+    trace: pl.DataFrame
+    about: dict[str, Any]
+    """seconds a part, host, versions, and `optimum`: value, quotes, whether attained; or why there is none."""
+
+
+@dataclass
+class Stop:
+    """Set to ask a run to stop after the chunk that it is in."""
+
+    asked: bool = False
+
+
+Watch = Callable[[str, Progress | None, float], None]
+"""Told of each stage by name and, while training, of the progress and the mean optimality gap in percent."""
+
+
+def scenario_of(
+    market: Market, competitors: tuple[Policy, ...], reward: Reward = TotalPnL(), horizon: int = 200
+) -> Scenario:
+    """The scenario with a learner's seat beside the competitors'."""
+    market = dataclasses.replace(market, num_makers=1 + len(competitors))
+    return Scenario(market, competitors, reward, horizon)
+
+
+def run(
+    settings: TrainSettings, text: str, folder: Path, stop: Stop | None = None, watch: Watch | None = None
+) -> bool:
+    """Do a run, or what is left of it; False if it stopped before its end because it was asked to.
+
+    `text` is the settings as TOML and the run's identity: a folder holds one run. Raises RunError and StoreError.
+    """
+    watch = watch or (lambda stage, progress, gap: None)
+    _claim(folder, text)
+    if (folder / store.ABOUT).exists():
+        return True
+    scenario, clock = settings.scenario, {}
+    watch("preparing", None, math.nan)
+    best, described = _optimum(scenario)
+    policies = _train(settings, folder, best, stop or Stop(), watch, clock)
+    if policies is None:
+        return False
+    cases = {f"seed {i}": policy for i, policy in enumerate(policies)}
+    judged = cases | ({BEST: _best_response(best)} if best else {})
+    since = time.perf_counter()
+    # The seed of the judgement is apart from every seed of training.
+    chance = settings.seed + 2**31
+    records = evaluate(
+        scenario,
+        judged,
+        seed=chance,
+        steps=settings.evaluation_steps,
+        supremum=best.value if best else None,
+        progress=lambda case: watch(f"judging {case}", None, math.nan),
+    )
+    records += mean_of_cases(records, list(cases), MEAN)
+    clock["evaluation"] = time.perf_counter() - since
+    store.write_frame(folder / store.RECORDS, to_frame(records))
+    store.write_frame(folder / store.TRACE, trace(scenario, policies[0], seed=chance))
+    about = {"optimum": described, "seconds": clock, "host": host(), "versions": versions()}
+    store.write(folder / store.ABOUT, json.dumps(about, indent=1))
+    return True
+
+
+def read_verdict(folder: Path) -> Verdict:
+    """What a finished run found. Raises RunError and StoreError."""
+    if not (folder / store.SETTINGS).exists():
+        raise RunError(f"{folder} is not a run: it has no {store.SETTINGS}")
+    if not (folder / store.ABOUT).exists():
+        raise RunError(f"the run in {folder} is not finished; go on with: twosided train --resume {folder}")
+    return Verdict(
+        settings=store.read_text(folder / store.SETTINGS),
+        records=from_frame(store.read_frame(folder / store.RECORDS)),
+        curve=_curve_frame(store.read_header(folder / store.CHECKPOINT)["curve"]),
+        trace=store.read_frame(folder / store.TRACE),
+        about=store.read_json(folder / store.ABOUT),
+    )
+
+
+def trained_policies(settings: TrainSettings, folder: Path) -> dict[str, Policy]:
+    """The policies of a run as they stand, one a seed, at their best. Raises StoreError."""
+    states = store.read_checkpoint(
+        folder / store.CHECKPOINT, blank(settings.scenario, settings.learner, settings.seed, settings.seeds)
+    )
+    policies = policies_of(settings.scenario, settings.learner, states, settings.seeds)
+    return {f"seed {i}": policy for i, policy in enumerate(policies)}
+
+
+def host() -> str:
+    """The machine in a few words."""
+    devices = ", ".join(sorted({device.device_kind for device in jax.devices()}))
+    return f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, JAX on {devices}"
+
+
+def versions() -> dict[str, str]:
+    """What the numbers were made with."""
+    packages = {name: version(name) for name in ("twosided", "jax", "equinox", "optax", "numpy")}
+    return {"python": platform.python_version(), **packages}
+
+
+def _claim(folder: Path, text: str) -> None:
+    """Make the folder this run's own. Raises RunError if it is another's."""
+    path = folder / store.SETTINGS
+    if not path.exists():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise RunError(f"{folder} is not empty and holds no run; choose another --out")
+        store.write(path, text)
+    elif store.read_text(path) != text:
+        raise RunError(f"{folder} holds a run with other settings; choose another --out, or remove it")
+
+
+def _optimum(scenario: Scenario) -> tuple[Optimum | None, dict[str, Any]]:
+    """The exact optimum, and what to say of it."""
+    try:
+        best = optimum(scenario)
+    except NotExact as error:
+        return None, {"why_not": str(error)}
+    sides = {"buy": best.buy, "sell": best.sell}
+    quotes = {side: {"epsilon": b.epsilon, "attained": b.attained} for side, b in sides.items()}
+    return best, {"value": best.value, **quotes}
+
+
+def _best_response(best: Optimum) -> Persistent:
+    return Persistent(epsilon_buy=best.buy.epsilon, epsilon_sell=best.sell.epsilon, hedge=0.0)
+
+
+def _train(
+    settings: TrainSettings,
+    folder: Path,
+    best: Optimum | None,
+    stop: Stop,
+    watch: Watch,
+    clock: dict[str, float],
+) -> tuple[Policy, ...] | None:
+    """The trained policies, or None if training stopped before its end."""
+    scenario, learner = settings.scenario, settings.learner
+    path = folder / store.CHECKPOINT
+    rows, resume, before = [], None, 0.0
+    if path.exists():
+        header = store.read_header(path)
+        states = store.read_checkpoint(path, blank(scenario, learner, settings.seed, settings.seeds))
+        resume = Progress(header["iteration"], learner.iterations, states, {})
+        rows, before = header["curve"], header["seconds"]
+    since = time.perf_counter()
+
+    def after_chunk(progress: Progress) -> bool:
+        gaps = 100 * (1 - progress.curve["score"] / best.value) if best else np.full(settings.seeds, np.nan)
+        for i in range(settings.seeds):
+            row = {name: float(values[i]) for name, values in progress.curve.items()}
+            rows.append({"seed": i, "gap": float(gaps[i]) if best else None, **row})
+        seconds = before + time.perf_counter() - since
+        header = {"iteration": progress.iteration, "seconds": seconds, "curve": rows}
+        store.write_checkpoint(path, progress.states, header)
+        watch("training", progress, float(gaps.mean()))
+        return stop.asked
+
+    watch("training", resume, math.nan)
+    policies, progress = train(
+        scenario, learner, settings.seed, settings.seeds, settings.chunks, resume, after_chunk
+    )
+    clock["training"] = before + time.perf_counter() - since
+    return policies if progress.iteration >= progress.iterations else None
+
+
+def _curve_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    return pl.DataFrame(rows, infer_schema_length=None)

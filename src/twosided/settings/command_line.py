@@ -1,0 +1,163 @@
+"""The command line: words to settings.
+
+--market.flow sized-investors        the kind of a part; with its parameters in one word, or from a file:
+--market.flow sized-investors:mean-size=2            --market.book msft.toml
+--market.flow.mean-size 2            a parameter, also as --market.flow.mean_size=2
+--json, --no-json                    a switch
+--competitor random --competitor.low -1 --competitor persistent
+                                     a tuple of parts; --competitor.low is about the one named before it
+--settings run.toml                  a file, read before all options
+--help                               what there is, with the parameters of the kinds that are chosen
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
+from typing import Any
+
+from twosided.settings.layers import COMMAND_LINE, Reader
+from twosided.settings.parts import Field, Part, Tuple, describe
+from twosided.settings.toml import load
+from twosided.settings.values import SWITCH, Settings, SettingsError, Text, expected
+
+
+def parse(
+    root: str,
+    argv: Sequence[str],
+    *,
+    prog: str,
+    description: str = "",
+    positional: Sequence[str] = (),
+    aliases: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings that the words of a command line give; on --help, prints help on them and exits.
+
+    `root` is the class of the command's settings, "module:Class". `positional` names those of its parameters
+    that are given without an option, in this order. An alias stands for the beginning of an option:
+    {"book": "market.book"} makes --book.tick of --market.book.tick. Raises SettingsError.
+    """
+    line = _Line(describe(root), aliases or {})
+    line.read(deque(argv), positional)
+    reader = Reader(line.root)
+    for path in line.files:
+        reader.layer(load(path), path)
+    reader.layer(line.layer, COMMAND_LINE)
+    if line.wants_help:
+        from twosided.settings.help import show  # what draws it is loaded only here
+
+        show(reader, prog, description or line.root.summary, positional, aliases or {})
+        raise SystemExit(0)
+    return reader.settings(COMMAND_LINE)
+
+
+class _Line:
+    """A command line, sorted into files and a layer of settings."""
+
+    def __init__(self, root: Part, aliases: Mapping[str, str]):
+        self.root, self.aliases = root, aliases
+        self.layer: dict[str, Any] = {}
+        self.files: list[str] = []
+        self.wants_help = False
+
+    def read(self, words: deque[str], positional: Sequence[str]) -> None:
+        loose: list[str] = []
+        while words:
+            word = words.popleft()
+            if word in ("-h", "--help"):
+                self.wants_help = True
+            elif word == "--":
+                loose += words
+                words.clear()
+            elif re.match(r"-[^\d.]", word):
+                self._option(word, words)
+            else:
+                loose.append(word)
+        fields = {field.name: field for field in self.root.fields}
+        for name in positional:
+            takes_all = any(isinstance(option, Tuple) for option in fields[name].type)
+            if loose:
+                self.layer[name] = [Text(word) for word in loose] if takes_all else Text(loose[0])
+                loose = [] if takes_all else loose[1:]
+        if loose:
+            raise SettingsError(f"unexpected argument {loose[0]!r}; parameters are given as --name value")
+
+    def _option(self, word: str, words: deque[str]) -> None:
+        option, equals, text = word.partition("=")
+        if option == "--settings":
+            self.files.append(text if equals else _next(option, words, "a TOML file"))
+            return
+        steps, ends = self._find(option)
+        switch = bool(ends) and all(bool in end.type for end in ends)
+        if not ends:
+            steps, ends = self._find(re.sub(r"(?<=--|\w\.)no[-_]", "", option, count=1))
+            if equals or not ends or any(bool not in end.type for end in ends):
+                raise SettingsError(f"unknown option {option}{self._nearest(option)}")
+            text = "false"
+        elif switch and not equals:
+            text = words.popleft() if words and words[0].lower() in SWITCH else "true"
+        elif not equals:
+            text = _next(option, words, expected(ends[0]))
+        self._put(steps, ends[0], Text(text))
+
+    def _find(self, option: str) -> tuple[list[Field], list[Field]]:
+        """The fields that an option passes, and those, of one kind of part or several, that it can end in."""
+        first, *rest = option.removeprefix("--").replace("_", "-").split(".")
+        names = [*self.aliases.get(first, first).replace("_", "-").split("."), *rest]
+        parts, steps, ends = [self.root], [], []
+        for name in names:
+            steps += ends[:1]
+            ends = [
+                end
+                for part in parts
+                for end in part.fields
+                if name in (end.option, end.name.replace("_", "-"))
+            ]
+            parts = [part for end in ends for part in end.parts]
+        return steps, ends
+
+    def _put(self, steps: list[Field], end: Field, text: Text) -> None:
+        layer = self.layer
+        for step in steps:
+            below = layer.setdefault(step.name, {})
+            layer = below[-1] if isinstance(below, list) else below
+        if end.many:
+            several = layer.setdefault(end.name, [])
+            if isinstance(several, dict):
+                name = f"--{end.option}"
+                raise SettingsError(f"{name}.{next(iter(several))} comes before the {name} that it is about")
+            several.append({"kind": text})
+        elif end.parts:
+            layer.setdefault(end.name, {})["kind"] = text
+        else:
+            layer[end.name] = text
+
+    def _nearest(self, option: str) -> str:
+        """The option most like this one, as a whole and in its last step: people leave out what is before."""
+        names = ["--help", "--settings", *_names([self.root], "--", 4)]
+        likeness = {name: (_ratio(option, name), _ratio(_last(option), _last(name))) for name in names}
+        best = max(names, key=lambda name: sum(likeness[name]))
+        return f"; did you mean {best}?" if max(likeness[best]) > 0.6 else ""
+
+
+def _names(parts: list[Part], prefix: str, depth: int) -> Iterator[str]:
+    """The options of these parts and of all kinds of parts below."""
+    fields = {field.name: field for part in parts for field in part.fields}
+    for field in fields.values():
+        yield f"{prefix}{field.option}"
+        if depth:
+            yield from _names(field.parts, f"{prefix}{field.option}.", depth - 1)
+
+
+def _next(option: str, words: deque[str], takes: str) -> str:
+    if not words or words[0].startswith("--"):
+        raise SettingsError(f"{option} takes {takes}, but nothing follows it")
+    return words.popleft()
+
+
+def _last(option: str) -> str:
+    return option.split(".")[-1].lstrip("-")
+
+
+def _ratio(a: str, b: str) -> float:
+    return SequenceMatcher(None, a[:100], b).ratio()

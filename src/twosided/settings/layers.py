@@ -1,0 +1,158 @@
+"""Layers: plain data over the defaults of a part, key by key, to complete values.
+
+A table changes the parameters of the part that is there; if it names another kind, that one's defaults are
+there first. A word stands for a part too: KIND, KIND:parameter=value,... or, on the command line, FILE.toml.
+A list replaces a tuple of parts; a table without a kind changes the only part that is there.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass
+from typing import Any
+
+from twosided.settings.parts import Field, Part, describe, kebab
+from twosided.settings.toml import load
+from twosided.settings.values import Settings, SettingsError, Text, expected, listed, nearest, plain, show
+
+COMMAND_LINE, DEFAULTS = "the command line", "the defaults"
+
+
+def read(root: str, data: Mapping[str, Any], source: str = "settings") -> Settings:
+    """The settings of the class "module:Class" that plain data give: what a file, or a saved run, holds."""
+    reader = Reader(describe(root))
+    reader.layer(data, source)
+    return reader.settings(source)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value stands in the settings, and where and under which name it was given."""
+
+    source: str
+    path: tuple[str | int, ...] = ()
+    shown: str = ""
+
+    def __truediv__(self, step: Field | int) -> "Place":
+        typed = self.source == COMMAND_LINE
+        if isinstance(step, int):
+            return Place(self.source, (*self.path, step), self.shown + ("" if typed else f"[{step}]"))
+        name = step.option if typed else step.name
+        return Place(self.source, (*self.path, step.name), f"{self.shown}.{name}" if self.shown else name)
+
+    def __str__(self) -> str:
+        if not self.shown:
+            return self.source
+        return f"--{self.shown}" if self.source == COMMAND_LINE else f"{self.source}: {self.shown}"
+
+
+class Reader:
+    """The values of a part, its defaults at first, and where each was given."""
+
+    def __init__(self, root: Part):
+        self.root = root
+        self.origins: dict[tuple, str] = {}
+        self.values = self._fresh(root, ())
+
+    def layer(self, data: Mapping[str, Any], source: str) -> None:
+        """Reads data over what is there."""
+        self.values = self._fields([self.root], self.root, self.values, data, Place(source))
+
+    def settings(self, source: str) -> Settings:
+        """What has been read, if nothing is missing."""
+        for place, field in _missing(self.root, self.values, Place(source)):
+            raise SettingsError(f"{place} is missing; it takes {expected(field)}")
+        return Settings(self.root, self.values, self.origins)
+
+    def _fresh(self, part: Part, path: tuple) -> dict[str, Any]:
+        """The part's own defaults."""
+        self.origins = {place: origin for place, origin in self.origins.items() if place[: len(path)] != path}
+        defaults = {field.name: field.default for field in part.fields if field.default is not MISSING}
+        return self._fields([part], part, {}, defaults, Place(DEFAULTS, path, part.kind))
+
+    def _fields(
+        self, kinds: list[Part], part: Part, base: dict, raw: Mapping, place: Place
+    ) -> dict[str, Any]:
+        """The part's parameters: those that raw gives, the others as in base."""
+        values, fields = dict(base), {field.name: field for field in part.fields}
+        for key, given in raw.items():
+            name = key.replace("-", "_")
+            if name not in fields:
+                others = [kind.kind for kind in kinds if name in (field.name for field in kind.fields)]
+                hint = f", but {listed(others)} has" if others else nearest(name, list(fields))
+                raise SettingsError(f"{place}: {part.kind} has no parameter {show(name)}{hint}")
+            values[name] = self._value(fields[name], values.get(name, MISSING), given, place / fields[name])
+        return values
+
+    def _value(self, field: Field, base: Any, raw: Any, place: Place) -> Any:
+        word = raw["kind"] if isinstance(raw, dict) and raw.keys() == {"kind"} else raw
+        try:
+            value = plain(field.type, word)
+        except ValueError:
+            read = self._parts if field.many else self._part
+            value = read(field, base, raw, place)
+        if place.source != DEFAULTS:
+            self.origins[place.path] = str(place)
+        return value
+
+    def _parts(self, field: Field, base: Any, raw: Any, place: Place) -> list[Any]:
+        if isinstance(raw, dict) and "kind" not in raw:
+            number = len(base) if isinstance(base, list) else 0
+            if number != 1:
+                raise SettingsError(
+                    f"{place}: there are {number} parts, not one to change; name the kind of each"
+                )
+            return [self._part(field, base[0], raw, place / 0)]
+        raw = raw if isinstance(raw, list) else [raw]
+        if raw in (["none"], [{"kind": "none"}]):
+            return []
+        return [self._part(field, MISSING, item, place / index) for index, item in enumerate(raw)]
+
+    def _part(self, field: Field, base: Any, raw: Any, place: Place) -> dict[str, Any]:
+        kinds = {part.kind: part for part in field.parts}
+        if not isinstance(raw, dict | str) or not kinds:
+            raise SettingsError(f"{place} takes {expected(field)}, but got {show(raw)}")
+        raw = {"kind": raw} if isinstance(raw, str) else raw
+        if "kind" in raw:
+            base = self._word(field, base, raw["kind"], place)
+        elif not isinstance(base, dict):
+            if len(kinds) > 1:
+                raise SettingsError(f"{place} needs a kind, {expected(field)}")
+            base = self._word(field, base, next(iter(kinds)), place)
+        given = {key: value for key, value in raw.items() if key != "kind"}
+        return self._fields(field.parts, kinds[base["kind"]], base, given, place)
+
+    def _word(self, field: Field, base: Any, word: Any, place: Place) -> dict[str, Any]:
+        """The part that a word stands for."""
+        if place.source == COMMAND_LINE and word.endswith(".toml"):
+            return self._part(field, base, load(word), Place(word, place.path))
+        kinds = {part.kind: part for part in field.parts}
+        kind, colon, rest = word.partition(":") if isinstance(word, str) else (word, "", "")
+        part = kinds.get(kebab(kind)) if isinstance(kind, str) else None
+        if part is None:
+            hint = nearest(kebab(kind), list(kinds)) if isinstance(kind, str) else ""
+            raise SettingsError(f"{place} takes {expected(field)}, but got {show(kind)}{hint}")
+        given = {}
+        for item in re.split(r",(?=[\w-]+=)", rest) if colon else []:
+            name, equals, text = item.partition("=")
+            if not equals:
+                raise SettingsError(f"{place} takes KIND:parameter=value,..., but got {show(word)}")
+            given[name] = Text(text)
+        if not isinstance(base, dict) or base["kind"] != part.kind:
+            base = {"kind": part.kind} | self._fresh(part, place.path)
+        return self._fields(field.parts, part, base, given, place)
+
+
+def _missing(part: Part, values: dict[str, Any], place: Place) -> Iterator[tuple[Place, Field]]:
+    """The parameters that have no value yet."""
+    for field in part.fields:
+        if field.name not in values:
+            yield place / field, field
+        for below, step in parts_in(values.get(field.name), place / field):
+            yield from _missing(field.kind(below), below, step)
+
+
+def parts_in(value: Any, place: Place) -> list[tuple[dict[str, Any], Place]]:
+    """The parts that a parameter holds: none, one, or several."""
+    if isinstance(value, list):
+        return [(item, place / index) for index, item in enumerate(value) if isinstance(item, dict)]
+    return [(value, place)] if isinstance(value, dict) else []
