@@ -91,7 +91,7 @@ class DealerMarket(Market):
     hedge_cost: Scalar = 1.0
     """Multiplier c of the cost of hedging; 1 is the exchange's curve, 0 makes hedging free."""
     num_makers: int = eqx.field(static=True, default=2)
-    """M, number of makers."""
+    """M, number of makers; a run takes it from its competitors."""
 
     def __check_init__(self):
         check("num_makers", self.num_makers, "at least 1", self.num_makers >= 1)

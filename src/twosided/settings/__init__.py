@@ -11,8 +11,8 @@ each over the one before (layers.py, values.py):
     command line     --market.flow sized-investors --market.flow.mean-size 2    (command_line.py, help.py)
                      --competitor random:low=-1,high=1
 
-A parameter changes the part that is there; to name another kind is to start afresh, from its defaults. What is
-wrong is refused with a SettingsError, one sentence that says where, what is expected and what was given.
+A parameter changes the part that is there; to name another kind is to start afresh, from its defaults. What
+is wrong is refused with a SettingsError, one sentence that says where, what is expected and what was given.
 `build` imports the classes and makes the object (objects.py).
 """
 

@@ -48,7 +48,7 @@ def parse(
 
         show(reader, prog, description or line.root.summary, positional, aliases or {})
         raise SystemExit(0)
-    return reader.settings(COMMAND_LINE)
+    return reader.settings(COMMAND_LINE, positional)
 
 
 class _Line:

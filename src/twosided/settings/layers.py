@@ -6,7 +6,7 @@ A list replaces a tuple of parts; a table without a kind changes the only part t
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Any
 
@@ -57,10 +57,11 @@ class Reader:
         """Reads data over what is there."""
         self.values = self._fields([self.root], self.root, self.values, data, Place(source))
 
-    def settings(self, source: str) -> Settings:
+    def settings(self, source: str, positional: Sequence[str] = ()) -> Settings:
         """What has been read, if nothing is missing."""
         for place, field in _missing(self.root, self.values, Place(source)):
-            raise SettingsError(f"{place} is missing; it takes {expected(field)}")
+            name = field.name.upper() if place.path == (field.name,) and field.name in positional else place
+            raise SettingsError(f"{name} is missing; it takes {expected(field)}")
         return Settings(self.root, self.values, self.origins)
 
     def _fresh(self, part: Part, path: tuple) -> dict[str, Any]:
@@ -90,8 +91,7 @@ class Reader:
         except ValueError:
             read = self._parts if field.many else self._part
             value = read(field, base, raw, place)
-        if place.source != DEFAULTS:
-            self.origins[place.path] = str(place)
+        self._note(place)
         return value
 
     def _parts(self, field: Field, base: Any, raw: Any, place: Place) -> list[Any]:
@@ -118,6 +118,7 @@ class Reader:
             if len(kinds) > 1:
                 raise SettingsError(f"{place} needs a kind, {expected(field)}")
             base = self._word(field, base, next(iter(kinds)), place)
+        self._note(place)
         given = {key: value for key, value in raw.items() if key != "kind"}
         return self._fields(field.parts, kinds[base["kind"]], base, given, place)
 
@@ -140,6 +141,11 @@ class Reader:
         if not isinstance(base, dict) or base["kind"] != part.kind:
             base = {"kind": part.kind} | self._fresh(part, place.path)
         return self._fields(field.parts, part, base, given, place)
+
+    def _note(self, place: Place) -> None:
+        """Remembers that a value was given."""
+        if place.source != DEFAULTS:
+            self.origins[place.path] = str(place)
 
 
 def _missing(part: Part, values: dict[str, Any], place: Place) -> Iterator[tuple[Place, Field]]:
