@@ -1,4 +1,4 @@
-"""Order flows: who wins which orders, by enumeration of all chance (exact) and by sampling; sizes; bad input."""
+"""Order flows: who wins which orders, by enumeration of all chance and by sampling; sizes; bad input."""
 
 import itertools
 
@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from twosided.book import Snapshot
-from twosided.flow import BUY, SELL, InvestorShock, Investors, UnitInvestors, UnitShock
+from twosided.flow import BUY, SELL, Investors, InvestorShock, UnitInvestors, UnitShock
 
 BOOK = Snapshot(spread=jnp.float32(2e-4), volumes=jnp.array([0.5, 1.0, 2.0]), tick=jnp.float32(1e-4))
 """Costs 1 bp for half a unit, 2 bp for another unit, then 3 bp."""
@@ -81,21 +81,21 @@ def test_three_makers_every_step_of_two_investors():
         assert frequency == pytest.approx(six_cells.pmf(outcome), rel=1e-12)
 
 
-@pytest.mark.parametrize("makers", [3, 5, 6, 7, 9])
+@pytest.mark.parametrize("makers", [3, 5, 7])
 def test_the_extreme_lots_belong_to_the_first_and_the_last(makers):
     ends = UnitShock(selling=jnp.array([3], jnp.uint32), lots=jnp.array([0, 2**32 - 1], jnp.uint32))
     volume = UnitInvestors(count=2).fills(ends, jnp.asarray(everyone_tied(makers)), BOOK).volume
     np.testing.assert_array_equal(volume[:, BUY], [1, *[0] * (makers - 2), 1])
 
 
-@pytest.mark.parametrize("count", [1, 20, 32, 33, 64, 100])
-@pytest.mark.parametrize("makers", [1, 2, 3])
+@pytest.mark.parametrize(("count", "makers"), [(1, 1), (20, 2), (32, 2), (33, 2), (64, 3), (100, 1)])
 def test_bits_beyond_the_last_investor_count_for_nothing(count, makers):
     flow = UnitInvestors(count=count)
     shock = flow.shocks(jax.random.key(0), (), makers)
     ones, zeros = jnp.full_like(shock.selling, 2**32 - 1), jnp.zeros_like(shock.selling)
     for selling, side in [(ones, BUY), (zeros, SELL)]:
-        volume = flow.fills(UnitShock(selling, shock.lots), jnp.asarray(everyone_tied(makers)), BOOK).volume
+        shocks = jax.tree.map(lambda leaf: leaf[None], UnitShock(selling, shock.lots))
+        volume = fills(flow, shocks, jnp.asarray(everyone_tied(makers))).volume[0]
         assert volume[:, side].sum() == count
         assert volume[:, 1 - side].sum() == 0
 
@@ -103,8 +103,7 @@ def test_bits_beyond_the_last_investor_count_for_nothing(count, makers):
 # Unit investors: the law of a sampled step.
 
 
-@pytest.mark.parametrize("count", [1, 20, 40])
-@pytest.mark.parametrize("makers", [1, 2, 3, 5])
+@pytest.mark.parametrize(("count", "makers"), [(20, 1), (20, 2), (20, 3), (20, 5), (1, 2), (40, 2), (40, 3)])
 def test_ties_are_split_trade_by_trade(count, makers):
     volume, _ = sample(UnitInvestors(count=count), everyone_tied(makers))
     np.testing.assert_array_equal(volume.sum((1, 2)), count)
@@ -153,8 +152,7 @@ def test_unit_orders_are_priced_one_by_one():
 # Chance and its keys.
 
 
-@pytest.mark.parametrize("flow", [UnitInvestors(), Investors(size_variation=0.5)])
-@pytest.mark.parametrize("makers", [2, 3])
+@pytest.mark.parametrize(("flow", "makers"), [(UnitInvestors(), 2), (UnitInvestors(), 3), (Investors(), 2)])
 def test_the_key_decides_everything(flow, makers):
     def draw(seed):
         return jax.tree.leaves(flow.shocks(jax.random.key(seed), (50,), makers))
@@ -173,7 +171,7 @@ def test_orders_are_the_same_however_many_makers_wait_for_them(flow):
 # Investors with sizes.
 
 
-@pytest.mark.parametrize("makers", [1, 2, 3])
+@pytest.mark.parametrize("makers", [2, 3])
 def test_certain_unit_orders_are_unit_investors_in_law(makers):
     flow = Investors(count=20, arrival_probability=1.0, mean_size=1.0, size_variation=0.0)
     volume, value = sample(flow, everyone_tied(makers), key=5)
@@ -248,7 +246,7 @@ def test_orders_are_priced_apart_or_together():
     )
     alone = jnp.ones((1, 2), bool)
     bp = 1e-4
-    one, two, three, four = 1.5 * bp, 4.5 * bp, 7.5 * bp, 10.5 * bp  # cost of that many units
+    one, two, three, four = 1.5 * bp, 4.0 * bp, 7.0 * bp, 10.0 * bp  # cost of that many units
     flow = Investors(count=3, size_variation=1.0)
     np.testing.assert_allclose(flow.fills(shock, alone, BOOK).value, [[one + three, two]], rtol=1e-5)
     flow = Investors(count=3, size_variation=1.0, price_together=True)

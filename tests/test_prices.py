@@ -92,7 +92,7 @@ def test_sampled_paths_have_the_moments_of_the_process(process):
         x, mean, variance = np.log(mid / 50.0), (0.4 - 0.6**2 / 2) * years, 0.6**2 * years
     else:
         x, mean, variance = mid - 50.0, -8.0 * years, 12.0**2 * years
-    # x is normal: 4 standard errors of its mean, and of its variance, √(2 / n) of it. By chance once in 8,000.
+    # x is normal: 4 standard errors of its mean, and of its variance, √(2 / n) of it.
     assert abs(x.mean() - mean) < 4 * np.sqrt(variance / paths)
     assert abs(x.var() - variance) < 4 * np.sqrt(2 / paths) * variance
 

@@ -7,6 +7,7 @@ settings know; the others read the real one.
 import importlib
 import io
 import math
+import re
 import subprocess
 import sys
 import textwrap
@@ -488,6 +489,8 @@ def test_a_part_from_a_file_of_its_own(tmp_path):
         "mean_size": 4.0,
         "count": 3,
     }
+    path.write_text("[flow]\ncount = 3\nmean_size = 4\n")  # the same, under the parameter's name
+    assert words(f"--market.flow {path}").values["market"]["flow"]["mean_size"] == 4.0
     # only the command line names files: a file that named itself would never end
     path.write_text(f'kind = "{path}"\n')
     assert "takes one of unit-investors, sized-investors, but got" in refusal(f"--market.flow {path}")
@@ -498,6 +501,7 @@ def test_positional_words():
     assert words("--seed 1 a -- --b -1", positional=["files"]).values["files"] == ["a", "--b", "-1"]
     assert refusal("--policy random", SHOW, positional=["run"]) == "RUN is missing; it takes a path"
     assert refusal("a b", SHOW, positional=["run"]).startswith("unexpected argument 'b'")
+    assert refusal("slow", positional=["rate"]) == "RATE takes auto or a finite number, but got 'slow'"
 
 
 def test_where_values_were_given(tmp_path):
@@ -556,7 +560,10 @@ def test_what_is_written_is_read_as_the_same(line, meanings):
         ("--hidden 1,x", "--hidden takes a list of whole numbers, but got '1,x'"),
         ("--band 1", "--band takes a list of 2 finite numbers, but got '1'"),
         ("--out=", "--out takes a path or none, but got ''"),
-        ("--market.flow.side bye", "--market.flow.side takes one of buy, sell or none, but got 'bye'"),
+        (
+            "--market.flow.side bye",
+            "--market.flow.side takes one of buy, sell or none, but got 'bye'; did you mean buy?",
+        ),
         (
             "--market.flow unit-investor",
             "--market.flow takes one of unit-investors, sized-investors, but got 'unit-investor'; "
@@ -651,7 +658,7 @@ def test_help_has_every_option_of_the_chosen_parts_with_type_meaning_and_value(w
     text = help_text("--maker mixture --seed 4", width, positional=["files"], aliases={"flow": "market.flow"})
     flat = " ".join(text.split())
     assert max(map(len, text.splitlines())) <= width
-    assert "usage: shop [OPTIONS] FILES... Train a maker." in flat
+    assert "usage: shop [OPTIONS] [FILES...] Train a maker." in flat
     assert "--seed INTEGER Decides everything random. [4]" in flat
     assert "--market.flow.mean-size NUMBER Mean size of an order, units. [2]" in flat
     assert "--market.flow.side buy|sell|none The side" in flat
@@ -781,10 +788,11 @@ def test_mutated_structures_are_read_sanely_or_refused(data, which):
     accepted(lambda: read(which, tree))
 
 
-LINE_WORDS = """
-    --seed 1 -1 1e5 --json --no-json none --maker --maker.low random mixture:first=random , = :a=b -- -
-    --limit nan --market.flow unit-investors --market.flow.mean-size --hidden 1,2 --band 0,1
-""".split()
+LINE_WORDS = re.findall(
+    r"\S+",
+    """--seed 1 -1 1e5 --json --no-json none --maker --maker.low random mixture:first=random , = :a=b -- -
+    --limit nan --market.flow unit-investors --market.flow.mean-size --hidden 1,2 --band 0,1""",
+)
 
 
 @settings(max_examples=300, deadline=2000)
@@ -796,6 +804,31 @@ LINE_WORDS = """
     )
 )
 @example(["--maker", "mixture:first=mixture:first=random"])
+@example(["-\x1f"])
 def test_any_command_line_is_read_sanely_or_refused(line):
     if "--help" not in line and "-h" not in line:
         accepted(lambda: parse(TRAIN, line, prog="shop", positional=["files"]))
+
+
+# --- the page about it --------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parent.parent / "docs" / "settings.md").read_text()
+
+
+@pytest.mark.parametrize("line", re.findall(r"^\$ twosided train (.*)", PAGE, flags=re.M))
+def test_the_page_shows_command_lines_that_are_read(line):
+    if line.endswith("--help"):
+        assert "--competitor" in help_text(line.removesuffix("--help"), root="twosided.runs:TrainSettings")
+    else:
+        build(words(line, "twosided.runs:TrainSettings"))
+
+
+def test_the_page_shows_a_file_that_is_read():
+    (text,) = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.S)
+    found = build(read("twosided.runs:TrainSettings", tomllib.loads(text)))
+    assert (found.seeds, found.market.price.volatility, found.competitors[0].epsilon_sell) == (5, 0.3, -0.5)
+
+
+def test_the_page_shows_python_that_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)
+    exec(code, {})

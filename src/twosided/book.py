@@ -58,8 +58,11 @@ class Snapshot(eqx.Module):
         exhaust, so that only the K - 1 inner boundaries are needed:
         cost(v) = a_0 v + tick Σ_{k=1}^{K-1} max(v - Σ_{j<k} n_j, 0).
         """
-        filled = jnp.cumsum(self.volumes[..., :-1], axis=-1)
-        beyond = jnp.maximum(size[..., None] - filled, 0.0).sum(-1)
+        # Level by level: XLA compiles a running sum along a short axis to something several times slower.
+        rest, beyond = size, jnp.zeros_like(size)
+        for level in range(self.volumes.shape[-1] - 1):
+            rest = rest - self.volumes[..., level]
+            beyond = beyond + jnp.maximum(rest, 0.0)
         return self.spread / 2 * size + self.tick * beyond
 
     def spread_curve(self, size: Float[Array, "*batch"]) -> Float[Array, "*batch"]:

@@ -33,6 +33,9 @@ WITH_BOOK = {("demo",), ("train",), ("evaluate",)}
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit: 0 if it did what was asked, 2 if it was asked wrongly, 130 on Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show σ shows a question mark.
+        stream.reconfigure(errors="replace")
     try:
         sys.exit(_run(words))
     except KeyboardInterrupt:

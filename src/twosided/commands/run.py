@@ -33,7 +33,8 @@ class Train(TrainSettings):
         if self.resume is not None:
             return _train(*settings_of(self.resume), self.resume, self.json)
         own = {"out", "resume", "json"}
-        text = dump(read(TRAIN, {name: value for name, value in settings.values.items() if name not in own}))
+        values = {name: value for name, value in settings.values.items() if name not in own}
+        text = dump(read(TRAIN, values), meanings=False)
         name = f"{type(self).__name__.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         return _train(self, text, self.out or Path("runs") / name, self.json)
 

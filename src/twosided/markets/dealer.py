@@ -129,7 +129,8 @@ class DealerMarket(Market):
 
         best = epsilon == epsilon.min(axis=0)
         fills = self.flow.fills(shock.flow, best, book)
-        spread = mid * (fills.value * (1 + epsilon)).sum(-1)
+        earned = fills.value * (1 + epsilon)
+        spread = mid * (earned[:, BUY] + earned[:, SELL])
         won = fills.volume[:, BUY] - fills.volume[:, SELL]
 
         inventory = state.inventory + hedged + won

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
-from twosided.settings.layers import COMMAND_LINE, Reader
+from twosided.settings.layers import ARGUMENTS, COMMAND_LINE, Reader
 from twosided.settings.parts import Field, Part, Tuple, describe
 from twosided.settings.toml import load
 from twosided.settings.values import SWITCH, Settings, SettingsError, Text, expected
@@ -43,6 +43,7 @@ def parse(
     for path in line.files:
         reader.layer(load(path), path)
     reader.layer(line.layer, COMMAND_LINE)
+    reader.layer(line.arguments, ARGUMENTS)
     if line.wants_help:
         from twosided.settings.help import show  # what draws it is loaded only here
 
@@ -57,6 +58,7 @@ class _Line:
     def __init__(self, root: Part, aliases: Mapping[str, str]):
         self.root, self.aliases = root, aliases
         self.layer: dict[str, Any] = {}
+        self.arguments: dict[str, Any] = {}
         self.files: list[str] = []
         self.wants_help = False
 
@@ -77,7 +79,7 @@ class _Line:
         for name in positional:
             takes_all = any(isinstance(option, Tuple) for option in fields[name].type)
             if loose:
-                self.layer[name] = [Text(word) for word in loose] if takes_all else Text(loose[0])
+                self.arguments[name] = [Text(word) for word in loose] if takes_all else Text(loose[0])
                 loose = [] if takes_all else loose[1:]
         if loose:
             raise SettingsError(f"unexpected argument {loose[0]!r}; parameters are given as --name value")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def show(
     groups = list(helper.groups())
     longest = max(len(option) for _, rows in groups for option, _ in rows)
     column = min(longest + 2, width * 3 // 8)
-    usage = " ".join(["[OPTIONS]", *helper.arguments.values()])
+    arguments = [word if name in helper.required else f"[{word}]" for name, word in helper.arguments.items()]
+    usage = " ".join(["[OPTIONS]", *arguments])
     console.print(
         Text.assemble(("usage: ", "bold"), (prog, "bold"), f" {usage}\n\n{description}"), width=width
     )
@@ -45,7 +47,8 @@ def show(
             for line in [left, *(Text(" " * column) + line for line in lines)]:
                 line.rstrip()
                 console.print(line, soft_wrap=True)
-    console.print(Text(f"\n{EPILOG}"), width=width)
+    if any(field.parts for field in reader.root.fields):
+        console.print(Text(f"\n{EPILOG}"), width=width)
 
 
 class _Helper:
@@ -55,6 +58,7 @@ class _Helper:
         fields = {field.name: field for field in reader.root.fields}
         self.reader, self.aliases = reader, aliases
         self.arguments = {name: _argument(fields[name]) for name in positional}
+        self.required = {name for name, field in fields.items() if field.default is MISSING}
 
     def groups(self) -> Iterator[tuple[str, list[Row]]]:
         """Titles and rows, the command's own parameters first."""
@@ -95,7 +99,8 @@ class _Helper:
 
     def _plain(self, field: Field, values: dict[str, Any], place: Place) -> Row:
         if field.name in self.arguments and len(place.path) == 1:
-            option = _option(self.arguments[field.name])
+            choices = any(isinstance(option, str) for option in field.type)
+            option = _option(self.arguments[field.name], _type_name(field.type) if choices else "")
         elif field.type == (bool,):
             option = _option(str(place) + re.sub(r"^--(.*\.)?(.*)$", r", --\1no-\2", str(place)))
         else:

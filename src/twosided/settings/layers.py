@@ -14,7 +14,7 @@ from twosided.settings.parts import Field, Part, describe, kebab
 from twosided.settings.toml import load
 from twosided.settings.values import Settings, SettingsError, Text, expected, listed, nearest, plain, show
 
-COMMAND_LINE, DEFAULTS = "the command line", "the defaults"
+DEFAULTS, COMMAND_LINE, ARGUMENTS = "the defaults", "the command line", "the arguments"
 
 
 def read(root: str, data: Mapping[str, Any], source: str = "settings") -> Settings:
@@ -42,6 +42,8 @@ class Place:
     def __str__(self) -> str:
         if not self.shown:
             return self.source
+        if self.source == ARGUMENTS:  # what is given without an option: RUN, FILES
+            return self.shown.upper()
         return f"--{self.shown}" if self.source == COMMAND_LINE else f"{self.source}: {self.shown}"
 
 
@@ -60,8 +62,9 @@ class Reader:
     def settings(self, source: str, positional: Sequence[str] = ()) -> Settings:
         """What has been read, if nothing is missing."""
         for place, field in _missing(self.root, self.values, Place(source)):
-            name = field.name.upper() if place.path == (field.name,) and field.name in positional else place
-            raise SettingsError(f"{name} is missing; it takes {expected(field)}")
+            alone = place.path == (field.name,) and field.name in positional
+            where = Place(ARGUMENTS) / field if alone else place
+            raise SettingsError(f"{where} is missing; it takes {expected(field)}")
         return Settings(self.root, self.values, self.origins)
 
     def _fresh(self, part: Part, path: tuple) -> dict[str, Any]:
@@ -89,8 +92,7 @@ class Reader:
         try:
             value = plain(field.type, word)
         except ValueError:
-            read = self._parts if field.many else self._part
-            value = read(field, base, raw, place)
+            value = (self._parts if field.many else self._part)(field, base, raw, place)
         self._note(place)
         return value
 
@@ -110,7 +112,7 @@ class Reader:
     def _part(self, field: Field, base: Any, raw: Any, place: Place) -> dict[str, Any]:
         kinds = {part.kind: part for part in field.parts}
         if not isinstance(raw, dict | str) or not kinds:
-            raise SettingsError(f"{place} takes {expected(field)}, but got {show(raw)}")
+            raise _refusal(place, field, raw)
         raw = {"kind": raw} if isinstance(raw, str) else raw
         if "kind" in raw:
             base = self._word(field, base, raw["kind"], place)
@@ -125,13 +127,16 @@ class Reader:
     def _word(self, field: Field, base: Any, word: Any, place: Place) -> dict[str, Any]:
         """The part that a word stands for."""
         if place.source == COMMAND_LINE and word.endswith(".toml"):
-            return self._part(field, base, load(word), Place(word, place.path))
+            table = load(word)
+            table = table[field.name] if table.keys() == {field.name} else table  # [book], as in a run's file
+            return self._part(field, base, table, Place(word, place.path))
         kinds = {part.kind: part for part in field.parts}
-        kind, colon, rest = word.partition(":") if isinstance(word, str) else (word, "", "")
-        part = kinds.get(kebab(kind)) if isinstance(kind, str) else None
+        if not isinstance(word, str):
+            raise _refusal(place, field, word)
+        kind, colon, rest = word.partition(":")
+        part = kinds.get(kebab(kind))
         if part is None:
-            hint = nearest(kebab(kind), list(kinds)) if isinstance(kind, str) else ""
-            raise SettingsError(f"{place} takes {expected(field)}, but got {show(kind)}{hint}")
+            raise _refusal(place, field, kind)
         given = {}
         for item in re.split(r",(?=[\w-]+=)", rest) if colon else []:
             name, equals, text = item.partition("=")
@@ -146,6 +151,12 @@ class Reader:
         """Remembers that a value was given."""
         if place.source != DEFAULTS:
             self.origins[place.path] = str(place)
+
+
+def _refusal(place: Place, field: Field, given: Any) -> SettingsError:
+    names = [part.kind for part in field.parts] + [word for word in field.type if isinstance(word, str)]
+    hint = nearest(given, names) if isinstance(given, str) else ""
+    return SettingsError(f"{place} takes {expected(field)}, but got {show(given)}{hint}")
 
 
 def _missing(part: Part, values: dict[str, Any], place: Place) -> Iterator[tuple[Place, Field]]:

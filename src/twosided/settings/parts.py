@@ -9,9 +9,9 @@ a command line and its help need:
         \"""Mean size of an order, units.\"""         meaning, with the unit
 
 Types are float, int, bool, str, Path, Literal, tuples of these, parts, tuples of parts, unions of all that
-and None, and aliases. Defaults are literals, arithmetic on them, constants of the package, calls of parts, and
-`field(default=...)` or `field(default_factory=...)` of these. Anything else with a default is refused with a
-TypeError that names the class and the field.
+and None, and aliases. Defaults are literals, arithmetic on them, constants of the package, calls of parts,
+and `field(default=...)` or `field(default_factory=...)` of these. Anything else with a default is refused
+with a TypeError that names the class and the field.
 """
 
 import ast

@@ -22,7 +22,10 @@ EXPECTED = {
 
 
 class SettingsError(Refusal):
-    """One sentence on what is wrong with the settings, for the user to read."""
+    """One sentence on what is wrong with the settings, for the user to read, on one line."""
+
+    def __init__(self, sentence: str):
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence))
 
 
 @dataclass(frozen=True)
