@@ -296,8 +296,12 @@ def test_messages_that_do_not_match_their_book_are_refused(tmp_path, pair):
     for line, event in ((submission, "submission"), (deletion, "deletion")):
         bid = MESSAGES[line - 1].endswith(",1")
         best = int(BOOKS[line - 2].split(",")[2 if bid else 0])
-        lines = changed(MESSAGES, line, 5, str(best + 50 if bid else best - 50))
-        assert refused(lines).startswith(f"line {line}: the {event} of ")
+        refused_line = refused(changed(MESSAGES, line, 5, str(best + 50 if bid else best - 50)))
+        assert refused_line.startswith(f"line {line}: the {event} of ")
+        if event == "submission":
+            assert refused_line.endswith(f" is not in the book of {book}, line {line}")
+        else:
+            assert refused_line.endswith(f" finds nothing there in the book of {book}, line {line - 1}")
     # A size that is not the change of the book.
     assert refused(changed(MESSAGES, submission, 4, "12345")).startswith(
         f"line {submission}: the submission of 12345 at "

@@ -45,7 +45,8 @@ def evaluate(
 
     Metrics, a step unless they end in `_path`, in the market's units: pnl_{part}, pnl_{part}_path, excess_{part}_over_{seat};
     market_share; sharpe (mean over deviation of a step's total PnL); {inventory and each action}_mean and _std;
-    inventory_min and _max; optimality_gap, in percent of the supremum.
+    inventory_min and _max; optimality_gap, in percent of the supremum. What is undefined, the Sharpe ratio of a
+    maker that never trades, is left out.
     """
     records = []
     for case, policy in policies.items():
@@ -136,8 +137,10 @@ def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str
                 out[f"excess_{part}_over_{other}"] = _mean(
                     own[f"pnl_{part}"] - means[f"pnl_{part}"][:, other]
                 )
-    out["market_share"] = _share(own["volume"], means["volume"].sum(1))
-    out["sharpe"] = _sharpe(own["pnl_total"], own["pnl_total_squared"])
+    if means["volume"].any():
+        out["market_share"] = _share(own["volume"], means["volume"].sum(1))
+    if own["pnl_total"].any():
+        out["sharpe"] = _sharpe(own["pnl_total"], own["pnl_total_squared"])
     for squared in (name for name in own if name.endswith("_squared") and not name.startswith("pnl")):
         name = squared.removesuffix("_squared")
         out[f"{name}_mean"] = _mean(own[name])
@@ -156,8 +159,6 @@ def _linearised(value: float, *influences: np.ndarray) -> tuple[float, float]:
 
 def _share(volume: np.ndarray, market: np.ndarray) -> tuple[float, float]:
     """mean(volume) / mean(market)."""
-    if not market.any():
-        return float("nan"), float("nan")
     share = volume.mean() / market.mean()
     return _linearised(share, volume / market.mean(), -share * market / market.mean())
 
@@ -174,9 +175,7 @@ def _deviation(x: np.ndarray, squared: np.ndarray) -> tuple[float, float]:
 
 def _sharpe(x: np.ndarray, squared: np.ndarray) -> tuple[float, float]:
     """mean(x) / √(mean(x²) - mean(x)²)."""
-    deviation, _ = _deviation(x, squared)
-    if deviation == 0:
-        return float("nan"), float("nan")
     mean = x.mean()
+    deviation = np.sqrt(max(squared.mean() - mean**2, np.finfo(float).tiny))
     by_mean = 1 / deviation + mean**2 / deviation**3
     return _linearised(mean / deviation, by_mean * x, -mean / (2 * deviation**3) * squared)

@@ -32,18 +32,19 @@ class Display:
 
     def __call__(self, stage: str, training: Training | None, gap: float) -> None:
         if stage != "training":
-            self.bar.stop()
-            self.console.print(f"[dim]{self._clock()}[/] {stage}", highlight=False)
+            if self.console.is_terminal:
+                self.bar.stop()
+            self.console.print(f"{self._clock()} {stage}", highlight=False)
             return
-        if self.console.is_terminal:
-            self.bar.start()
         done, total, told = 0, None, "compiling"
         if training is not None:
             done, total = training.iteration, training.iterations
             told = _told(training, gap) if training.curve else "compiling"
             self.chunk_times.append((time.perf_counter(), done))
-        self.bar.update(self.task, completed=done, total=total, told=told)
-        if not self.console.is_terminal:
+        if self.console.is_terminal:
+            self.bar.start()
+            self.bar.update(self.task, completed=done, total=total, told=told)
+        else:
             share = f"{100 * done / total:3.0f}%" if total else ""
             left = self._left(done, total)
             self.console.print(f"{self._clock()} training {share} {told}{left}", highlight=False)

@@ -335,8 +335,8 @@ class _Law:
         # Newton's method, ten times as fast, will do unless a bound is met.
         found = optimize.root(misfit, start, tol=1e-12)
         if not found.success or np.any(found.x < lowest) or np.any(found.x > highest):
-            tight = {"xtol": 1e-12, "ftol": 1e-12, "gtol": 1e-12}
-            found = optimize.least_squares(misfit, start, bounds=(lowest, highest), **tight)
+            bounds = (lowest, highest)
+            found = optimize.least_squares(misfit, start, bounds=bounds, xtol=1e-12, ftol=1e-12, gtol=1e-12)
         x = found.x
         return self.spread_min + width * x[0], width * math.exp(x[1])
 

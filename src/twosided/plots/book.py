@@ -1,4 +1,4 @@
-"""Figures: results in, plotly figures out; nothing is read, written or simulated here."""
+"""Figures of the reference book: the law that was fitted, drawn over the data."""
 
 from typing import TYPE_CHECKING
 
@@ -7,13 +7,15 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from numpy import ndarray
 from plotly.subplots import make_subplots
-from scipy import special, stats
+from scipy import special
+
+from twosided.plots.style import BLUE, GREY, INK, dressed
 
 if TYPE_CHECKING:
     from twosided.calibrate.book import BookFit
 
 BASIS_POINTS = 1e4
-DATA, MODEL = "#8a94a6", "#1668c4"
+DATA, MODEL = GREY, BLUE
 
 
 def figure_book_fit(
@@ -31,14 +33,7 @@ def figure_book_fit(
     _depth_shape(figure, fit)
     _spread_curves(figure, sizes, curves)
     _quoted_spread(figure, fit)
-    figure.update_layout(
-        template="plotly_white",
-        height=720,
-        bargap=0,
-        margin={"l": 60, "r": 20, "t": 60, "b": 60},
-        legend={"orientation": "h", "y": -0.12},
-    )
-    return figure
+    return dressed(figure, 720)
 
 
 def _best_volume(figure: go.Figure, fit: "BookFit") -> None:
@@ -48,7 +43,8 @@ def _best_volume(figure: go.Figure, fit: "BookFit") -> None:
     share = density / (len(fit.best_volumes) * np.diff(edges))
     x = np.linspace(end / 400, end, 400)
     figure.add_trace(_bars(edges, share, "data", shown=True), row=1, col=1)
-    pdf = stats.gamma.pdf(x, k, scale=1 / k)
+    # The gamma density of mean 1, through logarithms so that no shape is too large.
+    pdf = k * np.exp(special.xlogy(k - 1, k * x) - k * x - special.gammaln(k))
     figure.add_trace(_line(x, pdf, f"gamma, shape {k:.2f}"), row=1, col=1)
     # A law that is infinite at 0 (k < 1) must not flatten the rest.
     figure.update_yaxes(range=[0, 1.15 * min(max(share.max(), pdf.max()), 3 * share.max())], row=1, col=1)
@@ -72,7 +68,7 @@ def _depth_shape(figure: go.Figure, fit: "BookFit") -> None:
         )
         figure.add_trace(trace, row=1, col=2)
     mean = fit.mean_shape
-    markers = go.Scatter(x=level, y=mean, mode="markers", marker={"color": "black"}, name="mean of the data")
+    markers = go.Scatter(x=level, y=mean, mode="markers", marker={"color": INK}, name="mean of the data")
     low, high = fit.fitted_shape - fit.fitted_shape_std, fit.fitted_shape + fit.fitted_shape_std
     band = go.Scatter(
         x=np.concatenate([level, level[::-1]]),

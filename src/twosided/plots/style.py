@@ -1,0 +1,108 @@
+"""The look of every figure: transparent, few lines, and colours that the colour-blind can tell apart.
+
+Figures are made in the colours of a light page. A dark page swaps each of them for its twin (`dark_twins`), so a
+figure is made once and needs no code of its own for the dark. The hues are Okabe and Ito's, as dark or as bright as
+3:1 contrast with the page asks for.
+"""
+
+import plotly.graph_objects as go
+
+INK, MUTED, GRID, PAPER = "#1d2530", "#5d6878", "#e3e7ec", "#ffffff"
+BLUE, VERMILLION, GREEN, AMBER, PURPLE, OLIVE = (
+    "#0072b2",
+    "#cc5500",
+    "#00855f",
+    "#a87000",
+    "#a8558a",
+    "#6f6a12",
+)
+GREY = "#808b9b"
+
+TWINS = {
+    INK: "#e7ebf1",
+    MUTED: "#9ba6b6",
+    GRID: "#2a313c",
+    PAPER: "#171c24",
+    BLUE: "#56b4e9",
+    VERMILLION: "#ff8a47",
+    GREEN: "#27c795",
+    AMBER: "#f0b840",
+    PURPLE: "#e08fc4",
+    OLIVE: "#cfc84f",
+    GREY: "#788494",
+}
+"""For each colour the one that takes its place on a dark page."""
+
+BUY, SELL, OTHERS = BLUE, VERMILLION, GREY
+PARTS = {"spread": GREEN, "hedge": AMBER, "inventory": PURPLE, "fees": OLIVE}
+"""Colours of the parts of PnL; their total is in ink."""
+SERIES = (BLUE, VERMILLION, GREEN, PURPLE, AMBER, OLIVE)
+"""Colours of things that are alike, such as seeds."""
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+def faded(colour: str, opacity: float) -> str:
+    """A colour that lets through what lies behind it."""
+    return f"{_rgba(colour)}{opacity:g})"
+
+
+def dark_twins() -> dict[str, str]:
+    """What to replace in a figure's text, as JSON, for a dark page: both ways in which it writes a colour."""
+    return TWINS | {_rgba(light): _rgba(dark) for light, dark in TWINS.items()}
+
+
+def dressed(figure: go.Figure, height: int) -> go.Figure:
+    """The figure in the look of the house, `height` pixels high; its width is the page's."""
+    axis = {
+        "gridcolor": GRID,
+        "linecolor": GRID,
+        "zerolinecolor": GREY,
+        "zeroline": False,
+        "tickcolor": GRID,
+        "tickfont": {"color": MUTED, "size": 12},
+        "title": {"font": {"color": MUTED, "size": 12}, "standoff": 8},
+        "automargin": True,
+    }
+    clear = "rgba(0,0,0,0)"
+    figure.update_layout(
+        template=go.layout.Template(layout={"xaxis": axis, "yaxis": axis, "colorway": SERIES}),
+        height=height,
+        autosize=True,
+        font={"family": FONT, "size": 13, "color": INK},
+        paper_bgcolor=clear,
+        plot_bgcolor=clear,
+        margin={"l": 8, "r": 12, "t": 56, "b": 8},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 1,
+            "yanchor": "top",
+            "yref": "container",
+            "bgcolor": clear,
+            "font": {"size": 12.5},
+        },
+        hovermode="x unified",
+        hoverlabel={"bgcolor": PAPER, "bordercolor": GRID, "font": {"color": INK, "size": 12}},
+        bargap=0,
+    )
+    return figure.for_each_annotation(
+        lambda title: title.update(x=_panel_start(figure, title.x), xanchor="left", font={"color": MUTED}),
+        selector=_PANEL_TITLE,
+    )
+
+
+_PANEL_TITLE = {"xref": "paper", "yref": "paper", "xanchor": "center", "yanchor": "bottom", "showarrow": False}
+"""What make_subplots puts over the middle of each panel."""
+
+
+def _panel_start(figure: go.Figure, x: float) -> float:
+    """The left end of the panel that reaches over x."""
+    domains = [axis.domain for axis in figure.select_xaxes()]
+    return next(start for start, end in domains if start <= x <= end)
+
+
+def _rgba(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},"

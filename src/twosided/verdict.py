@@ -1,0 +1,191 @@
+"""What records say, in the rows, units and words that people read: for the page and for the terminal alike."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from twosided.records import Record
+
+SCALE = 100.0
+"""PnL is shown a step, times 100: the unit of the tables of Ganesh et al. (2019)."""
+MEAN = "mean of seeds"
+Z_95 = 1.959964
+"""Standard errors on either side of a 95% interval."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A metric as it is shown."""
+
+    metric: str
+    label: str
+    scale: float = 1.0
+    digits: int = 2
+
+
+@dataclass(frozen=True)
+class Group:
+    """Metrics that answer one question, and a sentence on how to read them."""
+
+    title: str
+    note: str
+    rows: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True)
+class Results:
+    """Records of the judged maker, by case and metric, in the order in which they came."""
+
+    records: Sequence[Record]
+
+    @cached_property
+    def of(self) -> dict[tuple[str, str], Record]:
+        """By case and metric."""
+        return {(record.case, record.metric): record for record in self.records if record.maker == 0}
+
+    @property
+    def cases(self) -> list[str]:
+        return list(dict.fromkeys(case for case, _ in self.of))
+
+    @property
+    def headline(self) -> str | None:
+        """The case that speaks for all: the mean of seeds, or else the first."""
+        return MEAN if MEAN in self.cases else next(iter(self.cases), None)
+
+    def shown(self, case: str, row: Row) -> tuple[str, str]:
+        """A value and its standard error as text; empty where there is none."""
+        record = self.of.get((case, row.metric))
+        if record is None:
+            return "", ""
+        return number(row.scale * record.value, row.digits), error(record, row)
+
+
+PARTS = {
+    "total": "total",
+    "spread": "from the spread",
+    "hedge": "from hedging",
+    "inventory": "from inventory",
+    "fees": "from fees",
+}
+
+DISTANCE = Group(
+    "Distance from the best",
+    "How far its total PnL lies below the most that any maker could earn here, in percent. 0 is perfect.",
+    (Row("optimality_gap", "optimality gap, %"),),
+)
+EARNINGS = Group(
+    "What it earns, and from what",
+    "PnL a step, times 100. Spread is earned from clients over the midprice; hedging is paid to the exchange to "
+    "shed inventory; inventory is what the position gained or lost as the price moved.",
+    (
+        *(Row(f"pnl_{part}", label, SCALE) for part, label in PARTS.items()),
+        Row("market_share", "market share, %", 100.0, 1),
+        Row("sharpe", "Sharpe ratio of a step", 1.0, 3),
+    ),
+)
+RISK = Group(
+    "How much it holds",
+    "Inventory in units of trade after each step; above 0 it is long. The further from 0, the more a move of the "
+    "price can cost.",
+    (
+        Row("inventory_mean", "inventory, mean"),
+        Row("inventory_std", "standard deviation"),
+        Row("inventory_min", "lowest", 1.0, 0),
+        Row("inventory_max", "highest", 1.0, 0),
+    ),
+)
+QUOTES = Group(
+    "How it quotes",
+    "ε compares its spread with the exchange's: 0 is the same, −1 gives the spread away, +1 asks twice as much.",
+    (
+        Row("epsilon_buy_mean", "ε on the bid, mean", 1.0, 3),
+        Row("epsilon_buy_std", "standard deviation", 1.0, 3),
+        Row("epsilon_sell_mean", "ε on the ask, mean", 1.0, 3),
+        Row("epsilon_sell_std", "standard deviation", 1.0, 3),
+        Row("hedge_fraction_mean", "fraction hedged, mean", 1.0, 3),
+        Row("hedge_fraction_std", "standard deviation", 1.0, 3),
+    ),
+)
+OTHER = Group("Other", "As recorded, in the market's own units.")
+
+
+def groups(results: Results) -> list[Group]:
+    """What the records hold, as groups of rows; what nobody has, and fees that nobody pays, is left out."""
+    held = list(dict.fromkeys(metric for _, metric in results.of if not metric.endswith("_path")))
+    held = [metric for metric in held if "fees" not in metric or _paid(results, metric)]
+    rivals = sorted({int(m[2]) for metric in held if (m := re.fullmatch(r"excess_(\w+)_over_(\d+)", metric))})
+    shown = [DISTANCE, EARNINGS, *(_against(rival, len(rivals)) for rival in rivals), RISK, QUOTES]
+    named = {row.metric for group in shown for row in group.rows}
+    rest = tuple(Row(metric, metric.replace("_", " "), 1.0, 4) for metric in held if metric not in named)
+    shown.append(replace(OTHER, rows=rest))
+    shown = [replace(group, rows=tuple(r for r in group.rows if r.metric in held)) for group in shown]
+    return [group for group in shown if group.rows]
+
+
+def interval(record: Record) -> tuple[float, float]:
+    """The 95% interval of a value by its standard error, taken as normal."""
+    half = Z_95 * (record.error or 0.0)
+    return record.value - half, record.value + half
+
+
+def number(value: float, digits: int) -> str:
+    """A number with a true minus sign, none for what rounds to 0, and a dash for what is not a number."""
+    if math.isnan(value):
+        return "–"
+    text = f"{value:,.{digits}f}"
+    return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
+
+
+def error(record: Record, row: Row) -> str:
+    """The standard error, shown like its value."""
+    return "" if record.error is None else number(abs(row.scale) * record.error, row.digits)
+
+
+def verdict_table(records: Iterable[Record]) -> Table:
+    """The verdict for a terminal of 80 columns: a row a case."""
+    results = Results(list(records))
+    columns = [
+        ("gap %", Row("optimality_gap", ""), True),
+        ("PnL", Row("pnl_total", "", SCALE), True),
+        ("spread", Row("pnl_spread", "", SCALE), False),
+        ("hedge", Row("pnl_hedge", "", SCALE), False),
+        ("inventory", Row("pnl_inventory", "", SCALE), False),
+        ("share %", Row("market_share", "", 100.0, 1), False),
+    ]
+    held = {metric for _, metric in results.of}
+    columns = [column for column in columns if column[1].metric in held]
+    note = "PnL a step × 100, ± its standard error; the first is total PnL."
+    if "optimality_gap" in held:
+        note += " gap: how far it is below the best possible."
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, caption=note, caption_justify="left", caption_style="dim"
+    )
+    table.add_column("policy", overflow="fold")
+    for name, _, _ in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for case in results.cases:
+        cells = []
+        for _, row, with_error in columns:
+            value, spread = results.shown(case, row)
+            cells.append(f"{value} ± {spread}" if with_error and spread else value)
+        table.add_row(Text(case), *cells, style="bold" if case == results.headline else None)
+    return table
+
+
+def _paid(results: Results, metric: str) -> bool:
+    return any(record.value for (_, held), record in results.of.items() if held == metric)
+
+
+def _against(rival: int, rivals: int) -> Group:
+    name = "the competitor" if rivals == 1 else f"competitor {rival}"
+    return Group(
+        f"More than {name}",
+        f"Its PnL a step less that of {name}, times 100.",
+        tuple(Row(f"excess_{part}_over_{rival}", label, SCALE) for part, label in PARTS.items()),
+    )

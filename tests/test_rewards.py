@@ -1,0 +1,68 @@
+"""Rewards: by hand, for any seat and number of makers; and what the expected inventory PnL is worth."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from twosided.markets.base import Scenario, rollout, start
+from twosided.markets.dealer import DealerMarket
+from twosided.policies.rules import Persistent, Random
+from twosided.prices import GeometricBrownian
+from twosided.rewards import ExcessPnL, TotalPnL
+from twosided.types import PnL, Transition
+
+
+def transition(spread, hedge, inventory, expected):
+    nothing = jnp.zeros(len(spread))
+    pnl = PnL(jnp.array(spread), jnp.array(hedge), jnp.array(inventory), nothing - 0.5)
+    return Transition(None, pnl, jnp.array(expected), nothing, nothing, nothing, jnp.zeros((), bool))
+
+
+THREE = transition([4.0, 0.0, 1.0], [-1.0, -2.0, 0.0], [10.0, -20.0, 30.0], [0.25, -0.5, 0.75])
+"""Totals with the inventory's sample 12.5, -22.5, 30.5; in expectation 2.75, -3.0, 1.25."""
+
+
+@pytest.mark.parametrize("seat", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("expected_inventory", "totals"), [(False, [12.5, -22.5, 30.5]), (True, [2.75, -3.0, 1.25])]
+)
+def test_rewards_by_hand(seat, expected_inventory, totals):
+    reward, memory = TotalPnL(expected_inventory)(None, THREE, seat)
+    assert (reward, memory) == (totals[seat], None)
+    others = [total for other, total in enumerate(totals) if other != seat]
+    reward, memory = ExcessPnL(expected_inventory)(None, THREE, seat)
+    assert (reward, memory) == (totals[seat] - sum(others) / 2, None)
+
+
+def test_without_competitors_the_excess_is_the_total():
+    alone = transition([4.0], [-1.0], [10.0], [0.25])
+    assert ExcessPnL()(None, alone, 0)[0] == TotalPnL()(None, alone, 0)[0] == 2.75
+
+
+def test_excess_of_two_makers_is_a_zero_sum_game():
+    two = transition([4.0, 0.0], [-1.0, -2.0], [10.0, -20.0], [0.25, -0.5])
+    assert ExcessPnL()(None, two, 0)[0] == -ExcessPnL()(None, two, 1)[0]
+
+
+def test_expected_inventory_pnl_has_the_same_mean_and_almost_no_noise():
+    # A drift of 60 a year moves the price by 0.9 a step, so that both means are far from 0.
+    market = DealerMarket(price=GeometricBrownian(drift=60.0, volatility=2.0))
+    makers = Random(hedge_low=0.1, hedge_high=0.3), Persistent(epsilon_buy=-0.2, epsilon_sell=0.3, hedge=0.1)
+    scenario, paths, steps = Scenario(market, makers[1:]), 4096, 20
+
+    @jax.jit
+    def rewards(key):
+        def record(observation, memory, step):
+            return [TotalPnL(expected)(None, step.transition, 0)[0] for expected in (True, False)]
+
+        carry = start(scenario, makers[0], key, paths)
+        return rollout(scenario, makers[0], carry, key, steps, record)[1]
+
+    expected, sample = (np.asarray(reward, float) for reward in rewards(jax.random.key(0)))
+    difference = (sample - expected).mean(0)
+    error = difference.std() / np.sqrt(paths)
+    assert abs(difference.mean()) < 4 * error
+    assert abs(expected.mean()) > 20 * error
+    # What remains is that of the trades: the innovation's own part, σ z √Δ P, is gone.
+    assert expected.var() < 0.5 * sample.var()
