@@ -223,6 +223,7 @@ def test_books_of_few_levels(levels):
     book = with_changes(LAW, num_levels=levels)
     fit = fit_book(drawn_from(book, 2_000), resamples=20)
     assert fit.num_levels == levels
+    assert len(fit.standard_errors) == {1: 3, 2: 6, 3: 9}[levels]
     fitted = reference_book(fit)
     assert fitted.num_levels == levels
     if levels < 3:

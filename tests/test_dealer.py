@@ -105,6 +105,15 @@ def test_the_first_observation_is_of_a_maker_that_has_done_nothing():
     np.testing.assert_allclose(seen.spread, [1e-4, 1e-4], rtol=1e-6)
 
 
+def test_what_is_quoted_is_what_a_unit_trades_at():
+    state, action = state_of(inventory=[0.0, 0.0]), action_of([-0.5, 0.0], [0.0, 1.0], [0.0, 0.0])
+    nothing = jnp.zeros(2)
+    quoted = MARKET.quoted(MARKET._observe(state, nothing, nothing, nothing), action)
+    np.testing.assert_array_equal(quoted["mid"], [100.0, 100.0])
+    np.testing.assert_allclose(quoted["bid"], [100 - 0.0075, 100 - 0.015], rtol=1e-7)
+    np.testing.assert_allclose(quoted["ask"], [100 + 0.015, 100 + 0.030], rtol=1e-7)
+
+
 def test_ties_on_both_sides_go_by_the_lots():
     action = action_of([0.2, 0.2], [-0.3, -0.3], [0.0, 0.0])
     _, transition = MARKET.step(state_of(inventory=[0.0, 0.0]), action, THREE_SELL)
@@ -351,7 +360,7 @@ FLOWS = {
 
 @jax.jit
 def paths_of(market, shocks, actions):
-    """Cash, inventory and mid before and after, and transitions; all as (time, paths, ...), like the actions."""
+    """Cash, inventory and mid before and after, and transitions; axes (time, paths, ...), like actions."""
     first, _ = jax.vmap(market.reset)(jax.tree.map(lambda leaf: leaf[0], shocks))
 
     def step(state, x):

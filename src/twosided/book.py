@@ -125,7 +125,8 @@ class ReferenceBook(eqx.Module):
             check(name, value, "at least 0 and finite", lambda value=value: is_at_least(value, 0))
         correlation = self.depth_correlation
         check("depth_correlation", correlation, "in [-1, 1]", lambda: abs(correlation) <= 1)
-        check("num_levels", self.num_levels, "at least 1", self.num_levels >= 1)
+        # The bound keeps a slip of the finger in a file from asking for all of a machine's memory.
+        check("num_levels", self.num_levels, "from 1 to 1000", 1 <= self.num_levels <= 1000)
 
     def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> BookShock:
         """What decides snapshots, for any leading axes."""

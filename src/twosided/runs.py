@@ -11,6 +11,7 @@ import math
 import os
 import platform
 import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,7 +24,7 @@ import polars as pl
 
 from twosided import store
 from twosided.errors import Refusal
-from twosided.evaluate import evaluate, trace
+from twosided.evaluation import evaluate, trace
 from twosided.exact.best_response import Optimum
 from twosided.exact.dealer import NotExact, optimum
 from twosided.learn.base import Learner
@@ -34,6 +35,7 @@ from twosided.markets.dealer import DealerMarket
 from twosided.policies.rules import Persistent
 from twosided.records import Record, from_frame, mean_of_cases, to_frame
 from twosided.rewards import Reward, TotalPnL
+from twosided.settings import load
 from twosided.types import Policy, check
 
 MEAN = "mean of seeds"
@@ -84,8 +86,6 @@ class RunError(Refusal):
 class Verdict:
     """What a run found, as plain data: all that a table or a page needs."""
 
-    settings: str
-    """As TOML."""
     records: list[Record]
     curve: pl.DataFrame
     """A row a chunk and seed: seed, steps, score, gap (null without an optimum), the learner's own metrics."""
@@ -159,7 +159,6 @@ def read_verdict(folder: Path) -> Verdict:
     if not (folder / store.ABOUT).exists():
         raise RunError(f"the run in {folder} is not finished; go on with: twosided train --resume {folder}")
     return Verdict(
-        settings=store.read_text(folder / store.SETTINGS),
         records=from_frame(store.read_frame(folder / store.RECORDS)),
         curve=_curve_frame(store.read_header(folder / store.CHECKPOINT)["curve"]),
         trace=store.read_frame(folder / store.TRACE),
@@ -195,7 +194,7 @@ def _claim(folder: Path, text: str) -> None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise RunError(f"{folder} is not empty and holds no run; choose another --out")
         store.write(path, text)
-    elif store.read_text(path) != text:
+    elif load(path) != tomllib.loads(text):
         raise RunError(f"{folder} holds a run with other settings; choose another --out, or remove it")
 
 

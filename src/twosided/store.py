@@ -22,7 +22,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import polars as pl
+import pyarrow as pa
+from pyarrow import parquet
 
 from twosided.errors import Refusal
 
@@ -50,7 +53,7 @@ def write(path: Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from None
     finally:
@@ -86,8 +89,9 @@ def read_json(path: Path) -> Any:
 def read_frame(path: Path) -> pl.DataFrame:
     """A table from Parquet. Raises StoreError."""
     try:
-        return pl.read_parquet(io.BytesIO(_read(path)))
-    except pl.exceptions.PolarsError:
+        # pyarrow, because polars aborts the process on some damaged files.
+        return pl.DataFrame(parquet.read_table(io.BytesIO(_read(path))))
+    except (pa.ArrowException, OSError):
         raise StoreError(f"{path} is not a Parquet file") from None
 
 
@@ -144,7 +148,7 @@ def _plain_keys(tree: Any) -> Any:
 
 
 def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _umask() -> int:

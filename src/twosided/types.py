@@ -12,6 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 Scalar = float | Float[Array, ""]
@@ -95,7 +96,7 @@ class Policy(eqx.Module):
 
 def is_concrete(*values: Any) -> bool:
     """Whether the values can be compared now, that is, none is being traced by JAX."""
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
 def check(name: str, value: Any, constraint: str, holds: Any) -> None:
@@ -107,7 +108,7 @@ def check(name: str, value: Any, constraint: str, holds: Any) -> None:
     concrete = isinstance(value, (int, float, np.ndarray, np.generic, jax.Array, tuple, list, str))
     if not concrete or not is_concrete(value):
         return
-    satisfied = holds() if callable(holds) else holds
+    satisfied: Any = holds() if callable(holds) else holds
     if not bool(np.all(satisfied)):
         raise ValueError(f"{name} must be {constraint}, but got {_show(value)}")
 

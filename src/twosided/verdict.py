@@ -1,4 +1,4 @@
-"""What records say, in the rows, units and words that people read: for the page and for the terminal alike."""
+"""What records say, in the rows, units and words that people read, on the page and on the terminal."""
 
 import math
 import re
@@ -81,8 +81,8 @@ DISTANCE = Group(
 )
 EARNINGS = Group(
     "What it earns, and from what",
-    "PnL a step, times 100. Spread is earned from clients over the midprice; hedging is paid to the exchange to "
-    "shed inventory; inventory is what the position gained or lost as the price moved.",
+    "PnL a step, times 100. Spread is earned from clients over the midprice; hedging is paid to the exchange "
+    "to shed inventory; inventory is what the position gained or lost as the price moved.",
     (
         *(Row(f"pnl_{part}", label, SCALE) for part, label in PARTS.items()),
         Row("market_share", "market share, %", 100.0, 1),
@@ -91,25 +91,25 @@ EARNINGS = Group(
 )
 RISK = Group(
     "How much it holds",
-    "Inventory in units of trade after each step; above 0 it is long. The further from 0, the more a move of the "
-    "price can cost.",
+    "Inventory in units of trade after each step; above 0 it is long. The further from 0, the more a move of "
+    "the price can cost.",
     (
         Row("inventory_mean", "inventory, mean"),
-        Row("inventory_std", "standard deviation"),
-        Row("inventory_min", "lowest", 1.0, 0),
-        Row("inventory_max", "highest", 1.0, 0),
+        Row("inventory_std", "inventory, deviation"),
+        Row("inventory_min", "inventory, lowest", 1.0, 0),
+        Row("inventory_max", "inventory, highest", 1.0, 0),
     ),
 )
 QUOTES = Group(
     "How it quotes",
-    "ε compares its spread with the exchange's: 0 is the same, −1 gives the spread away, +1 asks twice as much.",
+    "ε compares its spread with the exchange’s: 0 is the same, −1 gives it away, +1 asks twice as much.",
     (
         Row("epsilon_buy_mean", "ε on the bid, mean", 1.0, 3),
-        Row("epsilon_buy_std", "standard deviation", 1.0, 3),
+        Row("epsilon_buy_std", "ε on the bid, deviation", 1.0, 3),
         Row("epsilon_sell_mean", "ε on the ask, mean", 1.0, 3),
-        Row("epsilon_sell_std", "standard deviation", 1.0, 3),
+        Row("epsilon_sell_std", "ε on the ask, deviation", 1.0, 3),
         Row("hedge_fraction_mean", "fraction hedged, mean", 1.0, 3),
-        Row("hedge_fraction_std", "standard deviation", 1.0, 3),
+        Row("hedge_fraction_std", "fraction hedged, deviation", 1.0, 3),
     ),
 )
 OTHER = Group("Other", "As recorded, in the market's own units.")
@@ -143,35 +143,41 @@ def number(value: float, digits: int) -> str:
 
 
 def error(record: Record, row: Row) -> str:
-    """The standard error, shown like its value."""
-    return "" if record.error is None else number(abs(row.scale) * record.error, row.digits)
+    """The standard error, shown like its value; empty if there is none, or less than the last digit shows."""
+    text = number(abs(row.scale) * (record.error or 0.0), row.digits)
+    return text if text.strip("0.–") else ""
 
 
 def verdict_table(records: Iterable[Record]) -> Table:
     """The verdict for a terminal of 80 columns: a row a case."""
     results = Results(list(records))
     columns = [
-        ("gap %", Row("optimality_gap", ""), True),
-        ("PnL", Row("pnl_total", "", SCALE), True),
-        ("spread", Row("pnl_spread", "", SCALE), False),
-        ("hedge", Row("pnl_hedge", "", SCALE), False),
-        ("inventory", Row("pnl_inventory", "", SCALE), False),
-        ("share %", Row("market_share", "", 100.0, 1), False),
+        (Row("optimality_gap", "gap %", 1.0, 1), True),
+        (Row("pnl_total", "PnL", SCALE, 1), True),
+        (Row("pnl_spread", "spread", SCALE, 1), False),
+        (Row("pnl_hedge", "hedge", SCALE, 1), False),
+        (Row("pnl_inventory", "inventory", SCALE, 1), False),
+        (Row("market_share", "share %", 100.0, 1), False),
     ]
     held = {metric for _, metric in results.of}
-    columns = [column for column in columns if column[1].metric in held]
-    note = "PnL a step × 100, ± its standard error; the first is total PnL."
+    columns = [(row, with_error) for row, with_error in columns if row.metric in held]
+    note = "PnL a step × 100, in all and by part; ± is a standard error."
     if "optimality_gap" in held:
-        note += " gap: how far it is below the best possible."
+        note += "\ngap: how far total PnL is below the best that any maker could do."
     table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, caption=note, caption_justify="left", caption_style="dim"
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+        pad_edge=False,
+        caption=note,
+        caption_justify="left",
+        caption_style="dim",
     )
-    table.add_column("policy", overflow="fold")
-    for name, _, _ in columns:
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("policy", min_width=13, overflow="fold")
+    for row, _ in columns:
+        table.add_column(row.label, justify="right", no_wrap=True)
     for case in results.cases:
         cells = []
-        for _, row, with_error in columns:
+        for row, with_error in columns:
             value, spread = results.shown(case, row)
             cells.append(f"{value} ± {spread}" if with_error and spread else value)
         table.add_row(Text(case), *cells, style="bold" if case == results.headline else None)

@@ -60,7 +60,8 @@ class BookFit:
     estimates: dict[str, float]
     """By the names of ReferenceBook's fields; volume_scale is not among them."""
     standard_errors: dict[str, float]
-    """Of the estimates, by block bootstrap; the smallest and the largest spread have none."""
+    """Of the estimates, by block bootstrap; the smallest and the largest spread have none, nor has what one
+    or two levels leave open."""
     independent_error: float
     """Standard error of best_volume_shape if all samples were independent, for comparison."""
     block_length: int
@@ -118,7 +119,8 @@ def fit_book(
     estimates = law.estimate(moments.mean(axis=0))
     block = max(block_length(series) for series in (volumes[..., 0].mean(1), volumes.sum((1, 2)), spread))
     draws = [law.estimate(mean) for mean in block_bootstrap(moments, block, resamples, seed)]
-    errors = {name: float(np.std([draw[name] for draw in draws], ddof=1)) for name in draws[0]}
+    estimated = [name for name in estimates if name not in law.assumed]
+    errors = {name: float(np.std([draw[name] for draw in draws], ddof=1)) for name in estimated}
     shape, shape_std = law.floored_shape(estimates)
     k = estimates["best_volume_shape"]
     rng = np.random.default_rng(seed)
@@ -246,6 +248,13 @@ class _Law:
         coefficients = np.zeros((2, self.levels - 1))
         coefficients[: self.levels - 1] = np.linalg.pinv(self.powers)
         return coefficients
+
+    @property
+    def assumed(self) -> set[str]:
+        """Estimates that so few levels say nothing of: they are 0, and the tick the smallest spread."""
+        curvature = {"depth_quadratic", "depth_quadratic_std", "depth_correlation"}
+        slope = {"depth_linear", "depth_linear_std", "tick"}
+        return curvature | slope if self.levels == 1 else curvature if self.levels == 2 else set()
 
     def moments(
         self, volumes: ndarray, spread: ndarray, gaps: ndarray

@@ -6,7 +6,7 @@ from pathlib import Path
 from twosided import store
 from twosided.commands.output import print_records
 from twosided.commands.run import settings_of
-from twosided.evaluate import evaluate
+from twosided.evaluation import evaluate
 from twosided.exact.dealer import NotExact, optimum
 from twosided.markets.base import Market
 from twosided.markets.dealer import DealerMarket

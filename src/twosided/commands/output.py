@@ -6,7 +6,7 @@ from dataclasses import asdict
 from rich.console import Console
 
 from twosided.records import Record
-from twosided.report import verdict_table
+from twosided.verdict import verdict_table
 
 
 def print_records(records: list[Record], json: bool) -> None:

@@ -3,16 +3,17 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 from rich.console import Console
 
 from twosided import store
 from twosided.commands.output import print_records
-from twosided.report import page
-from twosided.runs import TrainSettings, read_verdict, run
+from twosided.report import KnownOptimum, Provenance, Published, page
+from twosided.runs import BEST, TrainSettings, read_verdict, run
 from twosided.settings import Settings, build, dump, load, read
-from twosided.studies.ganesh2019 import COMPETITORS, PUBLISHED, Published
+from twosided.studies.ganesh2019 import CITATION, COMPETITORS, PUBLISHED
 from twosided.terminal import Display, stopping
 
 TRAIN = "twosided.runs:TrainSettings"
@@ -34,9 +35,10 @@ class Train(TrainSettings):
             return _train(*settings_of(self.resume), self.resume, self.json)
         own = {"out", "resume", "json"}
         values = {name: value for name, value in settings.values.items() if name not in own}
-        text = dump(read(TRAIN, values), meanings=False)
-        name = f"{type(self).__name__.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-        return _train(self, text, self.out or Path("runs") / name, self.json)
+        asked = read(TRAIN, values)
+        digest = hashlib.sha256(dump(asked, meanings=False).encode()).hexdigest()[:8]
+        folder = self.out or Path("runs") / f"{type(self).__name__.lower()}-{digest}"
+        return _train(self, dump(asked), folder, self.json)
 
 
 @dataclass(frozen=True)
@@ -82,17 +84,58 @@ def _train(settings: TrainSettings, text: str, folder: Path, json: bool) -> int:
 def _present(folder: Path, json: bool) -> None:
     """Print a finished run's verdict and write its page."""
     verdict = read_verdict(folder)
+    settings, text = settings_of(folder)
     path = folder / store.REPORT
-    store.write(path, page(verdict, _published(folder)))
+    seconds = {f"{part} took": f"{value:.0f} s" for part, value in verdict.about["seconds"].items()}
+    content = page(
+        f"A market maker against {_against(settings)}",
+        verdict.records,
+        compared=[BEST],
+        curves=verdict.curve,
+        trace=verdict.trace,
+        traced="seed 0",
+        optimum=_known(verdict.about["optimum"]),
+        published=_published(settings),
+        provenance=Provenance(
+            command=f"twosided train --settings {store.SETTINGS}",
+            settings=text,
+            facts={"machine": verdict.about["host"]} | seconds | verdict.about["versions"],
+        ),
+    )
+    store.write(path, content)
     print_records(verdict.records, json)
     if not json:
         Console().print(f"the page: {path}", highlight=False)
 
 
-def _published(folder: Path) -> tuple[Published, ...]:
+def _known(optimum: dict[str, Any]) -> KnownOptimum | None:
+    if "value" not in optimum:
+        return None
+    buy, sell = optimum["buy"], optimum["sell"]
+    attained = buy["attained"] and sell["attained"]
+    return KnownOptimum(
+        supremum=optimum["value"],
+        epsilon_buy=buy["epsilon"],
+        epsilon_sell=sell["epsilon"],
+        attained=attained,
+        sentence="Theorem 1 of Ganesh et al. (2019): the best spread PnL on both sides, with no hedging",
+    )
+
+
+def _against(settings: TrainSettings) -> str:
+    """The competitors in words, by the paper's short name if they have one."""
+    name = _paper_name(settings)
+    return name or ", ".join(type(policy).__name__.lower() for policy in settings.competitors) or "nobody"
+
+
+def _published(settings: TrainSettings) -> Published | None:
     """What the paper printed for the competitor of a run, if it had that one."""
-    competitors = settings_of(folder)[0].competitors
+    name = _paper_name(settings)
+    return Published(CITATION, PUBLISHED[name]) if name else None
+
+
+def _paper_name(settings: TrainSettings) -> str | None:
     for name, word in COMPETITORS.items():
-        if eqx.tree_equal(competitors, build(read(TRAIN, {"competitors": [word]})).competitors):
-            return PUBLISHED[name]
-    return ()
+        if eqx.tree_equal(settings.competitors, build(read(TRAIN, {"competitors": [word]})).competitors):
+            return name
+    return None

@@ -159,7 +159,7 @@ class PPO(Learner):
         ages = jax.random.randint(key_time, (self.paths,), 0, scenario.horizon)
         state = TrainState(
             networks=networks,
-            optimiser=_optimiser(self).init(networks),
+            optimiser=_optimiser(self).init(networks),  # pyright: ignore[reportArgumentType]
             observations=observations,
             returns=Normaliser.empty(),
             return_so_far=jnp.zeros(self.paths),

@@ -187,8 +187,9 @@ def rollout(
     """Run a policy in the learner's seat for a number of steps, new episodes included.
 
     `record(observation, memory, step)` says what to keep of a step of one path, given the observation that was
-    acted on and the policy's memory of it; it comes back with leading axes (time, paths). Chance depends on the key and on nothing that
-    a policy does, so policies with the same key meet the same arrivals, prices and books.
+    acted on and the policy's memory of it; it comes back with leading axes (time, paths). Chance depends on
+    the key and on nothing that a policy does, so policies with the same key meet the same arrivals, prices and
+    books.
     """
     paths = carry.state.time.shape[0]
     key_scenario, key_policy = jax.random.split(key)

@@ -31,11 +31,11 @@ from twosided.types import Box, PnL, Scalar, Transition, check, is_at_least
 class DealerAction(eqx.Module):
     """What a maker decides in a step; leaves with a leading axis of makers inside the market."""
 
-    epsilon_buy: Float[Array, "*makers"]
+    epsilon_buy: Float[Array, "*makers"] | float
     """ε_b: the maker buys at P (1 - S_ref (1 + ε_b)); in [-1, 1]."""
-    epsilon_sell: Float[Array, "*makers"]
+    epsilon_sell: Float[Array, "*makers"] | float
     """ε_s: the maker sells at P (1 + S_ref (1 + ε_s)); in [-1, 1]."""
-    hedge_fraction: Float[Array, "*makers"]
+    hedge_fraction: Float[Array, "*makers"] | float
     """x: the fraction of the inventory to trade away on the exchange; in [0, 1]."""
 
 

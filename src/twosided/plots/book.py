@@ -9,7 +9,7 @@ from numpy import ndarray
 from plotly.subplots import make_subplots
 from scipy import special
 
-from twosided.plots.style import BLUE, GREY, INK, dressed
+from twosided.plots.style import BLUE, GREY, INK, dressed, key
 
 if TYPE_CHECKING:
     from twosided.calibrate.book import BookFit
@@ -25,7 +25,13 @@ def figure_book_fit(
 
     `curves` are S_ref of generated snapshots at the sizes (units of trade), fractions of the mid.
     """
-    titles = ("Volume of the best level, v(0)", "Depth shape", "Generated S_ref(v)", "Quoted spread")
+    gamma = f"gamma, shape {fit.estimates['best_volume_shape']:.2f}"
+    titles = (
+        key("best level’s volume", {"data": DATA, gamma: MODEL}),
+        key("depth shape", {"data": DATA, "law ± deviation": MODEL}),
+        key("S_ref(v)", {"generated snapshots": MODEL}),
+        key("quoted spread", {"data": DATA, "clipped normal": MODEL}),
+    )
     figure = make_subplots(
         rows=2, cols=2, subplot_titles=titles, vertical_spacing=0.16, horizontal_spacing=0.1
     )

@@ -1,24 +1,39 @@
 """Figures of a run: how it learned, what it earns, how it quotes, and one of its episodes.
 
-A trace is a table of steps with a row a maker: path, time, maker; mid, bid, ask in currency; inventory before the
-step; epsilon_buy, epsilon_sell; bought, sold in units; pnl_{part} in currency. Maker 0 is the one that is judged.
-PnL a step is drawn times 100, as the tables have it.
+A trace is a table of steps with a row a maker: path, time, maker; mid, bid, ask in currency; inventory before
+the step; epsilon_buy, epsilon_sell; bought, sold in units; pnl_{part} in currency. Maker 0 is the one that is
+judged. PnL a step is drawn times 100, as the tables have it.
 """
 
 from collections.abc import Iterable, Sequence
+from html import escape
 
 import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
 
-from twosided.plots.style import BUY, GREY, INK, MUTED, OTHERS, PARTS, SELL, SERIES, dressed, faded
+from twosided.plots.style import (
+    BUY,
+    GREY,
+    INK,
+    OTHERS,
+    PAPER,
+    PARTS,
+    SELL,
+    SERIES,
+    dressed,
+    faded,
+    key,
+)
 from twosided.records import Record
+from twosided.verdict import SCALE, interval
 
-SCALE = 100.0
 SIDES = (("buy", "bid", BUY), ("sell", "ask", SELL))
 MIN_SAMPLES = 20
 """Fewer steps than these say nothing of a mean."""
+SMALLEST_GAP = 0.1
+"""Percent; on a logarithmic scale there is no place for what sampling puts at or above the optimum."""
 
 
 def figure_learning(curves: pl.DataFrame, supremum: float | None = None) -> go.Figure:
@@ -26,31 +41,27 @@ def figure_learning(curves: pl.DataFrame, supremum: float | None = None) -> go.F
 
     Columns: seed, steps, score (currency a step) and, where an optimum is known, gap (percent).
     """
-    known = "gap" in curves.columns and curves["gap"].is_not_null().any()
-    titles = ["PnL a step × 100"] + ["gap to the optimum, percent, logarithmic"] * known
-    figure = make_subplots(
-        rows=len(titles), cols=1, shared_xaxes=True, subplot_titles=titles, vertical_spacing=0.13
-    )
-    for i, ((seed,), curve) in enumerate(curves.sort("seed", "steps").group_by("seed", maintain_order=True)):
-        look = {
-            "mode": "lines+markers",
-            "line": {"color": SERIES[i % len(SERIES)], "width": 2},
-            "marker": {"size": 5},
-            "name": f"seed {seed}",
-            "legendgroup": f"seed {seed}",
-            "x": curve["steps"].to_numpy(),
-        }
-        figure.add_trace(go.Scatter(y=SCALE * curve["score"].to_numpy(), **look), row=1, col=1)
+    known = "gap" in curves.columns and bool(curves["gap"].is_not_null().any())
+    colours = {seed: SERIES[i % len(SERIES)] for i, seed in enumerate(curves["seed"].unique().sort())}
+    named = {str(seed): colour for seed, colour in colours.items()} if len(colours) <= len(SERIES) else {}
+    titles = [key("PnL a step × 100, by seed", named)] + ["gap to the best, %, logarithmic"] * known
+    figure = _panels(titles, shares=[1.0, 1.0][: len(titles)])
+    for seed, colour in colours.items():
+        curve = curves.filter(pl.col("seed") == seed).sort("steps")
+        panels = [SCALE * curve["score"].to_numpy()]
         if known:
-            # On a logarithmic scale there is no place for what sampling puts at or above the optimum.
-            gap = curve["gap"].cast(pl.Float64).clip(lower_bound=0.1).to_numpy()
-            figure.add_trace(go.Scatter(y=gap, showlegend=False, **look), row=2, col=1)
-    figure.update_traces(hovertemplate="%{y:.2f}")
-    dressed(figure, 300 + 200 * known)
+            panels.append(curve["gap"].cast(pl.Float64).clip(lower_bound=SMALLEST_GAP).to_numpy())
+        for row, y in enumerate(panels, start=1):
+            line = go.Scatter(x=curve["steps"].to_numpy(), y=y, name=f"seed {seed}", mode="lines+markers")
+            line.update(line={"color": colour, "width": 2}, marker={"size": 5}, hovertemplate="%{y:.2f}")
+            figure.add_trace(line, row=row, col=1)
+    dressed(figure, 260 + 200 * known)
     if supremum is not None:
-        _level(figure, SCALE * supremum, f"best possible {SCALE * supremum:.1f}", row=1)
+        scores = SCALE * curves["score"].to_numpy()
+        _level(figure, SCALE * supremum, f"best possible {SCALE * supremum:.1f}", scores)
     if known:
-        figure.update_yaxes(type="log", dtick="D2", row=2, col=1)
+        ticks = [digit * 10.0**power for power in range(-1, 5) for digit in (1, 2, 5)]
+        figure.update_yaxes(type="log", tickvals=ticks, tickformat="~g", row=2, col=1)
     figure.update_xaxes(title="market steps of training, a seed", tickformat="~s", row=len(titles), col=1)
     return figure
 
@@ -61,54 +72,37 @@ def figure_earnings(
     """Own PnL a step by part, a bar a policy, with its total and 95% interval."""
     own = {(r.case, r.metric): r for r in records if r.maker == 0 and r.metric.startswith("pnl_")}
     cases = [case for case in cases if (case, "pnl_total") in own]
-    figure = go.Figure()
+    names = [escape(case) for case in cases]
+    drawn = {}
+    figure = _panels([""], shares=[1.0])
     for part, colour in PARTS.items():
-        values = [own.get((case, f"pnl_{part}")) for case in cases]
-        heights = [SCALE * record.value if record else 0.0 for record in values]
-        if part != "fees" or any(heights):
-            bar = go.Bar(
-                x=heights,
-                y=cases,
-                orientation="h",
-                name=part,
-                width=0.55,
-                marker={"color": colour, "line": {"width": 0}},
-                hovertemplate="%{x:.2f}",
-            )
-            figure.add_trace(bar)
+        held = [own.get((case, f"pnl_{part}")) for case in cases]
+        values = [SCALE * record.value if record else 0.0 for record in held]
+        if part != "fees" or any(values):
+            drawn[part] = colour
+            bars = go.Bar(x=values, y=names, orientation="h", name=part, width=0.55)
+            bars.update(marker={"color": colour, "line": {"width": 0}}, hovertemplate="%{x:.2f}")
+            figure.add_trace(bars)
     totals = [own[case, "pnl_total"] for case in cases]
-    figure.add_trace(
-        go.Scatter(
-            x=[SCALE * record.value for record in totals],
-            y=cases,
-            error_x={
-                "array": [1.96 * SCALE * (record.error or 0.0) for record in totals],
-                "color": INK,
-                "thickness": 1.5,
-                "width": 5,
-            },
-            mode="markers",
-            marker={"symbol": "diamond", "size": 9, "color": INK, "line": {"color": "#ffffff", "width": 1}},
-            name="total, with its 95% interval",
-            hovertemplate="%{x:.2f}",
-        )
+    half = [SCALE * (interval(record)[1] - record.value) for record in totals]
+    diamonds = go.Scatter(
+        x=[SCALE * record.value for record in totals], y=names, name="total", mode="markers"
     )
-    dressed(figure, 110 + 38 * len(cases))
+    diamonds.update(
+        marker={"symbol": "diamond", "size": 10, "color": INK, "line": {"color": PAPER, "width": 1.5}}
+    )
+    diamonds.update(error_x={"array": half, "color": INK, "thickness": 1.5, "width": 5})
+    diamonds.update(hovertemplate="%{x:.2f}")
+    figure.add_trace(diamonds)
+    dressed(figure, 110 + 38 * len(cases), left=min(16 + 8 * max(map(len, cases), default=0), 150))
+    figure.update_annotations(text=f"{key('', drawn)}  ◆\u00a0total".strip())
     figure.update_layout(barmode="relative", hovermode="y unified")
     figure.update_yaxes(autorange="reversed", showgrid=False, tickfont={"color": INK, "size": 12.5})
-    figure.update_xaxes(title="PnL a step × 100", zeroline=True)
+    title = "PnL a step × 100"
     if supremum is not None:
         figure.add_vline(SCALE * supremum, line={"color": INK, "width": 1.5, "dash": "dash"})
-        figure.add_annotation(
-            x=SCALE * supremum,
-            y=1,
-            yref="paper",
-            yanchor="bottom",
-            xanchor="right",
-            text=f"best possible {SCALE * supremum:.1f}",
-            showarrow=False,
-            font={"size": 12},
-        )
+        title += f"<br>dashed: best possible {SCALE * supremum:.1f}"
+    figure.update_xaxes(title=title, zeroline=True)
     return figure
 
 
@@ -119,38 +113,47 @@ def figure_epsilon(
     best = {"buy": optimal_buy, "sell": optimal_sell}
     edges = _epsilon_edges(trace, [value for value in best.values() if value is not None])
     middle, width = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
-    titles = ["ε on the bid, percent of steps", "ε on the ask, percent of steps"]
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, subplot_titles=titles, vertical_spacing=0.12)
     makers = sorted(trace["maker"].unique())
-    for row, (side, quote, colour) in enumerate(SIDES, start=1):
-        for maker in reversed(makers):
+    rivals = {maker_name(maker, makers): OTHERS for maker in makers[1:]}
+    titles = [
+        key(f"{quote} ε, % of steps", {maker_name(0, makers): colour} | rivals) for _, quote, colour in SIDES
+    ]
+    figure = _panels(titles, shares=[1.0, 1.0])
+    for row, (side, _, colour) in enumerate(SIDES, start=1):
+        top = 0.0
+        for maker in makers:
             values = trace.filter(pl.col("maker") == maker)[f"epsilon_{side}"].to_numpy()
-            share = 100 * np.histogram(values, edges)[0] / max(len(values), 1)
-            name = maker_name(maker, makers)
+            share = 100 * np.histogram(values, edges)[0] / len(values)
             if maker == 0:
-                bars = go.Bar(x=middle, y=share, width=width, name=f"{name}, {quote}")
-                bars.update(marker={"color": colour, "line": {"width": 0}}, hovertemplate="%{y:.1f}%")
-                figure.add_trace(bars, row=row, col=1)
+                drawn = go.Bar(x=middle, y=share, width=width)
+                drawn.update(marker={"color": colour, "line": {"width": 0}})
             elif np.ptp(values) < 1e-6:
-                _mark(figure, float(values[0]), name, row, OTHERS, "dot")
+                # One epsilon all the time: a bar of 100% would dwarf the rest.
+                _upright(figure, float(values[0]), row, {"color": OTHERS, "width": 5})
+                continue
             else:
-                line = go.Scatter(x=middle, y=share, name=name, mode="lines", legendgroup=name)
-                line.update(line={"color": OTHERS, "width": 2, "shape": "hvh"}, showlegend=row == 1)
-                line.update(hovertemplate="%{y:.1f}%")
-                figure.add_trace(line, row=row, col=1)
-        if best[side] is not None:
-            _mark(figure, best[side], "optimal", row, INK, "dash")
+                drawn = go.Scatter(x=middle, y=share, mode="lines")
+                drawn.update(line={"color": OTHERS, "width": 2, "shape": "hvh"})
+            drawn.update(name=maker_name(maker, makers), hovertemplate="%{y:.1f}%")
+            figure.add_trace(drawn, row=row, col=1)
+            top = max(top, float(share.max()))
+        # Room for a word over the highest bar.
+        figure.update_yaxes(range=[0, 1.2 * top], row=row, col=1)
     dressed(figure, 460)
+    for row, (side, _, _) in enumerate(SIDES, start=1):
+        value = best[side]
+        if value is not None:
+            note = {"text": "optimal", "font": {"size": 12, "color": INK}, "xshift": 4}
+            _upright(figure, value, row, {"color": INK, "width": 1.5, "dash": "dash"}, note)
     figure.update_xaxes(range=[edges[0], edges[-1]])
-    figure.update_xaxes(title="ε: the spread quoted, against the exchange's", row=2, col=1)
-    figure.update_yaxes(rangemode="tozero")
+    figure.update_xaxes(title="ε, the spread against the exchange’s", row=2, col=1)
     return figure
 
 
 def figure_skew(
     trace: pl.DataFrame, optimal_buy: float | None = None, optimal_sell: float | None = None
 ) -> go.Figure:
-    """Mean epsilon a side, ± a standard deviation, by the inventory that it was quoted at; and the time spent there."""
+    """Mean epsilon a side ± a standard deviation by the inventory before it, and the time spent there."""
     own = trace.filter(pl.col("maker") == 0)
     inventory = own["inventory"].to_numpy()
     low, high = np.quantile(inventory, [0.005, 0.995])
@@ -158,32 +161,27 @@ def figure_skew(
     counts, _ = np.histogram(inventory, edges)
     enough = counts >= min(MIN_SAMPLES, counts.max())
     middle = (edges[:-1] + edges[1:]) / 2
-    titles = ["mean ε by inventory", "percent of steps at that inventory"]
-    figure = make_subplots(
-        rows=2,
-        cols=1,
-        shared_xaxes=True,
-        row_heights=[0.72, 0.28],
-        subplot_titles=titles,
-        vertical_spacing=0.12,
-    )
+    colours = {quote: colour for _, quote, colour in SIDES}
+    titles = [key("mean ε ± deviation", colours), "% of steps at that inventory"]
+    figure = _panels(titles, shares=[0.7, 0.3])
+    drawn = []
     for side, quote, colour in SIDES:
         mean, deviation = _binned(inventory, own[f"epsilon_{side}"].to_numpy(), edges)
         x, mean, deviation = middle[enough], mean[enough], deviation[enough]
-        band = go.Scatter(x=np.concatenate([x, x[::-1]]), fill="toself", fillcolor=faded(colour, 0.16))
+        drawn += [mean - deviation, mean + deviation]
+        band = go.Scatter(x=np.concatenate([x, x[::-1]]), mode="lines", fill="toself")
         band.update(y=np.concatenate([mean + deviation, (mean - deviation)[::-1]]), line={"width": 0})
-        band.update(hoverinfo="skip", showlegend=False, mode="lines")
+        band.update(fillcolor=faded(colour, 0.16), hoverinfo="skip")
         figure.add_trace(band, row=1, col=1)
-        line = go.Scatter(x=x, y=mean, name=f"ε on the {quote}", mode="lines+markers")
+        line = go.Scatter(x=x, y=mean, name=f"{quote} ε", mode="lines+markers")
         line.update(line={"color": colour, "width": 2.5}, marker={"size": 5}, hovertemplate="%{y:.3f}")
         figure.add_trace(line, row=1, col=1)
-    time = go.Bar(x=middle, y=100 * counts / max(counts.sum(), 1), width=np.diff(edges))
-    time.update(marker={"color": GREY, "line": {"width": 0}}, showlegend=False, hovertemplate="%{y:.1f}%")
+    time = go.Bar(x=middle, y=100 * counts / counts.sum(), width=np.diff(edges), name="steps")
+    time.update(marker={"color": GREY, "line": {"width": 0}}, hovertemplate="%{y:.1f}%")
     figure.add_trace(time, row=2, col=1)
     dressed(figure, 460)
-    best = sorted({value for value in (optimal_buy, optimal_sell) if value is not None})
-    for value in best:
-        _level(figure, value, "optimal", row=1)
+    for value in {value for value in (optimal_buy, optimal_sell) if value is not None}:
+        _level(figure, value, "optimal", np.concatenate(drawn))
     figure.update_xaxes(title="inventory before the step, units", row=2, col=1)
     figure.update_yaxes(rangemode="tozero", row=2, col=1)
     return figure
@@ -194,54 +192,40 @@ def figure_episode(trace: pl.DataFrame, path: int = 0) -> go.Figure:
     episode = trace.filter(pl.col("path") == path).sort("time")
     makers = sorted(episode["maker"].unique())
     own = episode.filter(pl.col("maker") == 0)
-    time = own["time"].to_numpy()
+    gained = {part: own[f"pnl_{part}"].to_numpy().cumsum() for part in PARTS}
+    parts = {part: PARTS[part] for part in PARTS if part != "fees" or gained[part].any()}
+    sides = {"ask": SELL, "bid": BUY} | {maker_name(maker, makers): OTHERS for maker in makers[1:]}
     titles = [
         "midprice, currency",
-        "quotes: distance from the midprice, basis points",
-        "trades with clients, units a step",
+        key("quotes, bp", sides),
+        key("trades, units", {"bought": BUY, "sold": SELL}),
         "inventory, units",
-        "PnL so far, currency",
+        key("PnL", parts | {"total": INK}),
     ]
-    figure = make_subplots(
-        rows=5,
-        cols=1,
-        shared_xaxes=True,
-        subplot_titles=titles,
-        vertical_spacing=0.05,
-        row_heights=[0.17, 0.22, 0.17, 0.17, 0.27],
-    )
+    figure = _panels(titles, shares=[0.17, 0.22, 0.17, 0.17, 0.27])
+    time = own["time"].to_numpy()
 
-    def line(row: int, y: np.ndarray, name: str, colour: str, **look) -> None:
-        look = {"showlegend": True, "hovertemplate": "%{y:.2f}"} | look
-        stroke = {"color": colour, "width": look.pop("width", 1.8), "dash": look.pop("dash", "solid")}
-        stroke["shape"] = look.pop("shape", "linear")
-        figure.add_trace(
-            go.Scatter(x=time, y=y, name=name, mode="lines", line=stroke, **look), row=row, col=1
-        )
+    def line(row: int, y: np.ndarray, name: str, colour: str, width: float = 1.8, **more) -> None:
+        drawn = go.Scatter(x=time, y=y, name=name, mode="lines", line={"color": colour, "width": width})
+        figure.add_trace(drawn.update(hovertemplate="%{y:.2f}", **more), row=row, col=1)
 
-    line(1, own["mid"].to_numpy(), "midprice", INK, showlegend=False)
+    line(1, own["mid"].to_numpy(), "midprice", INK)
     for maker in reversed(makers):
-        quotes, name = episode.filter(pl.col("maker") == maker), maker_name(maker, makers)
+        quotes = episode.filter(pl.col("maker") == maker)
         mid = quotes["mid"].to_numpy()
         for _, quote, colour in SIDES:
             distance = 1e4 * (quotes[quote].to_numpy() - mid) / mid
-            if maker == 0:
-                line(2, distance, quote, colour, width=1.5)
-            else:
-                line(2, distance, name, OTHERS, width=1.2, dash="dot", legendgroup=name, showlegend=quote == "ask")
-    for volume, sign, name, colour in (("bought", 1, "bought", BUY), ("sold", -1, "sold", SELL)):
-        bars = go.Bar(x=time, y=sign * own[volume].to_numpy(), name=name, width=0.9)
+            rival = maker != 0
+            name = f"{maker_name(maker, makers)}’s {quote}" if rival else quote
+            line(2, distance, name, OTHERS if rival else colour, 1.2 if rival else 1.5)
+    for volume, sign, colour in (("bought", 1, BUY), ("sold", -1, SELL)):
+        bars = go.Bar(x=time, y=sign * own[volume].to_numpy(), name=volume, width=0.9)
         bars.update(marker={"color": colour, "line": {"width": 0}}, hovertemplate="%{y:.1f}")
         figure.add_trace(bars, row=3, col=1)
-    line(4, own["inventory"].to_numpy(), "inventory", INK, showlegend=False, fill="tozeroy", shape="hv")
-    figure.data[-1].update(fillcolor=faded(GREY, 0.25))
-    total = np.zeros(len(time))
-    for part, colour in PARTS.items():
-        gained = own[f"pnl_{part}"].to_numpy().cumsum()
-        total = total + gained
-        if part != "fees" or gained.any():
-            line(5, gained, part, colour, legend="legend2")
-    line(5, total, "total", INK, width=2.5, legend="legend2")
+    line(4, own["inventory"].to_numpy(), "inventory", INK, fill="tozeroy", fillcolor=faded(GREY, 0.25))
+    for part, colour in parts.items():
+        line(5, gained[part], part, colour)
+    line(5, np.sum(list(gained.values()), axis=0), "total", INK, 2.5)
     dressed(figure, 1000)
     figure.update_layout(barmode="relative")
     for row in range(2, 6):
@@ -253,47 +237,55 @@ def figure_episode(trace: pl.DataFrame, path: int = 0) -> go.Figure:
 def maker_name(maker: int, makers: Sequence[int]) -> str:
     """What a figure calls a maker."""
     if maker == 0:
-        return "this maker"
+        return "maker"
     return "competitor" if len(makers) == 2 else f"competitor {maker}"
 
 
+def _panels(titles: list[str], shares: list[float]) -> go.Figure:
+    """Panels one below the other, over one x-axis; all figures are one panel wide, for phones."""
+    spacing = 0.11 if len(titles) < 4 else 0.045
+    return make_subplots(
+        rows=len(titles),
+        cols=1,
+        shared_xaxes=True,
+        row_heights=shares,
+        subplot_titles=[title or " " for title in titles],
+        vertical_spacing=spacing,
+    )
+
+
 def _epsilon_edges(trace: pl.DataFrame, marks: list[float], bins: int = 60) -> np.ndarray:
-    """Bins over what is quoted by anyone and what is marked, with a margin; all of [-1, 1] at most."""
+    """Bins over what is quoted by anyone and what is marked, with a margin."""
     values = np.concatenate([trace["epsilon_buy"].to_numpy(), trace["epsilon_sell"].to_numpy()])
     low = min([float(np.quantile(values, 0.001)), *marks])
     high = max([float(np.quantile(values, 0.999)), *marks])
-    margin = max(0.1 * (high - low), 0.05)
-    return np.linspace(max(low - margin, -1.0), min(high + margin, 1.0), bins + 1)
+    margin = max(0.08 * (high - low), 0.03)
+    return np.linspace(low - margin, high + margin, bins + 1)
 
 
 def _binned(x: np.ndarray, y: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of y in each bin of x; not a number where a bin is empty."""
+    y = y.astype(np.float64)
     count, first, second = (np.histogram(x, edges, weights=y**power)[0] for power in (0, 1, 2))
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = first / count
         return mean, np.sqrt(np.maximum(second / count - mean**2, 0.0))
 
 
-def _level(figure: go.Figure, y: float, name: str, row: int) -> None:
-    """A dashed line across a panel, named at its right end."""
-    note = {"text": name, "position": "top right", "font": {"size": 12, "color": INK}}
-    figure.add_hline(
-        y,
-        row=row,  # type: ignore[arg-type]
-        col=1,  # type: ignore[arg-type]
-        line={"color": INK, "width": 1.5, "dash": "dash"},
-        annotation={"text": name, "font": note["font"], "xanchor": "right", "yanchor": "bottom"},
-        annotation_position="top right",
-    )
+def _level(figure: go.Figure, y: float, name: str, beside: np.ndarray) -> None:
+    """A dashed line across the first panel, named at its left end, and room for what is drawn beside it."""
+    low, high = min(y, float(beside.min())), max(y, float(beside.max()))
+    room = max(high - low, 1e-3)
+    figure.update_yaxes(range=[low - 0.08 * room, high + 0.2 * room], row=1, col=1)
+    place = {"row": 1, "col": 1, "line": {"color": INK, "width": 1.5, "dash": "dash"}}
+    note = {"text": name, "font": {"size": 12, "color": INK}}
+    figure.add_hline(y, **place, annotation=note, annotation_position="top left")
 
 
-def _mark(figure: go.Figure, x: float, name: str, row: int, colour: str, dash: str) -> None:
-    """An upright line in a panel, named at its top."""
-    figure.add_vline(
-        x,
-        row=row,  # type: ignore[arg-type]
-        col=1,  # type: ignore[arg-type]
-        line={"color": colour, "width": 1.5, "dash": dash},
-        annotation={"text": name, "font": {"size": 12, "color": colour if colour == INK else MUTED}},
-        annotation_position="top left" if colour == INK else "top right",
-    )
+def _upright(figure: go.Figure, x: float, row: int, line: dict, note: dict | None = None) -> None:
+    """An upright line in a panel, with a note at its top."""
+    place = {"row": row, "col": 1, "line": line}
+    if note is None:
+        figure.add_vline(x, **place)
+    else:
+        figure.add_vline(x, **place, annotation=note, annotation_position="top right")

@@ -1,9 +1,11 @@
 """The look of every figure: transparent, few lines, and colours that the colour-blind can tell apart.
 
-Figures are made in the colours of a light page. A dark page swaps each of them for its twin (`dark_twins`), so a
-figure is made once and needs no code of its own for the dark. The hues are Okabe and Ito's, as dark or as bright as
-3:1 contrast with the page asks for.
+Figures are made in the colours of a light page. A dark page swaps each of them for its twin (`dark_twins`), so
+a figure is made once and needs no code of its own for the dark. The hues are Okabe and Ito's, as dark or as
+bright as 3:1 contrast with the page asks for.
 """
+
+from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
@@ -47,13 +49,23 @@ def faded(colour: str, opacity: float) -> str:
     return f"{_rgba(colour)}{opacity:g})"
 
 
+def key(title: str, colours: Mapping[str, str]) -> str:
+    """A panel's title with what its colours mean: a legend that stays where it is needed."""
+    return "  ".join(
+        [title, *(f'<span style="color:{c}">■</span>\u00a0{name}' for name, c in colours.items())]
+    )
+
+
 def dark_twins() -> dict[str, str]:
     """What to replace in a figure's text, as JSON, for a dark page: both ways in which it writes a colour."""
     return TWINS | {_rgba(light): _rgba(dark) for light, dark in TWINS.items()}
 
 
-def dressed(figure: go.Figure, height: int) -> go.Figure:
-    """The figure in the look of the house, `height` pixels high; its width is the page's."""
+def dressed(figure: go.Figure, height: int, left: int = 48) -> go.Figure:
+    """The figure in the look of the house, `height` pixels high; its width is the page's.
+
+    `left` is the room for the labels of the vertical axis. Titles of panels start where the labels do.
+    """
     axis = {
         "gridcolor": GRID,
         "linecolor": GRID,
@@ -72,34 +84,31 @@ def dressed(figure: go.Figure, height: int) -> go.Figure:
         font={"family": FONT, "size": 13, "color": INK},
         paper_bgcolor=clear,
         plot_bgcolor=clear,
-        margin={"l": 8, "r": 12, "t": 56, "b": 8},
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "y": 1,
-            "yanchor": "top",
-            "yref": "container",
-            "bgcolor": clear,
-            "font": {"size": 12.5},
-        },
+        margin={"l": left, "r": 12, "t": 30, "b": 8},
+        showlegend=False,
         hovermode="x unified",
         hoverlabel={"bgcolor": PAPER, "bordercolor": GRID, "font": {"color": INK, "size": 12}},
         bargap=0,
     )
+    look = {"xanchor": "left", "xshift": -left, "font": {"color": MUTED, "size": 12.5}}
     return figure.for_each_annotation(
-        lambda title: title.update(x=_panel_start(figure, title.x), xanchor="left", font={"color": MUTED}),
-        selector=_PANEL_TITLE,
+        lambda title: title.update(x=_panel_start(figure, title.x), **look), selector=_PANEL_TITLE
     )
 
 
-_PANEL_TITLE = {"xref": "paper", "yref": "paper", "xanchor": "center", "yanchor": "bottom", "showarrow": False}
+_PANEL_TITLE = {
+    "xref": "paper",
+    "yref": "paper",
+    "xanchor": "center",
+    "yanchor": "bottom",
+    "showarrow": False,
+}
 """What make_subplots puts over the middle of each panel."""
 
 
 def _panel_start(figure: go.Figure, x: float) -> float:
     """The left end of the panel that reaches over x."""
-    domains = [axis.domain for axis in figure.select_xaxes()]
+    domains = [axis["domain"] for axis in figure.select_xaxes()]
     return next(start for start, end in domains if start <= x <= end)
 
 

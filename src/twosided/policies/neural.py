@@ -186,7 +186,8 @@ def perceptron(
     for i, (scale, k) in enumerate(zip(scales, jax.random.split(key, len(scales)), strict=True)):
         linear = eqx.nn.Linear(sizes[i], sizes[i + 1], key=k)
         weight = scale * jax.nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)(k, linear.weight.shape)
-        linear = eqx.tree_at(lambda x: (x.weight, x.bias), linear, (weight, jnp.zeros_like(linear.bias)))
+        nothing = jnp.zeros(sizes[i + 1])
+        linear = eqx.tree_at(lambda x: (x.weight, x.bias), linear, (weight, nothing))
         layers.append(linear)
     return Perceptron(tuple(layers), activation)
 

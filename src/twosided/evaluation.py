@@ -43,7 +43,8 @@ def evaluate(
     `supremum` is the best own total PnL a step that any policy can have, in currency, where it is known
     (`twosided.exact`); with it the gap to it is among the metrics.
 
-    Metrics, a step unless they end in `_path`, in the market's units: pnl_{part}, pnl_{part}_path, excess_{part}_over_{seat};
+    Metrics, a step unless they end in `_path`, in the market's units: pnl_{part}, pnl_{part}_path,
+    excess_{part}_over_{seat};
     market_share; sharpe (mean over deviation of a step's total PnL); {inventory and each action}_mean and _std;
     inventory_min and _max; optimality_gap, in percent of the supremum. What is undefined, the Sharpe ratio of a
     maker that never trades, is left out.

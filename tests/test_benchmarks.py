@@ -1,0 +1,91 @@
+"""The benchmarks' own claims: the NumPy market has the same law as the compiled one, and the commands run."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from twosided.evaluation import evaluate
+from twosided.markets.base import Scenario
+from twosided.markets.dealer import DealerMarket
+from twosided.policies.rules import Persistent, Random
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+PATHS, HORIZON = 4000, 100
+
+PAIRS = {
+    "all orders tied": (Persistent(), Persistent()),
+    "one side tied": (Persistent(epsilon_buy=-0.5, hedge=0.5), Persistent(epsilon_buy=-0.5, epsilon_sell=-0.1)),
+    "random": (Random(), Random(low=-0.5, high=0.5, hedge_high=0.3)),
+}
+
+
+@pytest.mark.parametrize("makers", PAIRS.values(), ids=PAIRS)
+def test_the_numpy_market_has_the_same_law(makers):
+    market = DealerMarket()
+    scenario = Scenario(market, makers[1:], horizon=HORIZON)
+    records = evaluate(scenario, {"": makers[0]}, steps=PATHS * HORIZON)
+    compiled = {(r.maker, r.metric): (r.value, r.standard_error) for r in records}
+
+    numpy_dealer = runpy.run_path(str(BENCHMARKS / "numpy_dealer.py"))
+    peer = numpy_dealer["NumpyDealer"](market, makers, PATHS, HORIZON, seed=1)
+    steps = []
+    for _ in range(HORIZON):
+        steps.append({**peer.step(), "inventory": peer.inventory, "pnl_inventory": peer.last[3]})
+    means = {name: np.mean([step[name] for step in steps], axis=0, dtype=float) for name in steps[0]}
+    squares = np.mean([np.square(step["inventory"]) for step in steps], axis=0, dtype=float)
+
+    for maker in range(2):
+        paths = {"pnl_spread": means["spread"], "pnl_hedge": means["hedge"], "pnl_inventory": means["pnl_inventory"]}
+        estimates = {name: _mean(values[maker]) for name, values in paths.items()}
+        inventory = means["inventory"][maker]
+        deviation = np.sqrt(squares[maker].mean() - inventory.mean() ** 2)
+        influence = (squares[maker] - 2 * inventory.mean() * inventory) / (2 * deviation)
+        estimates["inventory_mean"] = _mean(inventory)
+        estimates["inventory_std"] = deviation, _mean(influence)[1]
+        for name, (value, error) in estimates.items():
+            expected, expected_error = compiled[maker, name]
+            # 30 comparisons in all: 4.5 standard errors of the difference is one false alarm in 5,000 runs.
+            assert abs(value - expected) <= 4.5 * np.hypot(error, expected_error) + 1e-9, (maker, name)
+        # The deviation of a path's mean inventory PnL is known to about 1.5% on each side.
+        assert estimates["pnl_inventory"][1] == pytest.approx(compiled[maker, "pnl_inventory"][1], rel=0.09)
+
+
+def test_episodes_start_anew():
+    numpy_dealer = runpy.run_path(str(BENCHMARKS / "numpy_dealer.py"))
+    peer = numpy_dealer["NumpyDealer"](DealerMarket(), PAIRS["random"], 8, horizon=3, seed=0)
+    for _ in range(4):
+        peer.step()
+    # In the first step of an episode there is no inventory to hedge, so what is held is what was won.
+    won = np.array(peer.last[0]) - peer.last[1]
+    np.testing.assert_array_equal(peer.inventory, won)
+    np.testing.assert_allclose(peer.observation()[3], won[0])
+
+
+def test_the_environment_benchmark_runs():
+    small = ["--markets", "8", "--steps", "4", "--repeats", "2", "--json"]
+    result = json.loads(_run("environment.py", *small))
+    assert [row["makers"] for row in result["rows"]] == ["fixed", "random"]
+    assert all(row["environment, ns a step"] > 0 for row in result["rows"])
+    assert result["source"]["seed"] == 0
+
+
+@pytest.mark.parametrize("command", ["memory.py", "startup.py", "training.py"])
+def test_the_others_say_what_they_do(command):
+    assert "--repeats" in _run(command, "--help")
+
+
+def _run(command, *words):
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / command), *words], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _mean(values):
+    return values.mean(), values.std(ddof=1) / np.sqrt(values.size)

@@ -1,0 +1,168 @@
+"""What holds for every market: one row a market, the same tests for all of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from twosided.flow import Investors
+from twosided.markets.dealer import DealerMarket
+from twosided.prices import Bachelier
+from twosided.types import Discrete
+
+MARKETS = {
+    "dealer": DealerMarket(),
+    "dealer of three makers": DealerMarket(
+        price=Bachelier(drift=5.0), flow=Investors(size_variation=0.5), num_makers=3
+    ),
+}
+STEPS, PATHS = 12, 4
+
+
+@pytest.fixture(scope="module", params=MARKETS.values(), ids=MARKETS)
+def market(request):
+    return request.param
+
+
+def actions_of(market, shape, seed=0):
+    """Actions of all makers, anywhere in the space, with the given leading axes."""
+    space, shape = market.action_space, (*shape, market.num_makers)
+    rng = np.random.default_rng(seed)
+    if isinstance(space, Discrete):
+        chosen = rng.integers(space.size, size=shape)
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[chosen], space.actions)
+    return jax.tree.map(lambda low, high: jnp.asarray(rng.uniform(low, high, shape)), space.low, space.high)
+
+
+def simulate(market, shocks, actions):
+    """All paths over time: the last states and every transition, leading axes (time, paths)."""
+    first, observation = jax.vmap(market.reset)(jax.tree.map(lambda leaf: leaf[0], shocks))
+    last, transitions = jax.lax.scan(lambda s, x: jax.vmap(market.step)(s, *x), first, (actions, shocks))
+    return observation, last, transitions
+
+
+compiled = jax.jit(simulate)
+drawn = jax.jit(lambda market, key: market.shocks(key, (STEPS, PATHS)))
+
+
+@pytest.fixture(scope="module")
+def chance(market):
+    """Shocks, actions and the simulation that they decide."""
+    shocks, actions = drawn(market, jax.random.key(0)), actions_of(market, (STEPS, PATHS))
+    return shocks, actions, compiled(market, shocks, actions)
+
+
+def at(tree, *index):
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+# A program may fuse and reorder operations: an error of float32's 2⁻²⁴ each, some dozens of them in 12 steps.
+ROUNDING = 1e-5
+
+
+def assert_close(actual, expected, money):
+    """To rounding of the largest value of each leaf; for revaluations, of the money that is revalued."""
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(expected)]
+    for name, a, b in zip(paths, jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        a, b = np.asarray(a, float), np.asarray(b, float)
+        scale = money if "inventory_pnl" in name or "pnl.inventory" in name else np.abs(b).max(initial=0.0)
+        np.testing.assert_allclose(a, b, rtol=0, atol=ROUNDING * scale, err_msg=name)
+
+
+def money_at_stake(market, actions, outcome):
+    """The largest position at the largest price."""
+    observation, _, transitions = outcome
+    mid = market.quoted(observation, at(actions, 0))["mid"]
+    return float(np.abs(mid).max() * np.abs(transitions.inventory).max())
+
+
+def shapes(tree):
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
+
+
+def test_compiled_is_not_compiled_and_a_batch_is_a_loop(market, chance):
+    shocks, actions, outcome = chance
+    observation, last, transitions = outcome
+    money, path = money_at_stake(market, actions, outcome), 1
+    with jax.disable_jit():
+        state, seen = market.reset(at(shocks, 0, path))
+        assert_close(seen, at(observation, path), money)
+        for time in range(STEPS):
+            state, transition = market.step(state, at(actions, time, path), at(shocks, time, path))
+            assert_close(transition, at(transitions, time, path), money)
+    assert_close(state, at(last, path), money)
+
+
+def test_the_seed_decides_everything(market, chance):
+    shocks, actions, outcome = chance
+    again = drawn(market, jax.random.key(0))
+    same = again, compiled(market, again, actions)
+    for a, b in zip(jax.tree.leaves((shocks, outcome)), jax.tree.leaves(same), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(jax.tree.leaves(shocks), jax.tree.leaves(drawn(market, jax.random.key(1))), strict=True):
+        assert (np.asarray(a) != np.asarray(b)).any()
+
+
+def test_chance_is_new_on_every_step_and_path(market, chance):
+    for leaf in jax.tree.leaves(chance[0]):
+        rows = np.asarray(leaf).reshape(STEPS * PATHS, -1)
+        if rows.dtype != bool:
+            assert len(np.unique(rows, axis=0)) == STEPS * PATHS
+
+
+def test_shapes_and_types_hold(market, chance):
+    shocks, actions, _ = chance
+    state, observation = jax.eval_shape(market.reset, at(shocks, 0, 0))
+    for time in range(2):
+        after, transition = jax.eval_shape(market.step, state, at(actions, time, 0), at(shocks, time, 0))
+        assert shapes(after) == shapes(state)
+        assert shapes(transition.observation) == shapes(observation)
+        state = after
+    # Every maker has its own entry of what it sees, earns and quotes.
+    pnl, quoted = transition.pnl, jax.eval_shape(market.quoted, observation, at(actions, 0, 0))
+    assert set(quoted) == {"mid", "bid", "ask"}
+    volumes = transition.inventory, transition.bought, transition.sold
+    for leaf in jax.tree.leaves((observation, quoted, pnl, transition.expected_inventory_pnl, volumes)):
+        assert leaf.shape[0] == market.num_makers
+        assert leaf.dtype == jnp.float32
+    assert (transition.terminated.shape, transition.terminated.dtype) == ((), jnp.bool_)
+
+
+def test_float64_agrees(market, chance):
+    shocks, actions, outcome = chance
+
+    def doubled(tree):
+        floats = jax.tree.map(lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating), tree)
+        return jax.tree.map(lambda leaf, real: leaf.astype(float) if real else leaf, tree, floats)
+
+    with jax.enable_x64(True):
+        precise = compiled(market, doubled(shocks), doubled(actions))
+        for leaf in jax.tree.leaves(precise):
+            assert leaf.dtype != jnp.float32
+    assert_close(outcome, precise, money_at_stake(market, actions, outcome))
+
+
+def test_every_corner_of_the_actions_is_a_sane_step(market, chance):
+    shocks, _, _ = chance
+    space = market.action_space
+    ends = (
+        [at(space.actions, i) for i in (0, space.size - 1)]
+        if isinstance(space, Discrete)
+        else [space.low, space.high]
+    )
+    for end in ends:
+        everyone = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(jnp.float32(leaf), (STEPS, PATHS, market.num_makers)), end
+        )
+        for leaf in jax.tree.leaves(compiled(market, shocks, everyone)):
+            assert np.isfinite(leaf).all()
+
+
+def test_actions_move_money_and_never_the_price(market, chance):
+    # Chance stands apart: what a shock decides is the same whatever the makers do.
+    shocks, _, (_, last, transitions) = chance
+    other = actions_of(market, (STEPS, PATHS), seed=1)
+    _, other_last, other_transitions = compiled(market, shocks, other)
+    for a, b in zip(jax.tree.leaves(last.price), jax.tree.leaves(other_last.price), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (np.asarray(transitions.pnl.total) != np.asarray(other_transitions.pnl.total)).any()

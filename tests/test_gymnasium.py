@@ -1,0 +1,267 @@
+"""The Gymnasium skin: Gymnasium's own checks, and that it shows what the scenario does, exactly."""
+
+import equinox as eqx
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
+
+from twosided.adapters.gymnasium import ScenarioEnv, ScenarioVectorEnv
+from twosided.markets.base import Market, Scenario
+from twosided.markets.dealer import DealerMarket
+from twosided.policies.neural import features
+from twosided.policies.rules import Random
+from twosided.rewards import TotalPnL
+from twosided.types import Box, Discrete, PnL, Policy, Transition
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*observation space m.*imum value is.*infinity", "ignore:.*does not have a spec|.*having a spec"
+)
+
+
+class Walk(Market):
+    """Two makers walk by what they do; the first one's place is its spread PnL, and ends it beyond 2.5."""
+
+    num_makers: int = eqx.field(static=True, default=2)
+    finite: bool = eqx.field(static=True, default=False)
+
+    @property
+    def action_space(self):
+        return Discrete(jnp.array([-1.0, 0.0, 1.0])) if self.finite else Box(low=-1.0, high=1.0)
+
+    def shocks(self, key, shape):
+        return jax.random.uniform(key, shape)
+
+    def reset(self, shock):
+        place = jnp.zeros(2)
+        return place, self._observe(place, shock)
+
+    def step(self, state, action, shock):
+        place, nothing = state + action, jnp.zeros(2)
+        pnl = PnL(spread=place, hedge=-2 * place, inventory=4 * place, fees=-8 * place)
+        ends = place[0] > 2.5
+        return place, Transition(
+            self._observe(place, shock), pnl, nothing, nothing, nothing, nothing, terminated=ends
+        )
+
+    def quoted(self, observation, action):
+        return None
+
+    def _observe(self, place, shock):
+        return {"place": place, "chance": jnp.broadcast_to(shock, 2), "other": place[::-1]}
+
+
+CHANCE, OTHER, PLACE = range(3)
+"""Positions in the vector: a dict's leaves are in the order of their names."""
+
+
+class Counting(Policy):
+    """Walks one step further each time it acts."""
+
+    def shocks(self, key, shape):
+        return None
+
+    def init(self):
+        return jnp.zeros(())
+
+    def act(self, shock, memory, observation):
+        return memory + 1, memory + 1
+
+
+def walk(finite=False, horizon=4):
+    return Scenario(Walk(finite=finite), (Counting(),), horizon=horizon)
+
+
+def dealer(horizon=5):
+    return Scenario(DealerMarket(), (Random(),), TotalPnL(expected_inventory=False), horizon)
+
+
+@pytest.mark.parametrize("scenario", [dealer(), walk(), walk(finite=True)], ids=["dealer", "box", "finite"])
+def test_gymnasium_finds_nothing_wrong(scenario):
+    check_env(ScenarioEnv(scenario))
+
+
+def test_spaces_are_the_scenario_s():
+    env = ScenarioEnv(dealer())
+    assert env.action_space == gymnasium.spaces.Box(
+        np.float32([-1, -1, 0]), np.float32([1, 1, 1]), dtype=np.float32
+    )
+    assert env.observation_space.shape == (17,)
+    vector = ScenarioVectorEnv(walk(finite=True), 3)
+    assert vector.single_action_space == gymnasium.spaces.Discrete(3)
+    assert vector.action_space == gymnasium.spaces.MultiDiscrete([3, 3, 3])
+    assert vector.observation_space.shape == (3, 3)
+
+
+def test_one_market_is_the_scenario_step_by_step():
+    scenario = dealer(horizon=1000)
+    env = ScenarioEnv(scenario, block=8)
+    env.action_space.seed(0)
+    observed, _ = env.reset(seed=3)
+    shocks = jax.tree.map(lambda leaf: leaf[:, 0], env._markets.shocks)
+    state, expected = scenario.reset(_at(shocks, 0))
+    np.testing.assert_allclose(observed, features(expected), rtol=1e-6)
+    for i in range(1, 8):
+        action = env.action_space.sample()
+        observed, reward, terminated, truncated, info = env.step(action)
+        state, step = eqx.filter_jit(scenario.step)(state, _dealer_action(action), _at(shocks, i))
+        np.testing.assert_allclose(observed, features(step.observation), rtol=1e-5, atol=1e-6)
+        pnl = step.transition.pnl
+        for part in ("spread", "hedge", "inventory", "fees", "total"):
+            np.testing.assert_allclose(info[f"pnl_{part}"], getattr(pnl, part)[0], rtol=1e-5, atol=1e-5)
+        assert reward == pytest.approx(info["pnl_total"], rel=1e-6)
+        assert not (terminated or truncated)
+
+
+def test_ends_are_told_apart():
+    env = ScenarioEnv(walk(horizon=4))
+    env.reset(seed=0)
+    ends = [env.step(np.float32([1.0]))[2:4] for _ in range(3)]
+    assert ends == [(False, False), (False, False), (True, False)]
+    env.reset()
+    ends = [env.step(np.float32([0.5]))[2:4] for _ in range(4)]
+    assert ends == [(False, False)] * 3 + [(False, True)]
+    # An end on the very step of the horizon is the market's: nothing follows.
+    env.reset()
+    ends = [env.step(np.float32([0.7]))[2:4] for _ in range(4)]
+    assert ends[-1] == (True, False)
+
+
+def test_many_markets_restart_where_they_end_and_show_what_ended():
+    env = ScenarioVectorEnv(walk(horizon=4), 3, block=3)
+    assert env.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
+    env.reset(seed=0)
+    actions = np.float32([[1.0], [0.5], [0.7]])
+    places, finals, ended = [], [], []
+    for _ in range(6):
+        observation, _, terminated, truncated, info = env.step(actions)
+        places.append(observation[:, PLACE])
+        ended.append(np.where(terminated, "terminated", np.where(truncated, "truncated", "")).tolist())
+        finals.append([None if f is None else float(f[PLACE]) for f in info.get("final_obs", [None] * 3)])
+        np.testing.assert_array_equal(info.get("_final_obs", np.zeros(3, bool)), terminated | truncated)
+        np.testing.assert_allclose(info["pnl_total"], -5 * info["pnl_spread"], rtol=1e-6)
+    np.testing.assert_allclose(
+        places,
+        [[1, 0.5, 0.7], [2, 1, 1.4], [0, 1.5, 2.1], [1, 0, 0], [2, 0.5, 0.7], [0, 1, 1.4]],
+        rtol=1e-6,
+    )
+    truth = [["", "", ""], ["", "", ""], ["terminated", "", ""], ["", "truncated", "terminated"]]
+    assert ended == [*truth, ["", "", ""], ["terminated", "", ""]]
+    assert finals[2] == [3.0, None, None]
+    assert finals[3][0] is None
+    assert finals[3][1:] == pytest.approx([2.0, 2.8])
+
+
+def test_a_new_episode_starts_from_the_chance_of_the_step_that_ended_the_old():
+    env = ScenarioVectorEnv(walk(horizon=2), 2)
+    env.reset(seed=0)
+    env.step(np.zeros((2, 1), np.float32))
+    observation, *_, info = env.step(np.zeros((2, 1), np.float32))
+    np.testing.assert_array_equal(observation[:, CHANCE], [final[CHANCE] for final in info["final_obs"]])
+    single = ScenarioEnv(walk(horizon=2))
+    single.reset(seed=0)
+    single.step(np.float32([0]))
+    last = single.step(np.float32([0]))[0]
+    assert single.reset()[0][CHANCE] == last[CHANCE]
+
+
+def test_memories_outlive_an_episode_but_not_a_seed():
+    env = ScenarioEnv(walk(horizon=2))
+    env.reset(seed=0)
+    other = [env.step(np.float32([0]))[0][OTHER] for _ in range(2)]
+    env.reset()
+    other += [env.step(np.float32([0]))[0][OTHER] for _ in range(2)]
+    env.reset(seed=0)
+    other += [env.step(np.float32([0]))[0][OTHER]]
+    # It walks 1, 2 | 3, 4 | 1 from 0 at each start.
+    assert other == [1, 3, 3, 7, 1]
+
+
+def test_chance_goes_on_over_blocks():
+    env = ScenarioVectorEnv(walk(), 5, block=3)
+    seen = [env.reset(seed=0)[0][:, CHANCE]]
+    for _ in range(20):
+        observation, *_, info = env.step(np.zeros((5, 1), np.float32))
+        done = info.get("_final_obs", np.zeros(5, bool))
+        seen.append(np.where(done, np.nan, observation[:, CHANCE]))
+    seen = np.array(seen)[~np.isnan(seen).any(1)]
+    assert seen.size == 5 * 16
+    assert np.unique(seen).size == seen.size
+
+
+def test_the_seed_decides_everything():
+    env = ScenarioVectorEnv(dealer(horizon=3), 4, block=4)
+    actions = np.random.default_rng(0).uniform(0, 1, (10, 4, 3)).astype(np.float32)
+
+    def trajectory(seed):
+        first, _ = env.reset(seed=seed)
+        return np.array([first] + [env.step(action)[0] for action in actions])
+
+    np.testing.assert_array_equal(trajectory(7), trajectory(7))
+    assert not np.array_equal(trajectory(7), trajectory(8))
+    fresh, other = ScenarioVectorEnv(dealer(horizon=3), 4), ScenarioVectorEnv(dealer(horizon=3), 4)
+    assert not np.array_equal(fresh.reset()[0], other.reset()[0])
+
+
+@pytest.mark.parametrize(
+    "env", [ScenarioEnv(dealer()), ScenarioVectorEnv(dealer(), 2)], ids=["one market", "many"]
+)
+def test_what_is_handed_out_is_a_copy(env):
+    action = env.action_space.low
+    env.reset(seed=0)
+    expected = env.step(action)[0].copy(), env.step(action)[0].copy()
+    first, _ = env.reset(seed=0)
+    first[:] = 0
+    for want in expected:
+        observation = env.step(action)[0]
+        np.testing.assert_array_equal(observation, want)
+        observation[:] = 0
+
+
+def test_gymnasium_s_wrappers_fit():
+    env = RecordEpisodeStatistics(ScenarioVectorEnv(walk(horizon=4), 2))
+    env.reset(seed=0)
+    for _ in range(4):
+        *_, info = env.step(np.float32([[0.5], [0.0]]))
+    np.testing.assert_array_equal(info["episode"]["l"], [4, 4])
+    # The reward is the total PnL with inventory PnL's expectation, 0 here: (1 - 2 - 8) · place.
+    np.testing.assert_allclose(info["episode"]["r"], [-9 * (0.5 + 1 + 1.5 + 2), 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "action, message",
+    [
+        (np.zeros(2), r"action must be of shape \(3,\), but got \(2,\)"),
+        ([0.0, np.nan, 0.0], r"action must be finite, but got \[0.0, nan, 0.0\]"),
+    ],
+)
+def test_bad_actions_are_refused(action, message):
+    env = ScenarioEnv(dealer())
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=message):
+        env.step(action)
+
+
+def test_bad_indices_sizes_and_order_are_refused():
+    env = ScenarioEnv(walk(finite=True))
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.step(0)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"action must be one of Discrete\(3\), but got 3"):
+        env.step(3)
+    with pytest.raises(ValueError, match="num_envs must be at least 1, but got 0"):
+        ScenarioVectorEnv(walk(), 0)
+    with pytest.raises(ValueError, match="block must be at least 1, but got 0"):
+        ScenarioEnv(walk(), block=0)
+
+
+def _at(shocks, i):
+    return jax.tree.map(lambda leaf: leaf[i], shocks)
+
+
+def _dealer_action(action):
+    return type(DealerMarket().action_space.low)(*map(jnp.float32, action))

@@ -1,0 +1,255 @@
+"""Neural policies: scales, distributions against SciPy, and the way from a point to an action."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from toys import Move, Seen
+
+from twosided.markets.dealer import DealerAction, DealerMarket
+from twosided.policies.neural import (
+    Categorical,
+    DiagonalGaussian,
+    Explorer,
+    NeuralPolicy,
+    Normaliser,
+    action_size,
+    features,
+    perceptron,
+)
+from twosided.types import Box, Discrete
+
+SEEN = Seen(age=jnp.float32(2.0), coin=jnp.float32(-1.0), last=jnp.float32(0.5))
+QUOTES = Box(low=DealerAction(-1.0, -0.5, 0.0), high=DealerAction(1.0, 2.0, 1.0))
+LIST = Discrete(Move(jnp.array([-2.0, 0.0, 1.0, 5.0])))
+
+
+def policy_over(space, log_std=0.0, scale=1.0, **options):
+    size = action_size(space)
+    network = perceptron(3, size, (8,), "tanh", scale, jax.random.key(0))
+    std = jnp.full(size if isinstance(space, Box) else 0, log_std)
+    return NeuralPolicy(network, std, Normaliser.empty(3), space, **options)
+
+
+def play(policy, draws, seed=1):
+    """Actions for one observation, over and over."""
+    shocks = policy.shocks(jax.random.key(seed), (draws,))
+    if shocks is None:
+        return policy.act(None, policy.init(), SEEN)[0]
+    return jax.jit(jax.vmap(lambda shock: policy.act(shock, policy.init(), SEEN)[0]))(shocks)
+
+
+# The scales of observations.
+
+
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=4), st.integers(0, 2**31))
+def test_batches_merge_to_the_mean_and_variance_of_all(sizes, seed):
+    rows = np.random.default_rng(seed).normal([0.0, 100.0, -3.0], [1.0, 0.5, 20.0], (sum(sizes), 3))
+    with jax.enable_x64(True):
+        merged = Normaliser.empty(3)
+        for batch in np.split(rows, np.cumsum(sizes)[:-1]):
+            merged = merged.update(jnp.asarray(batch))
+    # Exact but for the prior that stands for no data: a mean of 0 and a variance of 1, 1e-4 of an observation.
+    rows = np.concatenate([rows, np.zeros((1, 3))])
+    weights = np.append(np.ones(len(rows) - 1), 1e-4)
+    mean = np.average(rows, axis=0, weights=weights)
+    spread = np.average((rows - mean) ** 2, axis=0, weights=weights) + 1e-4 / weights.sum()
+    np.testing.assert_allclose(merged.mean, mean, rtol=1e-10)
+    np.testing.assert_allclose(merged.variance, spread, rtol=1e-8)
+    assert merged.count == pytest.approx(weights.sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
+def test_what_is_normalised_has_no_unit(unit):
+    rows = unit * np.random.default_rng(0).normal(3.0, 0.5, (4096, 1))
+    normaliser = Normaliser.empty(1).update(jnp.float32(rows[:2048])).update(jnp.float32(rows[2048:]))
+    scaled = np.asarray(jax.vmap(normaliser)(jnp.float32(rows)), float)
+    assert scaled.mean() == pytest.approx(0.0, abs=2e-3)
+    assert scaled.std() == pytest.approx(1.0, abs=1e-2)
+
+
+def test_a_constant_is_normalised_to_nothing():
+    normaliser = Normaliser.empty(2)
+    for _ in range(100):
+        normaliser = normaliser.update(jnp.tile(jnp.float32([100.0, 0.1]), (512, 1)))
+    np.testing.assert_allclose(normaliser(jnp.float32([100.0, 0.1])), 0.0, atol=0.05)
+
+
+def test_what_is_far_off_is_clipped():
+    normaliser = Normaliser(jnp.array([1.0]), jnp.array([4.0]), jnp.array(10.0))
+    np.testing.assert_allclose(normaliser(jnp.array([4.0])), [1.5], rtol=1e-6)
+    assert normaliser(jnp.array([1e6])) == 10.0
+    assert normaliser(jnp.array([-1e6]), limit=3.0) == -3.0
+
+
+# Distributions.
+
+
+def test_gaussian_against_scipy():
+    mean, log_std, u = np.array([0.5, -1.0, 3.0]), np.array([-1.0, 0.0, 0.7]), np.array([0.1, 0.2, 0.3])
+    with jax.enable_x64(True):
+        gaussian = DiagonalGaussian(*map(jnp.asarray, (mean, log_std)))
+        log_prob, entropy = float(gaussian.log_prob(jnp.asarray(u))), float(gaussian.entropy())
+        sample, mode = gaussian.sample(jnp.asarray(u)), gaussian.mode()
+    law = stats.multivariate_normal(mean, np.diag(np.exp(2 * log_std)))
+    assert log_prob == pytest.approx(law.logpdf(u), rel=1e-12)
+    assert entropy == pytest.approx(law.entropy(), rel=1e-12)
+    np.testing.assert_allclose(sample, mean + np.exp(log_std) * u, rtol=1e-12)
+    np.testing.assert_array_equal(mode, mean)
+
+
+def test_categorical_against_scipy():
+    logits = np.array([0.5, -1.0, 3.0, 2.0])
+    p = np.exp(logits) / np.exp(logits).sum()
+    with jax.enable_x64(True):
+        categorical = Categorical(jnp.asarray(logits))
+        log_probs = [float(categorical.log_prob(jnp.asarray(float(i)))) for i in range(4)]
+        entropy, mode = float(categorical.entropy()), float(categorical.mode())
+    np.testing.assert_allclose(log_probs, np.log(p), rtol=1e-12)
+    assert entropy == pytest.approx(stats.entropy(p), rel=1e-12)
+    assert mode == 2.0
+
+
+def test_gumbel_noise_samples_the_categorical():
+    logits, draws = jnp.array([0.5, -1.0, 3.0, 2.0]), 50_000
+    noise = jax.random.gumbel(jax.random.key(0), (draws, 4))
+    sampled = np.asarray(jax.vmap(Categorical(logits).sample)(noise)).astype(int)
+    expected = draws * np.asarray(jax.nn.softmax(logits), float)
+    # One seed in 1,000 has a smaller p-value.
+    assert stats.chisquare(np.bincount(sampled), expected * draws / expected.sum()).pvalue > 1e-3
+
+
+# From a point to an action.
+
+
+def test_points_of_the_unit_box_are_those_of_the_action_box():
+    policy = policy_over(QUOTES)
+    for u, expected in [
+        ([-1.0, -1.0, -1.0], (-1.0, -0.5, 0.0)),
+        ([1.0, 1.0, 1.0], (1.0, 2.0, 1.0)),
+        ([0.0, 0.2, -0.5], (0.0, 1.0, 0.25)),
+        ([-7.0, 5.0, 1.5], (-1.0, 2.0, 1.0)),
+    ]:
+        action = policy.action(jnp.array(u))
+        actual = action.epsilon_buy, action.epsilon_sell, action.hedge_fraction
+        np.testing.assert_allclose(actual, expected, atol=1e-6)
+
+
+def test_squashing_is_the_tanh():
+    policy, u = policy_over(QUOTES, squash=True), np.array([-3.0, 0.3, 9.0])
+    action = policy.action(jnp.asarray(u))
+    unit = (np.tanh(u) + 1) / 2
+    actual = action.epsilon_buy, action.epsilon_sell, action.hedge_fraction
+    np.testing.assert_allclose(actual, [-1 + 2 * unit[0], -0.5 + 2.5 * unit[1], unit[2]], rtol=1e-5)
+
+
+def test_an_index_is_its_action():
+    policy = policy_over(LIST)
+    assert [float(policy.action(jnp.float32(i)).x) for i in range(4)] == [-2.0, 0.0, 1.0, 5.0]
+
+
+@pytest.mark.parametrize("space", [QUOTES, LIST], ids=["box", "list"])
+def test_the_mode_needs_no_chance(space):
+    policy = policy_over(space)
+    assert policy.shocks(jax.random.key(0), (5,)) is None
+    action = play(policy, 1)
+    best = policy.action(policy.distribution(SEEN).mode())
+    for a, b in zip(jax.tree.leaves(action), jax.tree.leaves(best), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_exploring_a_box_samples_around_the_mode():
+    # A deviation so small that nothing is clipped: 1e-2 of the unit box, 0.01 and 0.0125 and 0.005 of the actions'.
+    policy, draws = policy_over(QUOTES, log_std=np.log(1e-2), scale=0.01, explore=True), 20_000
+    actions = np.stack(jax.tree.leaves(play(policy, draws))).astype(float)
+    mode = np.stack(jax.tree.leaves(play(policy_over(QUOTES, scale=0.01), 1)))
+    deviation = 1e-2 * np.array([1.0, 1.25, 0.5])
+    assert (np.abs(actions.mean(1) - mode) < 4 * deviation / np.sqrt(draws) + 1e-6).all()
+    assert (np.abs(actions.std(1) / deviation - 1) < 4 / np.sqrt(2 * draws)).all()
+    assert np.abs(np.corrcoef(actions) - np.eye(3)).max() < 4 / np.sqrt(draws)
+
+
+def test_exploring_a_list_samples_it():
+    policy, draws = policy_over(LIST, explore=True), 20_000
+    sampled = np.asarray(play(policy, draws).x)
+    p = np.asarray(jax.nn.softmax(policy.distribution(SEEN).logits), float)
+    counts = [np.sum(sampled == x) for x in np.asarray(LIST.actions.x)]
+    assert stats.chisquare(counts, draws * p / p.sum()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("space", [QUOTES, LIST], ids=["box", "list"])
+def test_an_explorer_remembers_what_it_drew(space):
+    policy = policy_over(space, explore=True)
+    explorer = Explorer(policy)
+    shock = explorer.shocks(jax.random.key(2), ())
+    action, draw = explorer.act(shock, explorer.init(), SEEN)
+    expected, _ = policy.act(shock, None, SEEN)
+    assert jax.tree.leaves(action) == jax.tree.leaves(expected)
+    assert jax.tree.leaves(action) == jax.tree.leaves(policy.action(draw.u))
+    assert draw.log_prob == policy.distribution(SEEN).log_prob(draw.u)
+    # What a loop carries keeps its shape and type.
+    for before, after in zip(jax.tree.leaves(explorer.init()), jax.tree.leaves(draw), strict=True):
+        assert (before.shape, before.dtype) == (after.shape, after.dtype)
+
+
+def test_the_normaliser_stands_before_the_network():
+    policy = policy_over(QUOTES)
+    shifted = eqx.tree_at(
+        lambda p: p.normaliser, policy, Normaliser(features(SEEN), jnp.ones(3), jnp.asarray(1.0))
+    )
+    np.testing.assert_allclose(shifted.distribution(SEEN).mean, policy.head(jnp.zeros(3)).mean, rtol=1e-6)
+    assert (policy.distribution(SEEN).mean != shifted.distribution(SEEN).mean).any()
+
+
+# Networks and features.
+
+
+def test_features_are_everything_observed():
+    np.testing.assert_array_equal(features(SEEN), [2.0, -1.0, 0.5])
+    market = DealerMarket()
+    seen = jax.tree.map(lambda leaf: leaf[0], market.reset(market.shocks(jax.random.key(0), ()))[1])
+    assert features(seen).shape == (7 + market.book.num_levels,)
+    assert features({"count": jnp.int32(3), "open": jnp.array([True, False])}).tolist() == [3.0, 1.0, 0.0]
+
+
+def test_outputs_that_a_space_needs():
+    assert (action_size(QUOTES), action_size(LIST)) == (3, 4)
+
+
+@pytest.mark.parametrize("hidden", [(), (5,), (7, 3)])
+def test_a_perceptron_by_hand(hidden):
+    network = perceptron(4, 2, hidden, "tanh", 0.5, jax.random.key(0))
+    assert [layer.weight.shape for layer in network.layers] == list(
+        zip([*hidden, 2], [4, *hidden], strict=True)
+    )
+    x = np.random.default_rng(0).normal(size=4)
+    expected = x
+    for i, layer in enumerate(network.layers):
+        assert not np.asarray(layer.bias).any()
+        expected = np.asarray(layer.weight, float) @ expected
+        expected = expected if i == len(hidden) else np.tanh(expected)
+    np.testing.assert_allclose(network(jnp.float32(x)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("activation", "at_minus_1"), [("tanh", np.tanh(-1)), ("relu", 0.0), ("silu", -0.2689414)]
+)
+def test_activations(activation, at_minus_1):
+    network = perceptron(1, 1, (1,), activation, 1.0, jax.random.key(0))
+    network = eqx.tree_at(
+        lambda n: [layer.weight for layer in n.layers], network, [jnp.array([[-1.0]]), jnp.array([[2.0]])]
+    )
+    np.testing.assert_allclose(network(jnp.array([1.0])), [2 * at_minus_1], rtol=1e-5, atol=1e-7)
+
+
+def test_a_wide_network_keeps_the_scale_of_its_input_and_the_last_layer_is_scaled():
+    x = jax.random.normal(jax.random.key(1), (512, 64))
+    network = perceptron(64, 256, (), "tanh", 1.0, jax.random.key(0))
+    # 64 · 256 weights of variance 1/64: the variance of the outputs is 1 to √(2 / 16,384) and sampling.
+    assert float(jax.vmap(network)(x).std()) == pytest.approx(1.0, abs=0.05)
+    small = perceptron(64, 256, (), "tanh", 0.01, jax.random.key(0))
+    np.testing.assert_allclose(small.layers[-1].weight, 0.01 * network.layers[-1].weight, rtol=1e-5)
