@@ -22,12 +22,10 @@ import jax.numpy as jnp
 from measure import Row, aim, arguments, in_turn, median_ratio, report
 from numpy_dealer import NumpyDealer
 
-from twosided.flow import UnitInvestors
-from twosided.markets.base import Carry, Scenario, Step, rollout, start
-from twosided.markets.dealer import DealerMarket
+from twosided import DealerMarket, Persistent, Policy, Random, Scenario, UnitInvestors, rollout, start
+from twosided.markets.base import Carry, Step
 from twosided.policies.neural import features
-from twosided.policies.rules import Persistent, Random
-from twosided.types import Policy, as_arrays
+from twosided.types import as_arrays
 
 MAKERS = {"fixed": (Persistent(), Persistent()), "random": (Random(), Random())}
 
@@ -37,12 +35,13 @@ def main() -> None:
     parser.add_argument("--markets", type=int, default=4096, help="markets side by side (%(default)s)")
     parser.add_argument("--steps", type=int, default=64, help="steps in a call (%(default)s)")
     parser.add_argument("--investors", type=int, default=20, help="investors in a market (%(default)s)")
+    parser.add_argument("--makers", nargs="+", choices=MAKERS, default=list(MAKERS), help="(all)")
     options = parser.parse_args()
 
     rows: list[Row] = []
     worst = 0.0
-    for name, makers in MAKERS.items():
-        runs = contestants(makers, options.markets, options.steps, options.investors, options.seed)
+    for name in options.makers:
+        runs = contestants(MAKERS[name], options.markets, options.steps, options.investors, options.seed)
         seconds = in_turn(runs, options.repeats)
         over_chance = median_ratio(seconds["environment"], seconds["random numbers"])
         over_numpy = median_ratio(seconds["NumPy"], seconds["environment"])

@@ -54,7 +54,7 @@ class NumpyDealer:
         self.time += 1
         inventory_pnl = self.inventory * (self.mid - mid)
         self.last = (won[:, BUY], won[:, SELL], won.sum((0, 1)), inventory_pnl)
-        return {"spread": earned, "hedge": -hedge_cost, "inventory": inventory_pnl, "bought": won[:, BUY]}
+        return {"pnl_spread": earned, "pnl_hedge": -hedge_cost, "pnl_inventory": inventory_pnl}
 
     def observation(self) -> np.ndarray:
         """What the first maker sees, of shape (features, paths)."""
@@ -80,7 +80,11 @@ class NumpyDealer:
                 epsilon[i] = maker.low + (maker.high - maker.low) * uniform[:2]
                 hedge[i] = maker.hedge_low + (maker.hedge_high - maker.hedge_low) * uniform[2]
             else:
-                epsilon[i, BUY], epsilon[i, SELL], hedge[i] = maker.epsilon_buy, maker.epsilon_sell, maker.hedge
+                epsilon[i, BUY], epsilon[i, SELL], hedge[i] = (
+                    maker.epsilon_buy,
+                    maker.epsilon_sell,
+                    maker.hedge,
+                )
         return epsilon, hedge
 
     def _won(self, epsilon: np.ndarray) -> np.ndarray:
@@ -106,7 +110,9 @@ class NumpyDealer:
 
     def _snapshot(self, book: ReferenceBook) -> tuple[np.ndarray, np.ndarray]:
         """s_0, of shape (paths,), and what each level holds, (levels, paths)."""
-        spread = np.clip(book.spread_mean + book.spread_std * self._normal(), book.spread_min, book.spread_max)
+        spread = np.clip(
+            book.spread_mean + book.spread_std * self._normal(), book.spread_min, book.spread_max
+        )
         best = self.random.standard_gamma(book.best_volume_shape, self.paths, np.float32) / np.float32(
             book.best_volume_shape
         )

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twosided.evaluation import evaluate
-from twosided.markets.base import Scenario
-from twosided.markets.dealer import DealerMarket
-from twosided.policies.rules import Persistent, Random
+from twosided import DealerMarket, Persistent, Random, Scenario, evaluate
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-PATHS, HORIZON = 4000, 100
+PATHS, HORIZON = 2600, 100
 
 PAIRS = {
     "all orders tied": (Persistent(), Persistent()),
-    "one side tied": (Persistent(epsilon_buy=-0.5, hedge=0.5), Persistent(epsilon_buy=-0.5, epsilon_sell=-0.1)),
+    "one side tied": (
+        Persistent(epsilon_buy=-0.5, hedge=0.5),
+        Persistent(epsilon_buy=-0.5, epsilon_sell=-0.1),
+    ),
     "random": (Random(), Random(low=-0.5, high=0.5, hedge_high=0.3)),
 }
 
@@ -29,30 +29,26 @@ def test_the_numpy_market_has_the_same_law(makers):
     market = DealerMarket()
     scenario = Scenario(market, makers[1:], horizon=HORIZON)
     records = evaluate(scenario, {"": makers[0]}, steps=PATHS * HORIZON)
-    compiled = {(r.maker, r.metric): (r.value, r.standard_error) for r in records}
+    compiled = {(r.maker, r.metric): (r.value, r.error) for r in records}
 
     numpy_dealer = runpy.run_path(str(BENCHMARKS / "numpy_dealer.py"))
     peer = numpy_dealer["NumpyDealer"](market, makers, PATHS, HORIZON, seed=1)
-    steps = []
-    for _ in range(HORIZON):
-        steps.append({**peer.step(), "inventory": peer.inventory, "pnl_inventory": peer.last[3]})
+    steps = [{**peer.step(), "inventory": peer.inventory} for _ in range(HORIZON)]
     means = {name: np.mean([step[name] for step in steps], axis=0, dtype=float) for name in steps[0]}
     squares = np.mean([np.square(step["inventory"]) for step in steps], axis=0, dtype=float)
 
     for maker in range(2):
-        paths = {"pnl_spread": means["spread"], "pnl_hedge": means["hedge"], "pnl_inventory": means["pnl_inventory"]}
-        estimates = {name: _mean(values[maker]) for name, values in paths.items()}
+        estimates = {name: _mean(values[maker]) for name, values in means.items() if name != "inventory"}
         inventory = means["inventory"][maker]
         deviation = np.sqrt(squares[maker].mean() - inventory.mean() ** 2)
         influence = (squares[maker] - 2 * inventory.mean() * inventory) / (2 * deviation)
-        estimates["inventory_mean"] = _mean(inventory)
-        estimates["inventory_std"] = deviation, _mean(influence)[1]
+        estimates |= {"inventory_mean": _mean(inventory), "inventory_std": (deviation, _mean(influence)[1])}
         for name, (value, error) in estimates.items():
             expected, expected_error = compiled[maker, name]
-            # 30 comparisons in all: 4.5 standard errors of the difference is one false alarm in 5,000 runs.
-            assert abs(value - expected) <= 4.5 * np.hypot(error, expected_error) + 1e-9, (maker, name)
-        # The deviation of a path's mean inventory PnL is known to about 1.5% on each side.
-        assert estimates["pnl_inventory"][1] == pytest.approx(compiled[maker, "pnl_inventory"][1], rel=0.09)
+            # 30 comparisons in all: beyond 4.5 standard errors of the difference once in 5,000 seeds.
+            assert abs(value - expected) <= 4.5 * np.hypot(error, expected_error), (maker, name)
+        # The deviation of a path's mean inventory PnL, over the root of as many paths: 2% on each side.
+        assert estimates["pnl_inventory"][1] == pytest.approx(compiled[maker, "pnl_inventory"][1], rel=0.1)
 
 
 def test_episodes_start_anew():
@@ -67,9 +63,9 @@ def test_episodes_start_anew():
 
 
 def test_the_environment_benchmark_runs():
-    small = ["--markets", "8", "--steps", "4", "--repeats", "2", "--json"]
+    small = ["--markets", "8", "--steps", "4", "--repeats", "2", "--makers", "fixed", "--json"]
     result = json.loads(_run("environment.py", *small))
-    assert [row["makers"] for row in result["rows"]] == ["fixed", "random"]
+    assert [row["makers"] for row in result["rows"]] == ["fixed"]
     assert all(row["environment, ns a step"] > 0 for row in result["rows"])
     assert result["source"]["seed"] == 0
 
@@ -81,7 +77,7 @@ def test_the_others_say_what_they_do(command):
 
 def _run(command, *words):
     done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / command), *words], capture_output=True, text=True, timeout=300
+        [sys.executable, str(BENCHMARKS / command), *words], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -145,7 +145,7 @@ def figure_epsilon(
         if value is not None:
             note = {"text": "optimal", "font": {"size": 12, "color": INK}, "xshift": 4}
             _upright(figure, value, row, {"color": INK, "width": 1.5, "dash": "dash"}, note)
-    figure.update_xaxes(range=[edges[0], edges[-1]])
+    figure.update_xaxes(range=[edges[0], edges[-1]], hoverformat=".3f")
     figure.update_xaxes(title="ε, the spread against the exchange’s", row=2, col=1)
     return figure
 
@@ -182,6 +182,7 @@ def figure_skew(
     dressed(figure, 460)
     for value in {value for value in (optimal_buy, optimal_sell) if value is not None}:
         _level(figure, value, "optimal", np.concatenate(drawn))
+    figure.update_xaxes(hoverformat=".0f")
     figure.update_xaxes(title="inventory before the step, units", row=2, col=1)
     figure.update_yaxes(rangemode="tozero", row=2, col=1)
     return figure

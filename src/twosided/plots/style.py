@@ -75,6 +75,9 @@ def dressed(figure: go.Figure, height: int, left: int = 48) -> go.Figure:
         "tickfont": {"color": MUTED, "size": 12},
         "title": {"font": {"color": MUTED, "size": 12}, "standoff": 8},
         "automargin": True,
+        "spikecolor": GREY,
+        "spikethickness": 1,
+        "spikedash": "solid",
     }
     clear = "rgba(0,0,0,0)"
     figure.update_layout(
