@@ -35,13 +35,15 @@ class Toy(Market):
     """A fair coin is shown before every step, -1 or 1, and the market ends when it has lived long enough.
 
     A maker earns  income + coin_income · coin - sharpness · (judged - goal - tilt · coin)²,  where what is
-    judged is its number, or, if `delayed`, the number before that.
+    judged is its number, or, if `delayed`, the number before that; and a bonus when the market ends itself.
     """
 
     income: Scalar = 0.0
     """Paid on every step."""
     coin_income: Scalar = 0.0
     """Paid with the sign of the coin that was shown."""
+    bonus: Scalar = 0.0
+    """Paid with the step in which the market ends itself."""
     sharpness: Scalar = 0.0
     """How much a number off the goal costs."""
     goal: Scalar = 0.0
@@ -73,8 +75,10 @@ class Toy(Market):
     def step(self, state, action, shock):
         judged = jnp.where(jnp.asarray(self.delayed) > 0, state.last, action.x)
         missed = judged - self.goal - self.tilt * state.coin
-        pay = self.income + self.coin_income * state.coin - self.sharpness * jnp.square(missed)
         after = ToyState(state.age + 1, self._coin(shock), action.x)
+        terminated = after.age >= self.lifetime
+        pay = self.income + self.coin_income * state.coin + jnp.where(terminated, self.bonus, 0.0)
+        pay = pay - self.sharpness * jnp.square(missed)
         nothing = jnp.zeros(self.num_makers)
         return after, Transition(
             observation=self._observe(after),
@@ -83,7 +87,7 @@ class Toy(Market):
             inventory=nothing,
             bought=nothing,
             sold=nothing,
-            terminated=after.age >= self.lifetime,
+            terminated=terminated,
         )
 
     def quoted(self, observed, action):

@@ -27,12 +27,11 @@ class Section:
     """Pixels below which the figure scrolls sideways in its box instead of shrinking."""
 
     def html(self) -> str:
-        """The figure as JSON for the script to draw; `<` is escaped so that no text in it can end the element."""
+        """The figure as JSON for the script to draw; plotly escapes every `<` in it, so it cannot end the element."""
         heading = f"<h2>{escape(self.title)}</h2>" if self.title else ""
         text = f"<p>{escape(self.sentence)}</p>" if self.sentence else ""
         figure = self.figure.to_json() or ""
         height = json.loads(figure)["layout"]["height"]
-        figure = figure.replace("<", "\\u003c")
         return (
             f'<section>{heading}{text}<div class="scroll"><div class="figure" role="img" '
             f'aria-label="{escape(self.title or "figure")}" style="height:{height}px;min-width:{self.min_width}px">'

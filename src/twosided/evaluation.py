@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
-from twosided.markets.base import Scenario, Step, rollout, start
+from twosided.markets.base import Scenario, Step, episodes
 from twosided.records import Record
 from twosided.types import Policy, as_arrays
 
@@ -85,8 +85,6 @@ def trace(scenario: Scenario, policy: Policy, seed: int = 0, paths: int = 64) ->
 
 @eqx.filter_jit
 def _trace(scenario: Scenario, policy: Policy, key: Any, paths: int) -> dict[str, Any]:
-    key_start, key = jax.random.split(key)
-
     def record(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
         transition, action = step.transition, dataclasses.asdict(step.action)
         kept = scenario.market.quoted(step.observed, step.action)
@@ -94,8 +92,7 @@ def _trace(scenario: Scenario, policy: Policy, key: Any, paths: int) -> dict[str
         kept |= {"bought": transition.bought, "sold": transition.sold}
         return kept | {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
 
-    carry = start(scenario, policy, key_start, paths)
-    return rollout(scenario, policy, carry, key, scenario.horizon, record)[1]
+    return episodes(scenario, policy, key, paths, record)
 
 
 @eqx.filter_jit
@@ -103,9 +100,7 @@ def _measure(scenario: Scenario, policy: Policy, keys: Any, paths: int):
     """Path means of every quantity, (batches · paths, makers), and the extremes of the inventory, (makers,)."""
 
     def batch(key):
-        key_start, key = jax.random.split(key)
-        carry = start(scenario, policy, key_start, paths)
-        _, kept = rollout(scenario, policy, carry, key, scenario.horizon, _quantities)
+        kept = episodes(scenario, policy, key, paths, _quantities)
         means = jax.tree.map(lambda leaf: leaf.mean(0), kept)
         return means, kept["inventory"].min((0, 1)), kept["inventory"].max((0, 1))
 

@@ -112,7 +112,8 @@ def _sections(
     sections = []
     if any(metric == "pnl_total" for _, metric in results.of):
         figure = figure_earnings(results.records, _ordered(results, compared), supremum)
-        sections.append(Section("What it earns, and from what", EARNINGS, figure))
+        text = EARNINGS + (BEST_EARNINGS if optimum else "")
+        sections.append(Section("What it earns, and from what", text, figure))
     if curves is not None and not curves.is_empty():
         text = LEARNING + (LEAST_GAP if optimum else "")
         sections.append(Section("How it learned", text, figure_learning(curves, supremum)))
@@ -126,8 +127,9 @@ def _sections(
 
 EARNINGS = (
     "Each bar adds up the parts of PnL; the diamond is their total, with its 95% interval. A good maker earns from "
-    "the spread, pays little for hedging, and comes near to the best possible."
+    "the spread and pays little for hedging."
 )
+BEST_EARNINGS = " The dashed line is the best possible total."
 LEARNING = (
     "Each line is one training from scratch. Lines that climb together and flatten out have learned what there is "
     "to learn; one that lags was unlucky in its seed."

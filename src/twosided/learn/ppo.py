@@ -142,8 +142,8 @@ class PPO(Learner):
         return self.paths * self.rollout_steps
 
     def begin(self, scenario: Scenario, key: PRNGKeyArray) -> TrainState:
-        """Fresh networks, first episodes, and observation scales from a rollout that is not learned from."""
-        key_actor, key_critic, key_start, key_time, key_rollout, key = jax.random.split(key, 6)
+        """Fresh networks and first episodes."""
+        key_actor, key_critic, key_start, key_time, key = jax.random.split(key, 5)
         size = jax.eval_shape(lambda: features(scenario.reset(_one(scenario.shocks(key, (1,))))[1])).shape[0]
         space = scenario.action_space
         dimensions = action_size(space)
@@ -157,7 +157,7 @@ class PPO(Learner):
         # Episodes start out of step with each other, so that a rollout sees all their ages at once.
         carry = start(scenario, policy, key_start, self.paths)
         ages = jax.random.randint(key_time, (self.paths,), 0, scenario.horizon)
-        state = TrainState(
+        return TrainState(
             networks=networks,
             optimiser=_optimiser(self).init(networks),  # pyright: ignore[reportArgumentType]
             observations=observations,
@@ -167,8 +167,6 @@ class PPO(Learner):
             key=key,
             iteration=jnp.zeros((), jnp.int32),
         )
-        state, samples = _collect(self, scenario, state, key_rollout)
-        return _rescale(self, state, samples)
 
     def train_chunk(
         self, scenario: Scenario, state: TrainState, iterations: Int[Array, ""]
@@ -258,6 +256,8 @@ def _update(
     config: PPO, scenario: Scenario, state: TrainState, batch: Batch, key: PRNGKeyArray
 ) -> tuple[TrainState, dict]:
     progress = state.iteration / config.iterations
+    # The first rollout only sets the scales of observations and rewards: nothing is learned from it.
+    learns = state.iteration > 0
     learning_rate = config.learning_rate * (1 - (1 - config.learning_rate_end) * progress)
     entropy_weight = config.entropy_weight + (config.entropy_weight_end - config.entropy_weight) * progress
     optimiser = _optimiser(config)
@@ -295,7 +295,7 @@ def _update(
         part = jax.tree.map(lambda leaf: leaf[rows], batch)
         gradient, metrics = jax.grad(loss, has_aux=True)(networks, part)
         updates, moments = optimiser.update(gradient, moments)
-        networks = jax.tree.map(lambda w, d: w - learning_rate * d, networks, updates)
+        networks = jax.tree.map(lambda w, d: jnp.where(learns, w - learning_rate * d, w), networks, updates)
         return (networks, moments), metrics
 
     def epoch(carry, key):

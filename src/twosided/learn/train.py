@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twosided.learn.base import Learner
-from twosided.markets.base import Scenario, rollout, start
+from twosided.markets.base import Scenario, episodes
 from twosided.types import Policy, as_arrays
 
 PROBE_PATHS = 128
@@ -103,15 +103,12 @@ def _chunk(scenario: Scenario, learner: Learner, states: Any, probe_key: Any, it
 
 def _score(scenario: Scenario, policy: Policy, key: Any):
     """Total PnL a step of a policy, inventory PnL in expectation; on the same chance at every call."""
-    key_start, key = jax.random.split(key)
-    carry = start(scenario, policy, key_start, PROBE_PATHS)
 
     def record(observation, memory, step):
         pnl = step.transition.pnl
         return (pnl.total - pnl.inventory + step.transition.expected_inventory_pnl)[0]
 
-    _, total = rollout(scenario, policy, carry, key, scenario.horizon, record)
-    return total.mean()
+    return episodes(scenario, policy, key, PROBE_PATHS, record).mean()
 
 
 @eqx.filter_jit

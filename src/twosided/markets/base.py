@@ -169,11 +169,7 @@ class Carry(eqx.Module):
 
 def start(scenario: Scenario, policy: Policy, key: PRNGKeyArray, paths: int) -> Carry:
     """First episodes on a number of paths."""
-
-    def one(shock: ScenarioShock) -> Carry:
-        return Carry(*scenario.reset(shock), policy.init())
-
-    return jax.vmap(one)(scenario.shocks(key, (paths,)))
+    return _start(scenario, policy, scenario.shocks(key, (paths,)))
 
 
 def rollout(
@@ -194,7 +190,43 @@ def rollout(
     paths = carry.state.time.shape[0]
     key_scenario, key_policy = jax.random.split(key)
     shocks = scenario.shocks(key_scenario, (steps, paths))
-    lots = policy.shocks(key_policy, (steps, paths))
+    return _scan(scenario, policy, carry, shocks, policy.shocks(key_policy, (steps, paths)), record)
+
+
+def episodes(
+    scenario: Scenario,
+    policy: Policy,
+    key: PRNGKeyArray,
+    paths: int,
+    record: Callable[[Any, Any, Step], Any],
+) -> Any:
+    """One episode on each of a number of paths, from its start to the horizon; what `record` keeps, as in `rollout`.
+
+    The start and all steps are drawn in one call, which also compiles in half the time of two.
+    """
+    key_scenario, key_policy = jax.random.split(key)
+    shocks = scenario.shocks(key_scenario, (1 + scenario.horizon, paths))
+    lots = policy.shocks(key_policy, (scenario.horizon, paths))
+    carry = _start(scenario, policy, jax.tree.map(lambda leaf: leaf[0], shocks))
+    return _scan(scenario, policy, carry, jax.tree.map(lambda leaf: leaf[1:], shocks), lots, record)[1]
+
+
+def _start(scenario: Scenario, policy: Policy, shocks: ScenarioShock) -> Carry:
+    def one(shock: ScenarioShock) -> Carry:
+        return Carry(*scenario.reset(shock), policy.init())
+
+    return jax.vmap(one)(shocks)
+
+
+def _scan(
+    scenario: Scenario,
+    policy: Policy,
+    carry: Carry,
+    shocks: ScenarioShock,
+    lots: Any,
+    record: Callable[[Any, Any, Step], Any],
+) -> tuple[Carry, Any]:
+    """The loop over time: for one path, mapped over paths, scanned over steps."""
 
     def one(carry: Carry, shock: ScenarioShock, lot: Any) -> tuple[Carry, Any]:
         acted, memory = policy.act(lot, carry.memory, carry.observation)

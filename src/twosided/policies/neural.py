@@ -28,7 +28,8 @@ class Normaliser(eqx.Module):
 
     @classmethod
     def empty(cls, *size: int) -> "Normaliser":
-        return cls(jnp.zeros(size), jnp.ones(size), jnp.asarray(1e-4))
+        """Of nothing yet: it leaves a vector as it is."""
+        return cls(jnp.zeros(size), jnp.ones(size), jnp.asarray(0.0))
 
     def update(self, batch: Float[Array, "n *size"]) -> "Normaliser":
         added = batch.shape[0]
@@ -40,7 +41,9 @@ class Normaliser(eqx.Module):
 
     def __call__(self, vector: Float[Array, "*size"], limit: float = 10.0) -> Float[Array, "*size"]:
         """The vector less the mean over the deviation, clipped to ± limit."""
-        return jnp.clip((vector - self.mean) / jnp.sqrt(self.variance + 1e-8), -limit, limit)
+        # Relative to the mean, so that any unit will do: what deviates by less is a constant's rounding.
+        deviation = jnp.sqrt(self.variance + jnp.square(1e-5 * self.mean) + 1e-24)
+        return jnp.clip((vector - self.mean) / deviation, -limit, limit)
 
 
 class DiagonalGaussian(eqx.Module):
