@@ -8,7 +8,9 @@ import pytest
 
 from twosided.cli import COMMANDS, ROOTS, main
 
-PROBE = "import sys; from twosided.cli import main\ntry: main({argv!r})\nexcept SystemExit as e: code = e.code\n"
+PROBE = (
+    "import sys; from twosided.cli import main\ntry: main({argv!r})\nexcept SystemExit as e: code = e.code\n"
+)
 PROBE += "print(code, sorted({{'jax', 'equinox', 'polars', 'plotly', 'scipy'}} & set(sys.modules)))"
 
 
@@ -22,7 +24,9 @@ def call(capsys, *argv):
 @pytest.mark.parametrize("command", [*ROOTS, (), ("calibrate",)], ids=" ".join)
 def test_help_needs_no_heavy_library(command):
     argv = [*command, "--help"]
-    done = subprocess.run([sys.executable, "-c", PROBE.format(argv=argv)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE.format(argv=argv)], capture_output=True, text=True, check=False
+    )
     assert done.stdout.splitlines()[-1] == "0 []", done.stderr
     assert "usage: twosided" in done.stdout
 
@@ -41,7 +45,10 @@ def test_the_overview_names_every_command(capsys):
         (["train", "--learner.learning-rat", "1"], "did you mean --learner.learning-rate?"),
         (["train", "--competitor", "persistant"], "did you mean persistent?"),
         (["train", "--market.flow.count", "many"], "--market.flow.count"),
-        (["train", "--market.price.volatility", "-1"], "volatility must be at least 0 and finite, but got -1.0"),
+        (
+            ["train", "--market.price.volatility", "-1"],
+            "volatility must be at least 0 and finite, but got -1.0",
+        ),
         (["train", "--market.hedge-cost", "nan"], "--market.hedge-cost"),
         (["train", "--seeds", "0"], "seeds must be at least 1, but got 0"),
         (["train", "--resume", "nowhere"], "cannot read nowhere"),
@@ -98,7 +105,9 @@ def test_demo_trains_judges_and_writes_its_page(capsys, tmp_path):
 
     code, out, _ = call(capsys, "evaluate", "--run", str(folder), "--steps", "4000", "--json")
     assert code == 0
-    judged = {r["case"]: r["value"] for r in json.loads(out) if r["metric"] == "epsilon_buy_mean" and not r["maker"]}
+    judged = {
+        r["case"]: r["value"] for r in json.loads(out) if r["metric"] == "epsilon_buy_mean" and not r["maker"]
+    }
     assert judged.keys() == {"seed 0", "seed 1"}
 
 

@@ -30,7 +30,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store.os, "fsync", full_disk)
-    with pytest.raises(store.StoreError, match="cannot write .*: No space left on device"):
+    with pytest.raises(store.StoreError, match=r"cannot write .*: No space left on device"):
         store.write(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]

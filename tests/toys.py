@@ -54,6 +54,8 @@ class Toy(Market):
     """1: a number is judged one step later."""
     lifetime: Scalar = float("inf")
     """Steps until the market ends itself."""
+    shows_age: Scalar = 1.0
+    """0: a maker does not see how old the episode is."""
     space: Literal["box", "list"] = eqx.field(static=True, default="box")
     """Numbers in [-2, 4], or one of -2, -1, ..., 4."""
     num_makers: int = eqx.field(static=True, default=1)
@@ -98,4 +100,4 @@ class Toy(Market):
 
     def _observe(self, state):
         everyone = jnp.ones(self.num_makers)
-        return Seen(state.age * everyone, state.coin * everyone, state.last)
+        return Seen(self.shows_age * state.age * everyone, state.coin * everyone, state.last)

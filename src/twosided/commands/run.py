@@ -90,11 +90,13 @@ def _present(folder: Path, json: bool) -> None:
     content = page(
         f"A market maker against {_against(settings)}",
         verdict.records,
+        summary=_summary(settings),
         compared=[BEST],
         curves=verdict.curve,
         trace=verdict.trace,
         traced="seed 0",
         optimum=_known(verdict.about["optimum"]),
+        why_no_optimum=verdict.about["optimum"].get("why_not", ""),
         published=_published(settings),
         provenance=Provenance(
             command=f"twosided train --settings {store.SETTINGS}",
@@ -118,7 +120,21 @@ def _known(optimum: dict[str, Any]) -> KnownOptimum | None:
         epsilon_buy=buy["epsilon"],
         epsilon_sell=sell["epsilon"],
         attained=attained,
-        sentence="Theorem 1 of Ganesh et al. (2019): the best spread PnL on both sides, with no hedging",
+        sentence=(
+            "The best possible follows from Theorem 1 of Ganesh et al. (2019): the best spread PnL on both sides, "
+            "with no hedging."
+        ),
+    )
+
+
+def _summary(settings: TrainSettings) -> str:
+    """What is going on, for somebody who has never seen it."""
+    makers, updates = 1 + len(settings.competitors), settings.learner.iterations
+    return (
+        f"Investors trade with whichever of {makers} makers offers the best price. A maker earns the spread between "
+        "its price and the midprice, may hedge what it holds on an exchange, at a cost, and gains or loses with the "
+        f"midprice on the rest. One seat learned by trial and error in {updates:,} updates, {settings.seeds} times "
+        "from scratch; this page says what it earns and how far it is from the best."
     )
 
 

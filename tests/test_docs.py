@@ -1,0 +1,69 @@
+"""What the pages say, holds: their Python runs, their settings are settings, their commands are commands."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from twosided.cli import ALIASES, POSITIONAL, ROOTS
+from twosided.settings import parse, read
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def write_lobster_pair() -> None:
+    """Forty new orders at the best bid, a cent or two below the ask."""
+    messages, rows = [], []
+    for i in range(40):
+        size = 100 + 37 * i % 90
+        messages.append(f"{34200 + i},1,{i + 1},{10 + i % 7},1000000,1")
+        rows.append(
+            f"1000200,{size},1000000,{5000 + sum(10 + j % 7 for j in range(i + 1))},1000300,{2 * size},999900,300"
+        )
+    Path("MSFT_message_10.csv").write_text("\n".join(messages) + "\n")
+    Path("MSFT_orderbook_10.csv").write_text("\n".join(rows) + "\n")
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
+def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_lobster_pair()
+    names: dict = {}
+    for block in blocks(page, "python"):
+        exec(compile(block, str(page), "exec"), names)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "toml")], ids=lambda p: p.name)
+def test_the_settings_of_a_page_are_settings(page):
+    for block in blocks(page, "toml"):
+        read("twosided.runs:TrainSettings", tomllib.loads(block))
+
+
+def commands() -> list[str]:
+    lines = [line for page in PAGES for block in blocks(page, "console") for line in block.splitlines()]
+    return [line.removeprefix("$ ") for line in lines if line.startswith("$ twosided")]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_commands_of_a_page_are_commands(command):
+    words = shlex.split(command)[1:]
+    name = tuple(words[: 2 if words[0] == "calibrate" else 1])
+    arguments = [word for word in words[len(name) :] if word != "--help" and not word.endswith(".toml")]
+    arguments = [word for i, word in enumerate(arguments) if word not in ("--book", "--out", "--settings")]
+    parse(ROOTS[name], arguments, prog="twosided", positional=POSITIONAL.get(name, []), aliases=ALIASES)
+
+
+def test_the_setup_commands_of_the_readme_are_marked_for_ci():
+    readme = (ROOT / "README.md").read_text()
+    for name in ("demo", "tests"):
+        block = re.search(rf"<!-- {name} -->\n```sh\n(.+)\n```\n<!-- /{name} -->", readme)
+        assert block, name
+        assert "constraints.txt" in block[1]
+        assert "\n" not in block[1]
