@@ -64,7 +64,7 @@ class TrainSettings:
     """Decides everything that is random."""
     chunks: int = 20
     """Parts that training is cut into, each saved at its end."""
-    evaluation_steps: int = 3_400_000
+    evaluation_steps: int = 10_000_000
     """Market steps that each policy is judged on, on chance that it was not trained on."""
 
     def __post_init__(self):
