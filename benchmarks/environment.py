@@ -24,7 +24,6 @@ from numpy_dealer import NumpyDealer
 
 from twosided import DealerMarket, Persistent, Policy, Random, Scenario, UnitInvestors, rollout, start
 from twosided.markets.base import Carry, Step
-from twosided.policies.neural import features
 from twosided.types import as_arrays
 
 MAKERS = {"fixed": (Persistent(), Persistent()), "random": (Random(), Random())}
@@ -82,7 +81,7 @@ def contestants(makers: tuple, markets: int, steps: int, investors: int, seed: i
 @eqx.filter_jit
 def _live(scenario: Scenario, policy: Policy, carry: Carry, key, steps: int):
     def record(observation, memory, step: Step):
-        return features(step.observation), step.reward, step.terminated, step.truncated
+        return step.observation, step.reward, step.terminated, step.truncated
 
     return rollout(scenario, policy, carry, key, steps, record)
 

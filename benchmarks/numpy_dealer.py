@@ -56,12 +56,11 @@ class NumpyDealer:
         self.last = (won[:, BUY], won[:, SELL], won.sum((0, 1)), inventory_pnl)
         return {"pnl_spread": earned, "pnl_hedge": -hedge_cost, "pnl_inventory": inventory_pnl}
 
-    def observation(self) -> np.ndarray:
-        """What the first maker sees, of shape (features, paths)."""
+    def observation(self) -> tuple[np.ndarray, ...]:
+        """What the first maker sees, field by field, each of shape (paths,), and what each level holds."""
         bought, sold, volume, inventory_pnl = self.last
         spread, volumes = self.book
-        own = (bought[0], sold[0], volume, self.inventory[0], inventory_pnl[0], self.mid, spread)
-        return np.concatenate([np.stack(own), volumes])
+        return (bought[0], sold[0], volume, self.inventory[0], inventory_pnl[0], self.mid, spread, volumes)
 
     def _start(self):
         self.time = 0

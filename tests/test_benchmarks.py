@@ -1,11 +1,13 @@
 """The benchmarks' own claims: the NumPy market has the same law as the compiled one, and the commands run."""
 
 import json
+import os
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -76,9 +78,9 @@ def test_the_others_say_what_they_do(command):
 
 
 def _run(command, *words):
-    done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / command), *words], capture_output=True, text=True, check=False
-    )
+    words = [sys.executable, str(BENCHMARKS / command), *words]
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

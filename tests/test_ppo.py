@@ -150,13 +150,13 @@ def clipped():
 @pytest.mark.parametrize("name", VALUES)
 def test_known_values(clipped, name):
     _, _, expected, ages = VALUES[name]
-    # The worst seen of five seeds is 0.016; a truncation taken for an end is worth 0.8 less.
-    assert clipped.known_value(name, expected, ages) < 0.02
+    # The worst of five seeds is off by 0.019 in 3.4; a truncation taken for an end costs 0.8 to 4.
+    assert clipped.known_value(name, expected, ages) < 0.03
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_known_best_numbers(clipped, name):
-    # Of a range of 6.
+    # Of a range of 6; the worst of five seeds is off by 0.017.
     np.testing.assert_allclose(clipped.best_numbers(name), NUMBERS[name][1], atol=0.03)
 
 
@@ -171,12 +171,13 @@ def squashed():
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_known_best_numbers_when_squashed(squashed, name):
-    print(squashed.best_numbers(name), NUMBERS[name][1])
+    np.testing.assert_allclose(squashed.best_numbers(name), NUMBERS[name][1], atol=0.03)
 
 
 def test_known_values_when_scaled_and_limited(squashed):
     _, _, expected, ages = VALUES["a reward five times"]
-    print(squashed.known_value("a reward five times", expected, ages))
+    # The worst of five seeds is off by 0.031 in 3.4.
+    assert squashed.known_value("a reward five times", expected, ages) < 0.05
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +190,6 @@ def listed():
 @pytest.mark.parametrize("name", LISTED)
 def test_known_best_of_a_list(listed, name):
     assert tuple(listed.best_numbers(name)) == LISTED[name][1]
-    print(entry(listed.metrics, LISTED.index(name)))
 
 
 # What the parameters promise, in the program of `clipped`: nine learners on one market and with one key.
@@ -214,52 +214,140 @@ VARIANTS = {
 }
 
 
-def experiment(learners, begun=None, at=0.5):
+def experiment(variants, at=0.5):
     """States before and after one iteration in the middle of the training (or elsewhere), and its metrics."""
-    learners = stack(learners)
-    count = jax.tree.leaves(learners)[0].shape[0]
+    learners = stack(variants)
+    count = len(learners.discount)
     scenarios = stack([Scenario(LAB, (), horizon=HORIZON)] * count)
-    if begun is None:
-        begun = begin(scenarios, learners, jnp.stack([jax.random.key(0)] * count))
-        # The first iteration only looks at the scales.
-        begun, _ = advance(scenarios, learners, begun, jnp.asarray(1))
-    middle = jnp.full(count, round(at * LEARNER.iterations), jnp.int32)
-    before = eqx.tree_at(lambda s: s.iteration, begun, middle)
+    begun = begin(scenarios, learners, jnp.stack([jax.random.key(0)] * count))
+    # The first iteration only looks at the scales.
+    begun, _ = advance(scenarios, learners, begun, jnp.asarray(1))
+    iteration = jnp.full(count, round(at * LEARNER.iterations), jnp.int32)
+    before = eqx.tree_at(lambda s: s.iteration, begun, iteration)
     after, metrics = advance(scenarios, learners, before, jnp.asarray(1))
     return before, after, metrics
 
 
 @pytest.fixture(scope="module")
 def laboratory():
+    """Each variant in the middle of the training, on the same chance."""
+    outcome = experiment(VARIANTS.values())
+    return {name: entry(outcome, i) for i, name in enumerate(VARIANTS)}
+
+
+def distance(state, other):
+    """The largest difference of a weight."""
+    pairs = zip(jax.tree.leaves(state.networks), jax.tree.leaves(other.networks), strict=True)
+    return max(float(jnp.abs(a - b).max()) for a, b in pairs)
+
+
+def test_what_was_drawn_is_as_likely_when_it_is_learned_from(laboratory):
+    # With no step at all new and old probabilities are the same: the same network, scales and draws.
+    before, after, metrics = laboratory["still"]
+    assert distance(before, after) < 1e-25
+    assert metrics["divergence"] == pytest.approx(0.0, abs=1e-10)
+    assert metrics["clipped"] == 0.0
+    assert laboratory["plain"][2]["divergence"] > 0.01
+
+
+@pytest.mark.parametrize("name", ["slowing", "speeding"])
+def test_halfway_the_step_is_halfway(laboratory, name):
+    _, plain, _ = laboratory["plain"]
+    before, after, _ = laboratory[name]
+    # A step moves weights by 0.02; they agree to float32's rounding of as many small ones.
+    assert distance(before, after) > 0.01
+    assert distance(plain, after) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["less and less", "more and more"])
+def test_halfway_the_weight_of_the_entropy_is_halfway(laboratory, name):
+    assert distance(laboratory["curious"][1], laboratory[name][1]) < 1e-5
+    assert distance(laboratory["curious"][1], laboratory["plain"][1]) > 1e-4
+
+
+def test_entropy_is_worth_its_weight(laboratory):
+    assert laboratory["curious"][2]["std"] > laboratory["plain"][2]["std"]
+
+
+def test_at_the_end_the_step_is_nothing():
+    before, after, _ = experiment(VARIANTS.values(), at=1.0)
     names = list(VARIANTS)
-    before, after, metrics = experiment(VARIANTS.values())
-    return {
-        name: (entry(before, i), entry(after, i), entry(metrics, i)) for i, name in enumerate(names)
-    }
+    slowing, plain = names.index("slowing"), names.index("plain")
+    assert distance(entry(before, slowing), entry(after, slowing)) == 0.0
+    assert distance(entry(before, plain), entry(after, plain)) > 0.01
 
 
-def assert_same_networks(state, other, rtol=1e-6):
-    for a, b in zip(jax.tree.leaves(state.networks), jax.tree.leaves(other.networks), strict=True):
-        np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-7)
+def test_metrics_by_hand(laboratory):
+    _, _, metrics = laboratory["still"]
+    assert metrics["std"] == pytest.approx(0.5, rel=1e-6)
+    assert metrics["entropy"] == pytest.approx(0.5 * np.log(2 * np.pi * np.e * 0.5**2), rel=1e-5)
+    assert laboratory["narrow"][2]["std"] == pytest.approx(0.1, rel=0.02)
 
 
-def moved(before, after):
-    return max(
-        float(jnp.abs(a - b).max())
-        for a, b in zip(jax.tree.leaves(before.networks), jax.tree.leaves(after.networks), strict=True)
-    )
+def value_moves(before, after):
+    """How far an iteration moved the values of what is seen next, in the old scales."""
+
+    def value(state):
+        networks, scales = state.networks, entry(before, 0).observations
+        return jax.vmap(lambda x: networks.critic(scales(features(x)))[0])(entry(before, 0).carry.observation)
+
+    return float(jnp.abs(value(entry(after, 0)) - value(entry(before, 0))).mean())
 
 
-def test_x(laboratory, clipped):
-    for n,(b,a,m) in laboratory.items(): print(n, moved(b,a), {k:float(v) for k,v in m.items()}, float(jnp.exp(a.networks.log_std)[0]))
-    p=laboratory["plain"][1]
-    for n in ("slowing","speeding"):
-        print(n, max(float(jnp.abs(x-y).max()) for x,y in zip(jax.tree.leaves(p.networks), jax.tree.leaves(laboratory[n][1].networks))))
-    p=laboratory["curious"][1]
-    for n in ("less and less","more and more"):
-        print(n, max(float(jnp.abs(x-y).max()) for x,y in zip(jax.tree.leaves(p.networks), jax.tree.leaves(laboratory[n][1].networks))))
-    b,a,m = experiment([variant(value_clip=1e9)])
-    p=laboratory["plain"][1]
-    print(max(float(jnp.abs(x-y).max()) for x,y in zip(jax.tree.leaves(p.networks), jax.tree.leaves(entry(a,0).networks))))
-    p=laboratory["plain"][0]
-    print(max(float(jnp.abs(x-y).max()) for x,y in zip(jax.tree.leaves(p.networks), jax.tree.leaves(entry(b,0).networks))))
+def test_one_alone_is_one_of_nine_and_a_wide_value_clip_is_none(laboratory):
+    before, wide, _ = experiment([variant(value_clip=1e9)])
+    assert distance(entry(wide, 0), laboratory["plain"][1]) < 1e-5
+    _, narrow, _ = experiment([variant(value_clip=0.01)])
+    # The clip stops the gradient and not the optimiser's momentum: 0.05 against 0.15.
+    assert value_moves(before, narrow) < 0.5 * value_moves(before, wide)
+    # A learning rate that was mapped over is the one that was not.
+    _, fast, _ = experiment([variant(value_clip=1e9, learning_rate=4e-3)])
+    assert distance(entry(fast, 0), laboratory["fast"][1]) < 1e-4
+
+
+def test_the_key_decides_everything():
+    outcomes = []
+    for seed in (0, 0, 1):
+        scenario, learner = stack([Scenario(LAB, (), horizon=HORIZON)]), stack([variant(value_clip=1e9)])
+        state = begin(scenario, learner, jax.random.split(jax.random.key(seed), 1))
+        outcomes.append(entry(advance(scenario, learner, state, jnp.asarray(3))[0], 0))
+    assert distance(outcomes[0], outcomes[1]) == 0.0
+    assert distance(outcomes[0], outcomes[2]) > 0.1
+
+
+def test_episodes_begin_out_of_step(laboratory):
+    # Where they stand within the horizon: all of it is seen at once.
+    learner, scenario = stack([variant(value_clip=1e9)]), stack([Scenario(LAB, (), horizon=HORIZON)])
+    state = begin(scenario, learner, jax.random.split(jax.random.key(0), 1))
+    assert set(np.unique(state.carry.state.time)) == set(range(HORIZON))
+
+
+def test_iterations_cover_the_steps():
+    assert (LEARNER.steps_per_iteration, LEARNER.iterations) == (512, 320)
+    assert variant(steps=513).iterations == 2
+    assert variant(steps=1).iterations == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps must be at least 1, but got 0"),
+        ({"hidden": (32, 0)}, r"hidden must be sizes of at least 1, but got \(32, 0\)"),
+        (
+            {"minibatches": 3},
+            r"minibatches must be a divisor of paths times rollout_steps \(512\), but got 3",
+        ),
+        ({"learning_rate": 0.0}, "learning_rate must be positive and finite, but got 0.0"),
+        ({"learning_rate": np.inf}, "learning_rate must be positive and finite, but got inf"),
+        ({"learning_rate_end": -1.0}, "learning_rate_end must be at least 0 and finite, but got -1.0"),
+        ({"discount": 1.0}, r"discount must be in \[0, 1\), but got 1.0"),
+        ({"decay": 1.5}, r"decay must be in \[0, 1\], but got 1.5"),
+        ({"clip": -0.2}, "clip must be positive and finite, but got -0.2"),
+        ({"value_clip": 0.0}, "value_clip must be positive and finite, but got 0.0"),
+        ({"entropy_weight": np.nan}, "entropy_weight must be at least 0 and finite, but got nan"),
+        ({"initial_std": 0.0}, "initial_std must be positive and finite, but got 0.0"),
+    ],
+)
+def test_bad_input(changes, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        variant(**changes)

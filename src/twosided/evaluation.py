@@ -135,7 +135,7 @@ def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str
                 )
     if means["volume"].any():
         out["market_share"] = _share(own["volume"], means["volume"].sum(1))
-    if own["pnl_total"].any():
+    if _deviation(own["pnl_total"], own["pnl_total_squared"])[0] > 0:
         out["sharpe"] = _sharpe(own["pnl_total"], own["pnl_total_squared"])
     for squared in (name for name in own if name.endswith("_squared") and not name.startswith("pnl")):
         name = squared.removesuffix("_squared")
@@ -172,6 +172,6 @@ def _deviation(x: np.ndarray, squared: np.ndarray) -> tuple[float, float]:
 def _sharpe(x: np.ndarray, squared: np.ndarray) -> tuple[float, float]:
     """mean(x) / √(mean(x²) - mean(x)²)."""
     mean = x.mean()
-    deviation = np.sqrt(max(squared.mean() - mean**2, np.finfo(float).tiny))
+    deviation = np.sqrt(squared.mean() - mean**2)
     by_mean = 1 / deviation + mean**2 / deviation**3
     return _linearised(mean / deviation, by_mean * x, -mean / (2 * deviation**3) * squared)

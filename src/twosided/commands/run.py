@@ -72,6 +72,8 @@ def settings_of(folder: Path) -> tuple[TrainSettings, str]:
 
 def _train(settings: TrainSettings, text: str, folder: Path, json: bool) -> int:
     console = Console(stderr=json)
+    if (folder / store.ABOUT).exists():
+        console.print(f"{folder} holds this run, finished; remove it, or choose another --out, to run it again")
     with stopping(console) as stop:
         finished = run(settings, text, folder, stop, Display(console))
     if not finished:

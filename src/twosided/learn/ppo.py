@@ -294,9 +294,10 @@ def _update(
         networks, moments = carry
         part = jax.tree.map(lambda leaf: leaf[rows], batch)
         gradient, metrics = jax.grad(loss, has_aux=True)(networks, part)
-        updates, moments = optimiser.update(gradient, moments)
-        networks = jax.tree.map(lambda w, d: jnp.where(learns, w - learning_rate * d, w), networks, updates)
-        return (networks, moments), metrics
+        updates, new_moments = optimiser.update(gradient, moments)
+        new_networks = jax.tree.map(lambda w, d: w - learning_rate * d, networks, updates)
+        new = new_networks, new_moments
+        return jax.tree.map(lambda a, b: jnp.where(learns, a, b), new, (networks, moments)), metrics
 
     def epoch(carry, key):
         rows = jax.random.permutation(key, size).reshape(config.minibatches, -1)

@@ -40,7 +40,10 @@ class DealerAction(eqx.Module):
 
 
 class DealerObservation(eqx.Module):
-    """What a maker sees before it acts (section 3.1), and its last inventory PnL (section 5)."""
+    """What a maker sees before it acts (section 3.1), and its last inventory PnL (section 5).
+
+    Investors are alike, so their trades enter as what was bought and sold, not one by one.
+    """
 
     bought: Float[Array, "makers"]
     """Volume bought from investors in the last step, in units."""
