@@ -6,17 +6,16 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from toys import Toy
+from toys import Move, Toy
 
 from twosided import evaluation
 from twosided.evaluation import evaluate, trace
 from twosided.exact.dealer import value_per_side
-from twosided.flow import Investors
 from twosided.markets.base import Scenario, episodes
 from twosided.markets.dealer import DealerMarket
 from twosided.policies.rules import Persistent, Random
 from twosided.records import find
-from twosided.types import as_arrays
+from twosided.types import Policy, as_arrays
 
 PARTS = ("spread", "hedge", "inventory", "fees", "total")
 
@@ -126,16 +125,24 @@ def test_what_else_a_record_says(measured):
 
 DUEL = Scenario(DealerMarket(), (Random(),), horizon=20)
 EPSILONS = {"tight": -0.5, "best": 0.0, "wide": 0.5}
+STEPS = 2_000_000
 
 
 @pytest.fixture(scope="module")
-def duel():
-    supremum = 2 * value_per_side(DUEL.market) / 2
-    policies = {
-        name: Persistent(epsilon_buy=epsilon, epsilon_sell=epsilon, hedge=0.0)
-        for name, epsilon in EPSILONS.items()
-    }
-    return evaluate(DUEL, policies, steps=2_000_000, supremum=supremum), supremum
+def worth():
+    """Of the whole market a step, at ε = 0."""
+    return 2 * value_per_side(DUEL.market)
+
+
+@pytest.fixture(scope="module")
+def duel(worth):
+    policies = {name: alike(epsilon) for name, epsilon in {**EPSILONS, "never": 1.0}.items()}
+    return evaluate(DUEL, policies, steps=STEPS, supremum=worth / 2)
+
+
+def alike(epsilon):
+    """The same quote on both sides, and no hedge."""
+    return Persistent(epsilon_buy=epsilon, epsilon_sell=epsilon, hedge=0.0)
 
 
 def assert_within(record, expected, errors=4.0):
@@ -143,25 +150,24 @@ def assert_within(record, expected, errors=4.0):
     assert abs(record.value - expected) < errors * record.error
 
 
-def test_the_market_is_worth_94():
-    assert 2 * value_per_side(DUEL.market) == pytest.approx(0.94, abs=0.0005)
+def test_the_market_is_worth_94(worth):
+    assert worth == pytest.approx(0.94, abs=0.0005)
 
 
 @pytest.mark.parametrize("name", EPSILONS)
-def test_values_in_closed_form(duel, name):
-    records, supremum = duel
-    epsilon, market = EPSILONS[name], 2 * supremum
+def test_values_in_closed_form(duel, worth, name):
+    records, epsilon = duel, EPSILONS[name]
     h = (1 + epsilon) * (1 - epsilon) / 2
     # Makers that do not hedge at no drift: the total is the spread, and noise.
     for metric in ("pnl_spread", "pnl_total"):
-        assert_within(find(records, name, metric), market * h)
+        assert_within(find(records, name, metric), worth * h)
     assert_within(find(records, name, "pnl_inventory"), 0.0)
     assert_within(find(records, name, "market_share"), (1 - epsilon) / 2)
     assert_within(find(records, name, "optimality_gap"), 100 * (1 - 2 * h))
     # What the competitor wins where it is better: ∫ (1 + y) / 2 dy up to ε.
-    other = market * (1 + epsilon) ** 2 / 4
+    other = worth * (1 + epsilon) ** 2 / 4
     assert_within(find(records, name, "pnl_spread", maker=1), other)
-    assert_within(find(records, name, "excess_spread_over_1"), market * h - other)
+    assert_within(find(records, name, "excess_spread_over_1"), worth * h - other)
     assert_within(find(records, name, "epsilon_buy_mean", maker=1), 0.0)
     assert_within(find(records, name, "epsilon_sell_std", maker=1), 1 / np.sqrt(3))
     assert find(records, name, "epsilon_buy_mean").value == pytest.approx(epsilon, rel=1e-6)
@@ -169,28 +175,25 @@ def test_values_in_closed_form(duel, name):
         find(records, name, "epsilon_buy_std"), value=0.0, error=0.0
     )
     # And the sample is large enough to see it: half a percent of the market.
-    assert find(records, name, "pnl_spread").error < 0.005 * market
+    assert find(records, name, "pnl_spread").error < 0.005 * worth
 
 
 def test_policies_meet_the_same_chance(duel):
-    records, _ = duel
     for metric in ("epsilon_buy_mean", "epsilon_sell_std", "hedge_fraction_mean"):
-        values = {find(records, name, metric, maker=1).value for name in EPSILONS}
+        values = {find(duel, name, metric, maker=1).value for name in EPSILONS}
         assert len(values) == 1
 
 
-def test_one_policy_among_others_is_the_same_alone(duel):
-    alone = evaluate(
-        DUEL, {"wide": Persistent(epsilon_buy=0.5, epsilon_sell=0.5, hedge=0.0)}, steps=2_000_000
-    )
-    among = table(duel[0], "wide")
-    for key, value in table(alone, "wide").items():
-        assert among[key] == value
+def test_one_policy_among_others_is_the_same_alone(duel, worth):
+    alone = evaluate(DUEL, {"wide": alike(0.5)}, steps=STEPS, supremum=worth / 2)
+    among = table(duel, "wide")
+    assert table(alone, "wide") == among
 
 
 def test_makers_that_quote_alike_share_everything():
-    same = Persistent(epsilon_buy=0.2, epsilon_sell=0.2, hedge=0.0)
-    records = evaluate(Scenario(DealerMarket(), (same,), horizon=20), {"policy": same}, steps=400_000)
+    # A draw from [0.2, 0.2].
+    scenario = Scenario(DealerMarket(), (Random(low=0.2, high=0.2),), horizon=20)
+    records = evaluate(scenario, {"policy": alike(0.2)}, steps=STEPS, supremum=1.0)
     assert_within(find(records, "policy", "market_share"), 0.5)
     assert_within(find(records, "policy", "excess_spread_over_1"), 0.0)
     share, other = (find(records, "policy", "market_share", maker).value for maker in (0, 1))
@@ -226,49 +229,44 @@ def test_errors_cover_the_truth():
 # What is undefined is left out.
 
 
-def test_a_maker_that_never_trades_has_no_sharpe_ratio():
-    worst = {"policy": Persistent(epsilon_buy=1.0, epsilon_sell=1.0)}
-    scenario = Scenario(DealerMarket(), (Persistent(),), horizon=20)
-    found = table(evaluate(scenario, worst, steps=2_000))
+def test_a_maker_that_never_trades_has_no_sharpe_ratio(duel):
+    found = table(duel, "never")
     assert ("sharpe", 0) not in found and ("sharpe", 1) in found
     assert found["market_share", 0] == (0.0, 0.0)
     assert found["pnl_total", 0] == (0.0, 0.0)
+    assert found["optimality_gap", 0] == (100.0, 0.0)
 
 
-def test_without_investors_there_is_no_market_to_share():
-    market = DealerMarket(flow=Investors(arrival_probability=0.0))
-    found = table(
-        evaluate(Scenario(market, (Persistent(),), horizon=20), {"policy": Persistent()}, steps=200)
-    )
-    assert not {"market_share", "sharpe"} & {metric for metric, _ in found}
-    assert found["pnl_total", 0] == (0.0, 0.0)
-
-
-def test_a_constant_income_has_no_sharpe_ratio():
-    found = table(evaluate(Scenario(Toy(income=0.3), (), horizon=5), {"policy": Steady()}, steps=50))
-    assert found["pnl_total", 0][0] == pytest.approx(0.3, rel=1e-6)
-    assert ("sharpe", 0) not in found
-
-
-class Steady(Persistent):
+class Steady(Policy):
     """Plays 1 in the toy market."""
 
-    def act(self, shock, memory, observation):
-        from toys import Move
+    def shocks(self, key, shape):
+        return None
 
-        return Move(observation.age * 0 + 1.0), memory
+    def init(self):
+        return None
+
+    def act(self, shock, memory, observation):
+        return Move(observation.last * 0 + 1), memory
+
+
+TOY = Scenario(Toy(income=0.3), (), horizon=5)
+
+
+def test_a_constant_income_has_no_sharpe_ratio_and_no_trades_are_no_market():
+    found = table(evaluate(TOY, {"policy": Steady()}, steps=50))
+    assert found["pnl_total", 0][0] == pytest.approx(0.3, rel=1e-6)
+    assert not {"market_share", "sharpe"} & {metric for metric, _ in found}
+    assert found["x_mean", 0][0] == 1.0
 
 
 def test_one_path_has_no_error():
-    with np.errstate(all="ignore"):
-        found = table(evaluate(DUEL, {"policy": LEARNER}, steps=1))
-    assert np.isnan(found["pnl_total", 0][1])
+    assert np.isnan(table(evaluate(TOY, {"policy": Steady()}, steps=1))["pnl_total", 0][1])
 
 
 def test_progress_names_each_policy():
     named = []
-    scenario = Scenario(Toy(), (), horizon=5)
-    evaluate(scenario, {"a": Steady(), "b": Steady()}, steps=10, progress=named.append)
+    evaluate(TOY, {"a": Steady(), "b": Steady()}, steps=50, progress=named.append)
     assert named == ["a", "b"]
 
 
