@@ -226,7 +226,7 @@ def test_one_level_is_half_the_spread_for_any_size():
         ("depth_correlation", np.nan, r"in \[-1, 1\]"),
         ("depth_floor", 0.0, "positive and finite"),
         ("volume_scale", -1.0, "positive and finite"),
-        ("num_levels", 0, "at least 1"),
+        ("num_levels", 0, "from 1 to 1000"),
     ],
 )
 def test_bad_input(field, value, constraint):

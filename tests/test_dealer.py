@@ -254,9 +254,16 @@ def ledger_step(ledger, orders, epsilon, hedge, hedge_cost, mid):
 
 
 INVESTORS = 5
-epsilons = st.sampled_from([-1.0, -0.5, -0.25, 0.0, 0.3, 1.0]) | st.floats(-1.0, 1.0)
-fractions = st.sampled_from([0.0, 0.2, 1.0]) | st.floats(0.0, 1.0)
-inventories = st.integers(-20, 20).map(float) | st.floats(-50.0, 50.0)
+
+
+# No numbers so small that the machine takes them for 0, and two quotes for the same.
+def floats(low, high):
+    return st.floats(low, high, allow_subnormal=False)
+
+
+epsilons = st.sampled_from([-1.0, -0.5, -0.25, 0.0, 0.3, 1.0]) | floats(-1.0, 1.0)
+fractions = st.sampled_from([0.0, 0.2, 1.0]) | floats(0.0, 1.0)
+inventories = st.integers(-20, 20).map(float) | floats(-50.0, 50.0)
 
 
 def makers_of(count):
@@ -304,7 +311,7 @@ def STEP(market, state, action, shock, hedge_cost):
     makers=makers_of(2),
     selling=st.integers(0, 2**INVESTORS - 1),
     lots=st.integers(0, 2**INVESTORS - 1),
-    move=st.floats(-5.0, 5.0),
+    move=floats(-5.0, 5.0),
     hedge_cost=st.sampled_from([0.0, 1.0, 2.5]),
 )
 def test_two_makers_and_unit_investors_against_a_ledger(makers, selling, lots, move, hedge_cost):
@@ -322,11 +329,11 @@ def test_two_makers_and_unit_investors_against_a_ledger(makers, selling, lots, m
 @given(
     makers=makers_of(3),
     investors=st.lists(
-        st.tuples(st.booleans(), st.booleans(), st.floats(-2.0, 2.0), st.integers(0, 2**32 - 1)),
+        st.tuples(st.booleans(), st.booleans(), floats(-2.0, 2.0), st.integers(0, 2**32 - 1)),
         min_size=INVESTORS,
         max_size=INVESTORS,
     ),
-    move=st.floats(-5.0, 5.0),
+    move=floats(-5.0, 5.0),
     hedge_cost=st.sampled_from([0.0, 1.0, 2.5]),
 )
 def test_three_makers_and_orders_of_any_size_against_a_ledger(makers, investors, move, hedge_cost):
@@ -400,10 +407,10 @@ def simulate(makers, flow, seed, actions, drift=0.0, volatility=0.1, volume_scal
     ties=st.booleans(),
     parameters=st.fixed_dictionaries(
         {
-            "drift": st.floats(-20.0, 20.0),
-            "volatility": st.floats(0.0, 5.0),
-            "volume_scale": st.floats(0.01, 10.0),
-            "hedge_cost": st.floats(0.0, 10.0),
+            "drift": floats(-20.0, 20.0),
+            "volatility": floats(0.0, 5.0),
+            "volume_scale": floats(0.01, 10.0),
+            "hedge_cost": floats(0.0, 10.0),
         }
     ),
 )

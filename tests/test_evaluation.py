@@ -53,7 +53,7 @@ def measured():
         patch.setattr(evaluation, "BATCH_STEPS", HORIZON * PATHS + 3)
         steps = HORIZON * PATHS * BATCHES - 5  # rounded up to whole batches
         records = evaluate(THREE, {"policy": LEARNER}, seed=SEED, steps=steps, supremum=0.5, study="s")
-    kept = rollouts(as_arrays(THREE), as_arrays(LEARNER), jax.random.split(jax.random.key(SEED), BATCHES))
+    kept = rollouts(as_arrays(THREE), as_arrays(LEARNER), jax.random.split(evaluation._chance(SEED), BATCHES))
     steps = {}
     for name, leaf in kept.items():
         leaf = np.asarray(leaf, float)
@@ -261,7 +261,8 @@ def test_a_constant_income_has_no_sharpe_ratio_and_no_trades_are_no_market():
 
 
 def test_one_path_has_no_error():
-    assert np.isnan(table(evaluate(TOY, {"policy": Steady()}, steps=1))["pnl_total", 0][1])
+    assert {record.error for record in evaluate(TOY, {"policy": Steady()}, steps=1)} == {None, 0.0}
+    assert table(evaluate(TOY, {"policy": Steady()}, steps=1))["pnl_total", 0][1] is None
 
 
 def test_progress_names_each_policy():

@@ -222,7 +222,7 @@ def experiment(variants, at=0.5):
     begun = begin(scenarios, learners, jnp.stack([jax.random.key(0)] * count))
     # The first iteration only looks at the scales.
     begun, _ = advance(scenarios, learners, begun, jnp.asarray(1))
-    iteration = jnp.full(count, round(at * LEARNER.iterations), jnp.int32)
+    iteration = jnp.full(count, 1 + round(at * (LEARNER.iterations - 1)), jnp.int32)
     before = eqx.tree_at(lambda s: s.iteration, begun, iteration)
     after, metrics = advance(scenarios, learners, before, jnp.asarray(1))
     return before, after, metrics
@@ -323,9 +323,10 @@ def test_episodes_begin_out_of_step(laboratory):
 
 
 def test_iterations_cover_the_steps():
-    assert (LEARNER.steps_per_iteration, LEARNER.iterations) == (512, 320)
-    assert variant(steps=513).iterations == 2
-    assert variant(steps=1).iterations == 1
+    # And one more, which sets the scales.
+    assert (LEARNER.steps_per_iteration, LEARNER.iterations) == (512, 1 + 320)
+    assert variant(steps=513).iterations == 1 + 2
+    assert variant(steps=1).iterations == 1 + 1
 
 
 @pytest.mark.parametrize(

@@ -51,13 +51,13 @@ def test_mean_of_cases_by_hand():
     mean = mean_of_cases(RECORDS, ["a", "b", "c"], "all")
     assert {(record.case, record.seed, record.study) for record in mean} == {("all", 3, "s")}
     own = find(mean, "all", "pnl_total")
-    # Between cases: a variance of ((-2)² + (-1)² + 3²) / 2 = 7 and √(7 / 3) of the mean; their own: 0.2.
+    # Between cases: a variance of ((-2)² + (-1)² + 3²) / 2 = 7, so 7 / 3 of the mean; their own: 0.2, which
+    # common chance does not average out.
     assert own.value == pytest.approx(3.0, rel=1e-15)
-    assert own.error == pytest.approx(math.sqrt(7 / 3), rel=1e-15)
-    # Here they differ by less than their errors, which common chance does not average out.
+    assert own.error == pytest.approx(math.sqrt(7 / 3 + 0.2**2), rel=1e-15)
     other = find(mean, "all", "pnl_total", maker=1)
     assert other.value == pytest.approx(-1.05, rel=1e-15)
-    assert other.error == pytest.approx(0.6, rel=1e-15)
+    assert other.error == pytest.approx(math.sqrt(0.05**2 + 0.6**2), rel=1e-14)
 
 
 def test_extremes_stay_extremes():

@@ -114,7 +114,9 @@ class ReferenceBook(eqx.Module):
             f"at least spread_min ({self.spread_min}) and finite",
             lambda: is_at_least(self.spread_max, self.spread_min),
         )
-        for name in ("tick", "best_volume_shape", "depth_floor", "volume_scale"):
+        shape = self.best_volume_shape
+        check("best_volume_shape", shape, "from 0.01 to 1e6", lambda: (shape >= 0.01) & (shape <= 1e6))
+        for name in ("tick", "depth_floor", "volume_scale"):
             value = getattr(self, name)
             check(name, value, "positive and finite", lambda value=value: is_positive(value))
         for name in ("depth_linear", "depth_quadratic"):

@@ -18,9 +18,8 @@ import polars as pl
 
 from twosided.markets.base import Scenario, Step, episodes
 from twosided.records import Record
-from twosided.types import Policy, as_arrays
+from twosided.types import PARTS, Policy, as_arrays
 
-PARTS = ("spread", "hedge", "inventory", "fees", "total")
 BATCH_STEPS = 2**18
 """Market steps that are held in memory at a time."""
 
@@ -54,16 +53,16 @@ def evaluate(
         progress(case)
         paths = max(1, min(BATCH_STEPS, steps) // scenario.horizon)
         batches = -(-steps // (paths * scenario.horizon))
-        keys = jax.random.split(jax.random.key(seed), batches)
+        keys = jax.random.split(_chance(seed), batches)
         means, lowest, highest = _measure(as_arrays(scenario), as_arrays(policy), keys, paths)
         means = {name: np.asarray(values, np.float64) for name, values in means.items()}
         for maker in range(scenario.market.num_makers):
             metrics = _metrics(means, maker, scenario.horizon)
             metrics["inventory_min"] = float(lowest[maker]), None
             metrics["inventory_max"] = float(highest[maker]), None
-            if maker == 0 and supremum is not None:
-                value, error = _mean(means["pnl_total"][:, 0])
-                metrics["optimality_gap"] = 100 * (1 - value / supremum), 100 * error / supremum
+            if maker == 0 and supremum is not None and supremum > 0:
+                below = supremum - means["pnl_total"][:, 0]
+                metrics["optimality_gap"] = _times(100 / supremum, _mean(below))
             records += [Record(case, maker, name, *metrics[name], seed, study) for name in metrics]
     return records
 
@@ -74,13 +73,16 @@ def trace(scenario: Scenario, policy: Policy, seed: int = 0, paths: int = 64) ->
     Columns: path, time, maker; mid, bid, ask; inventory before the step; each part of the action; bought, sold;
     pnl_{part}.
     """
-    columns = jax.tree.map(
-        np.asarray, _trace(as_arrays(scenario), as_arrays(policy), jax.random.key(seed), paths)
-    )
+    columns = jax.tree.map(np.asarray, _trace(as_arrays(scenario), as_arrays(policy), _chance(seed), paths))
     time, path, maker = np.indices(columns["inventory"].shape)
     columns = {"path": path, "time": time, "maker": maker} | columns
     frame = pl.DataFrame({name: values.ravel() for name, values in columns.items()})
     return frame.sort("path", "time", "maker")
+
+
+def _chance(seed: int) -> Any:
+    """The key of a seed's evaluation, apart from every key that training draws from the same seed."""
+    return jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
 
 
 @eqx.filter_jit
@@ -125,8 +127,8 @@ def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str
     own = {name: values[:, maker] for name, values in means.items()}
     out: dict[str, Estimate] = {}
     for part in PARTS:
-        value, error = out[f"pnl_{part}"] = _mean(own[f"pnl_{part}"])
-        out[f"pnl_{part}_path"] = horizon * value, horizon * error
+        out[f"pnl_{part}"] = _mean(own[f"pnl_{part}"])
+        out[f"pnl_{part}_path"] = _times(horizon, out[f"pnl_{part}"])
     for other in range(means["volume"].shape[1]):
         if other != maker:
             for part in PARTS:
@@ -144,22 +146,27 @@ def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str
     return out
 
 
-def _mean(x: np.ndarray) -> tuple[float, float]:
-    error = x.std(ddof=1) / np.sqrt(x.size) if x.size > 1 else np.nan
-    return float(x.mean()), float(error)
+def _mean(x: np.ndarray) -> Estimate:
+    """One path alone says nothing of its error."""
+    return float(x.mean()), float(x.std(ddof=1) / np.sqrt(x.size)) if x.size > 1 else None
 
 
-def _linearised(value: float, *influences: np.ndarray) -> tuple[float, float]:
+def _times(factor: float, estimate: Estimate) -> Estimate:
+    value, error = estimate
+    return factor * value, None if error is None else abs(factor) * error
+
+
+def _linearised(value: float, *influences: np.ndarray) -> Estimate:
     return float(value), _mean(np.sum(influences, axis=0))[1]
 
 
-def _share(volume: np.ndarray, market: np.ndarray) -> tuple[float, float]:
+def _share(volume: np.ndarray, market: np.ndarray) -> Estimate:
     """mean(volume) / mean(market)."""
     share = volume.mean() / market.mean()
     return _linearised(share, volume / market.mean(), -share * market / market.mean())
 
 
-def _deviation(x: np.ndarray, squared: np.ndarray) -> tuple[float, float]:
+def _deviation(x: np.ndarray, squared: np.ndarray) -> Estimate:
     """√(mean(x²) - mean(x)²)."""
     variance = squared.mean() - x.mean() ** 2
     # What float32 leaves of a constant is no deviation.
@@ -169,7 +176,7 @@ def _deviation(x: np.ndarray, squared: np.ndarray) -> tuple[float, float]:
     return _linearised(deviation, squared / (2 * deviation), -x.mean() * x / deviation)
 
 
-def _sharpe(x: np.ndarray, squared: np.ndarray) -> tuple[float, float]:
+def _sharpe(x: np.ndarray, squared: np.ndarray) -> Estimate:
     """mean(x) / √(mean(x²) - mean(x)²)."""
     mean = x.mean()
     deviation = np.sqrt(squared.mean() - mean**2)

@@ -61,7 +61,7 @@ class UnitInvestors(OrderFlow):
     """N, number of investors."""
 
     def __check_init__(self):
-        check("count", self.count, "at least 1", lambda: self.count >= 1)
+        check("count", self.count, "from 1 to 10000", 1 <= self.count <= 10_000)
 
     def shocks(self, key, shape, num_makers):
         words = -(-self.count // 32)
@@ -121,7 +121,7 @@ class Investors(OrderFlow):
     """Price what a maker wins on a side as one trade of the step's sum, not each order on its own."""
 
     def __check_init__(self):
-        check("count", self.count, "at least 1", lambda: self.count >= 1)
+        check("count", self.count, "from 1 to 10000", 1 <= self.count <= 10_000)
         probability = self.arrival_probability
         check("arrival_probability", probability, "in [0, 1]", lambda: 0 <= probability <= 1)
         check("mean_size", self.mean_size, "at least 0 and finite", lambda: is_at_least(self.mean_size, 0))

@@ -42,11 +42,8 @@ class PriceState(eqx.Module):
     mid: Float[Array, ""]
 
 
-class GeometricBrownian(PriceProcess):
-    """Geometric Brownian motion: P_{t+1} = P_t exp((μ - σ²/2) Δ + σ √Δ Z), Z standard normal.
-
-    E[P_t] = P_0 exp(μ t) and Var[log P_t] = σ² t. Ganesh et al. (2019), section 3.3; time in years.
-    """
+class _Brownian(PriceProcess):
+    """What the Brownian processes share."""
 
     initial: Scalar = 100.0
     """P_0, the midprice at the start of an episode, in currency."""
@@ -69,6 +66,13 @@ class GeometricBrownian(PriceProcess):
     def reset(self, shock):
         return PriceState(mid=jnp.asarray(self.initial, dtype=shock.dtype))
 
+
+class GeometricBrownian(_Brownian):
+    """Geometric Brownian motion: P_{t+1} = P_t exp((μ - σ²/2) Δ + σ √Δ Z), Z standard normal.
+
+    E[P_t] = P_0 exp(μ t) and Var[log P_t] = σ² t. Ganesh et al. (2019), section 3.3; time in years.
+    """
+
     def step(self, state, shock):
         variance = jnp.square(self.volatility) * self.time_step
         growth = jnp.exp(self.drift * self.time_step - variance / 2 + jnp.sqrt(variance) * shock)
@@ -78,32 +82,16 @@ class GeometricBrownian(PriceProcess):
         return state.mid * jnp.expm1(jnp.asarray(self.drift * self.time_step, state.mid.dtype))
 
 
-class Bachelier(PriceProcess):
+class Bachelier(_Brownian):
     """Arithmetic Brownian motion: P_{t+1} = P_t + μ Δ + σ √Δ Z, Z standard normal.
 
     E[P_t] = P_0 + μ t and Var[P_t] = σ² t. Time in years.
     """
 
-    initial: Scalar = 100.0
-    """P_0, the midprice at the start of an episode, in currency."""
     drift: Scalar = 0.0
     """μ, currency per year."""
     volatility: Scalar = 10.0
     """σ, currency per square root of a year."""
-    time_step: Scalar = 1 / 6552
-    """Δ, years in a step: 15 minutes of a year of 252 days of 6.5 hours."""
-
-    def __check_init__(self):
-        check("initial", self.initial, "positive and finite", lambda: is_positive(self.initial))
-        check("drift", self.drift, "finite", lambda: np.isfinite(self.drift))
-        check("volatility", self.volatility, "at least 0 and finite", lambda: is_at_least(self.volatility, 0))
-        check("time_step", self.time_step, "positive and finite", lambda: is_positive(self.time_step))
-
-    def shocks(self, key, shape):
-        return jax.random.normal(key, shape)
-
-    def reset(self, shock):
-        return PriceState(mid=jnp.asarray(self.initial, dtype=shock.dtype))
 
     def step(self, state, shock):
         change = self.drift * self.time_step + self.volatility * jnp.sqrt(self.time_step) * shock

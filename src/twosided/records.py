@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass
 
 import polars as pl
 
+MEAN = "mean of seeds"
+"""The case that holds the mean over the seeds of a learner."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -47,8 +50,8 @@ def find(records: Iterable[Record], case: str, metric: str, maker: int = 0) -> R
 def mean_of_cases(records: Iterable[Record], cases: list[str], name: str) -> list[Record]:
     """The mean of each metric over cases (seeds of one learner, as a rule), with the error of that mean.
 
-    The cases were measured on common chance, so their own errors do not average out: the error is the larger of
-    the spread between cases over √n and the mean of their own errors. Extremes stay extremes.
+    The cases were measured on common chance, so their own errors do not average out: the error is the root of the
+    squares of their mean and of the spread between cases over √n. Extremes stay extremes.
     """
     grouped: dict[tuple[int, str], list[Record]] = {}
     for record in records:
@@ -64,6 +67,6 @@ def mean_of_cases(records: Iterable[Record], cases: list[str], name: str) -> lis
             own = math.fsum(record.error or 0.0 for record in group) / len(group)
             squares = math.fsum((v - value) ** 2 for v in values)
             between = math.sqrt(squares / (len(values) - 1) / len(values)) if len(values) > 1 else 0.0
-            error = max(own, between)
+            error = math.hypot(own, between)
         out.append(Record(name, maker, metric, value, error, group[0].seed, group[0].study))
     return out

@@ -30,15 +30,14 @@ from twosided.exact.dealer import NotExact, optimum
 from twosided.learn.base import Learner
 from twosided.learn.ppo import PPO
 from twosided.learn.train import Progress, blank, policies_of, train
-from twosided.markets.base import Market, Scenario
+from twosided.markets.base import Market, Scenario, check_horizon
 from twosided.markets.dealer import DealerMarket
 from twosided.policies.rules import Persistent
-from twosided.records import Record, from_frame, mean_of_cases, to_frame
+from twosided.records import MEAN, Record, from_frame, mean_of_cases, to_frame
 from twosided.rewards import Reward, TotalPnL
 from twosided.settings import load
-from twosided.types import Policy, check
+from twosided.types import Policy, check, check_seed
 
-MEAN = "mean of seeds"
 BEST = "best response"
 
 
@@ -68,10 +67,11 @@ class TrainSettings:
     """Market steps that each policy is judged on, on chance that it was not trained on."""
 
     def __post_init__(self):
-        for name in ("horizon", "seeds", "chunks", "evaluation_steps"):
+        check_horizon(self.horizon)
+        check_seed(self.seed)
+        for name in ("seeds", "chunks", "evaluation_steps"):
             value = getattr(self, name)
             check(name, value, "at least 1", value >= 1)
-        check("seed", self.seed, "at least 0 and below 2^31", 0 <= self.seed < 2**31)
 
     @property
     def scenario(self) -> Scenario:
@@ -127,26 +127,31 @@ def run(
     scenario, clock = settings.scenario, {}
     watch("preparing", None, math.nan)
     best, described = _optimum(scenario)
-    policies = _train(settings, folder, best, stop or Stop(), watch, clock)
-    if policies is None:
+    stop = stop or Stop()
+    policies = _train(settings, folder, best, stop, watch, clock)
+    if policies is None or stop.asked:
         return False
+
+    def judging(case: str) -> None:
+        if stop.asked:
+            raise KeyboardInterrupt
+        watch(f"judging {case}", None, math.nan)
+
     cases = {f"seed {i}": policy for i, policy in enumerate(policies)}
     judged = cases | ({BEST: _best_response(best)} if best else {})
     since = time.perf_counter()
-    # The seed of the judgement is apart from every seed of training.
-    chance = settings.seed + 2**31
     records = evaluate(
         scenario,
         judged,
-        seed=chance,
+        seed=settings.seed,
         steps=settings.evaluation_steps,
         supremum=best.value if best else None,
-        progress=lambda case: watch(f"judging {case}", None, math.nan),
+        progress=judging,
     )
     records += mean_of_cases(records, list(cases), MEAN)
     clock["evaluation"] = time.perf_counter() - since
     store.write_frame(folder / store.RECORDS, to_frame(records))
-    store.write_frame(folder / store.TRACE, trace(scenario, policies[0], seed=chance))
+    store.write_frame(folder / store.TRACE, trace(scenario, policies[0], seed=settings.seed))
     about = {"optimum": described, "seconds": clock, "host": host(), "versions": versions()}
     store.write(folder / store.ABOUT, json.dumps(about, indent=1))
     return True
@@ -191,7 +196,7 @@ def _claim(folder: Path, text: str) -> None:
     """Make the folder this run's own. Raises RunError if it is another's."""
     path = folder / store.SETTINGS
     if not path.exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(store.finished(folder))):
             raise RunError(f"{folder} is not empty and holds no run; choose another --out")
         store.write(path, text)
     elif load(path) != tomllib.loads(text):
@@ -204,6 +209,10 @@ def _optimum(scenario: Scenario) -> tuple[Optimum | None, dict[str, Any]]:
         best = optimum(scenario)
     except NotExact as error:
         return None, {"why_not": str(error)}
+    if best.value <= 0:
+        return None, {
+            "why_not": "no maker can earn anything in this market, so there is nothing to be a part of"
+        }
     sides = {"buy": best.buy, "sell": best.sell}
     quotes = {side: {"epsilon": b.epsilon, "attained": b.attained} for side, b in sides.items()}
     return best, {"value": best.value, **quotes}

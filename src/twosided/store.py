@@ -44,7 +44,7 @@ def write(path: Path, content: bytes | str) -> None:
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from None
     try:
@@ -59,6 +59,13 @@ def write(path: Path, content: bytes | str) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             Path(temporary).unlink()
+
+
+def finished(folder: Path) -> list[Path]:
+    """What a folder holds, less what a killed process left half written, which is removed."""
+    for path in folder.glob(".*.partial"):
+        path.unlink(missing_ok=True)
+    return list(folder.iterdir())
 
 
 def write_frame(path: Path, frame: pl.DataFrame) -> None:

@@ -30,6 +30,14 @@ class Display:
         self.task = self.bar.add_task("training", total=None, told="compiling")
         self.chunk_times: list[tuple[float, int]] = []
 
+    def __enter__(self) -> "Display":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the terminal as it was, cursor and all."""
+        if self.console.is_terminal:
+            self.bar.stop()
+
     def __call__(self, stage: str, training: Training | None, gap: float) -> None:
         if stage != "training":
             if self.console.is_terminal:
@@ -69,7 +77,7 @@ def stopping(console: Console) -> Iterator[Stop]:
         if stop.asked:
             raise KeyboardInterrupt
         stop.asked = True
-        console.print("\nstopping when this part of the training is saved; Ctrl-C again stops at once")
+        console.print("\nstopping after this part; Ctrl-C again stops at once")
 
     before = signal.signal(signal.SIGINT, ask)
     try:

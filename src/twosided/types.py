@@ -19,6 +19,10 @@ Scalar = float | Float[Array, ""]
 """A numeric parameter: a Python float, or a traced array so that it can be vmapped and differentiated."""
 
 
+PARTS = ("spread", "hedge", "inventory", "fees", "total")
+"""The parts of PnL and their sum, as they are reported."""
+
+
 class PnL(eqx.Module):
     """The attribution of every unit of money, in the market's currency; one entry a maker.
 
@@ -115,6 +119,11 @@ def check(name: str, value: Any, constraint: str, holds: Any) -> None:
 
 def _show(value: Any) -> str:
     return repr(value if isinstance(value, (int, float, str, tuple, list)) else np.asarray(value).tolist())
+
+
+def check_seed(seed: int) -> None:
+    """Raises ValueError for what is no seed."""
+    check("seed", seed, "at least 0 and below 2^31", 0 <= seed < 2**31)
 
 
 def is_positive(value: Any) -> Any:

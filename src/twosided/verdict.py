@@ -10,11 +10,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from twosided.records import Record
+from twosided.records import MEAN, Record
 
 SCALE = 100.0
 """PnL is shown a step, times 100: the unit of the tables of Ganesh et al. (2019)."""
-MEAN = "mean of seeds"
 Z_95 = 1.959964
 """Standard errors on either side of a 95% interval."""
 

@@ -28,9 +28,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from twosided.markets.base import Scenario, ScenarioShock, ScenarioState
 from twosided.policies.neural import features
-from twosided.types import Box, Discrete, as_arrays, check
-
-PARTS = ("spread", "hedge", "inventory", "fees", "total")
+from twosided.types import PARTS, Box, Discrete, as_arrays, check
 
 
 class ScenarioEnv(gymnasium.Env[np.ndarray, Any]):

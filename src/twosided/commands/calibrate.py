@@ -16,6 +16,7 @@ from twosided.data import read_snapshots
 from twosided.plots import figure_book_fit
 from twosided.report import figure_page
 from twosided.settings import Settings
+from twosided.types import check, check_seed
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class CalibrateBook:
     """Decides the resamples of the standard errors."""
     json: bool = False
     """Print the fit as JSON."""
+
+    def __post_init__(self):
+        check("levels", self.levels, "at least 1", self.levels >= 1)
+        check_seed(self.seed)
+        check("out", str(self.out), "a file whose name does not end in .html", self.out.suffix != ".html")
 
     def __call__(self, settings: Settings) -> int:
         fit = fit_book(read_snapshots(*self.files), levels=self.levels, seed=self.seed)

@@ -8,13 +8,14 @@ from twosided.commands.output import print_records
 from twosided.commands.run import settings_of
 from twosided.evaluation import evaluate
 from twosided.exact.dealer import NotExact, optimum
-from twosided.markets.base import Market
+from twosided.markets.base import Market, check_horizon
 from twosided.markets.dealer import DealerMarket
+from twosided.policies.neural import num_features
 from twosided.policies.rules import Persistent
 from twosided.records import to_frame
 from twosided.runs import RunError, scenario_of, trained_policies
 from twosided.settings import Settings
-from twosided.types import Policy
+from twosided.types import Policy, check, check_seed
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,15 @@ class Evaluate:
     json: bool = False
     """Print the records as JSON."""
 
+    def __post_init__(self):
+        check_horizon(self.horizon)
+        check_seed(self.seed)
+        check("steps", self.steps, "at least 1", self.steps >= 1)
+
     def __call__(self, settings: Settings) -> int:
         given = {path[0] for path in settings.origins}
-        market, competitors, horizon, judged = self.market, self.competitors, self.horizon, {}
+        market, competitors, horizon = self.market, self.competitors, self.horizon
+        trained, judged = None, {}
         if self.run is not None:
             trained, _ = settings_of(self.run)
             judged = trained_policies(trained, self.run)
@@ -55,6 +62,8 @@ class Evaluate:
         if not judged:
             raise RunError("nothing to judge: give --policy KIND or --run FOLDER, or both")
         scenario = scenario_of(market, competitors, horizon=horizon)
+        if trained is not None and num_features(scenario) != num_features(trained.scenario):
+            raise RunError(f"the makers of {self.run} see another number of things than this market shows")
         try:
             supremum = optimum(scenario).value
         except NotExact:

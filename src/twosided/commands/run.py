@@ -11,7 +11,7 @@ from rich.console import Console
 from twosided import store
 from twosided.commands.output import print_records
 from twosided.report import KnownOptimum, Provenance, Published, page
-from twosided.runs import BEST, TrainSettings, read_verdict, run
+from twosided.runs import BEST, RunError, TrainSettings, read_verdict, run
 from twosided.settings import Settings, build, dump, load, read
 from twosided.studies.ganesh2019 import CITATION, COMPETITORS, PUBLISHED
 from twosided.terminal import Display, stopping
@@ -32,6 +32,10 @@ class Train(TrainSettings):
 
     def __call__(self, settings: Settings) -> int:
         if self.resume is not None:
+            if ignored := {path[0] for path in settings.origins} - {"resume", "json"}:
+                raise RunError(
+                    f"--resume goes on with the settings of its run; {sorted(ignored)[0]} cannot be given"
+                )
             return _train(*settings_of(self.resume), self.resume, self.json)
         own = {"out", "resume", "json"}
         values = {name: value for name, value in settings.values.items() if name not in own}
@@ -72,13 +76,19 @@ def settings_of(folder: Path) -> tuple[TrainSettings, str]:
 
 def _train(settings: TrainSettings, text: str, folder: Path, json: bool) -> int:
     console = Console(stderr=json)
-    if (folder / store.ABOUT).exists():
-        console.print(f"{folder} holds this run, finished; remove it, or choose another --out, to run it again")
-    with stopping(console) as stop:
-        finished = run(settings, text, folder, stop, Display(console))
+    done = (folder / store.ABOUT).exists()
+    try:
+        with stopping(console) as stop, Display(console) as display:
+            finished = run(settings, text, folder, stop, display)
+    except KeyboardInterrupt:
+        finished = False
     if not finished:
-        console.print(f"stopped and saved; go on with: twosided train --resume {folder}", highlight=False)
+        console.print(
+            f"stopped; go on with: twosided train --resume {folder}", highlight=False, soft_wrap=True
+        )
         return 130
+    if done:
+        console.print(f"{folder} held this run, finished; another --out runs it again", highlight=False)
     _present(folder, json)
     return 0
 
@@ -153,6 +163,11 @@ def _published(settings: TrainSettings) -> Published | None:
 
 
 def _paper_name(settings: TrainSettings) -> str | None:
+    """The short name of the competitor, if all else is as in the paper."""
+    paper = TrainSettings()
+    ours = (settings.market, settings.reward, settings.horizon)
+    if not eqx.tree_equal(ours, (paper.market, paper.reward, paper.horizon)):
+        return None
     for name, word in COMPETITORS.items():
         if eqx.tree_equal(settings.competitors, build(read(TRAIN, {"competitors": [word]})).competitors):
             return name

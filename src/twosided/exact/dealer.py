@@ -71,14 +71,17 @@ def fixed_maker(policy: Policy) -> FixedMaker:
 def fixed_values(scenario: Scenario, policy: Policy) -> tuple[Array, Array, list[HedgeCost]]:
     """Spread PnL a step, market share and hedge cost a step of every maker, the policy in the learner's seat.
 
-    For unit investors and makers that quote from fixed laws with independent draws on the two sides. Raises
+    For unit orders and makers that quote from fixed laws with independent draws on the two sides. Raises
     NotExact.
     """
     market = _dealer(scenario)
     value = value_per_side(market)
     mid = float(market.price.reset(np.zeros(())).mid)
-    if not isinstance(market.flow, UnitInvestors):
-        raise NotExact("the cost of hedging is known only for unit investors")
+    flow, arrival = market.flow, 1.0
+    if isinstance(flow, Investors) and (flow.mean_size, flow.size_variation) == (1, 0):
+        arrival = float(flow.arrival_probability)
+    elif not isinstance(flow, UnitInvestors):
+        raise NotExact("the cost of hedging is known only for unit orders")
     policies = (policy, *scenario.competitors)
     if any(isinstance(other, Random) and other.one_draw for other in policies):
         raise NotExact("the cost of hedging is known only for makers that draw their sides apart")
@@ -86,7 +89,7 @@ def fixed_values(scenario: Scenario, policy: Policy) -> tuple[Array, Array, list
     curve = CostCurve.from_book(market.book)
     costs = [
         expected_hedge_cost(
-            net_flow_law(makers, seat, investors=market.flow.count),
+            net_flow_law(makers, seat, investors=flow.count, arrival_probability=arrival),
             maker.hedge,
             curve,
             steps=scenario.horizon,

@@ -30,6 +30,7 @@ from twosided.policies.neural import (
     Perceptron,
     action_size,
     features,
+    num_features,
     perceptron,
 )
 from twosided.types import Box, Scalar, check, is_at_least, is_positive
@@ -103,7 +104,7 @@ class PPO(Learner):
     value_weight: Scalar = 0.5
     """c_V, weight of the value loss."""
     entropy_weight: Scalar = 0.0
-    """c_H, weight of the entropy at first."""
+    """c_H, weight of the entropy of u at first (before tanh or clipping)."""
     entropy_weight_end: Scalar = 0.0
     """c_H at the end; linear in between."""
     max_gradient_norm: Scalar = 0.5
@@ -119,6 +120,9 @@ class PPO(Learner):
             check(name, value, "at least 1", value >= 1)
         check("hidden", self.hidden, "sizes of at least 1", all(size >= 1 for size in self.hidden))
         batch = self.steps_per_iteration
+        check(
+            "paths", self.paths, f"at most 10 million over rollout_steps ({self.rollout_steps})", batch <= 1e7
+        )
         divides = f"a divisor of paths times rollout_steps ({batch})"
         check("minibatches", self.minibatches, divides, batch % self.minibatches == 0)
         for name in ("initial_std", "learning_rate", "clip", "max_gradient_norm"):
@@ -134,8 +138,8 @@ class PPO(Learner):
 
     @property
     def iterations(self) -> int:
-        """Rollouts in the whole training."""
-        return -(-self.steps // self.steps_per_iteration)
+        """Rollouts in the whole training, the first of which only sets the scales."""
+        return 1 + -(-self.steps // self.steps_per_iteration)
 
     @property
     def steps_per_iteration(self) -> int:
@@ -144,7 +148,7 @@ class PPO(Learner):
     def begin(self, scenario: Scenario, key: PRNGKeyArray) -> TrainState:
         """Fresh networks and first episodes."""
         key_actor, key_critic, key_start, key_time, key = jax.random.split(key, 5)
-        size = jax.eval_shape(lambda: features(scenario.reset(_one(scenario.shocks(key, (1,))))[1])).shape[0]
+        size = num_features(scenario)
         space = scenario.action_space
         dimensions = action_size(space)
         networks = Networks(
@@ -255,7 +259,7 @@ def _advantages(config: PPO, state: TrainState, samples: Sample) -> Batch:
 def _update(
     config: PPO, scenario: Scenario, state: TrainState, batch: Batch, key: PRNGKeyArray
 ) -> tuple[TrainState, dict]:
-    progress = state.iteration / config.iterations
+    progress = jnp.maximum(state.iteration - 1, 0) / (config.iterations - 1)
     # The first rollout only sets the scales of observations and rewards: nothing is learned from it.
     learns = state.iteration > 0
     learning_rate = config.learning_rate * (1 - (1 - config.learning_rate_end) * progress)
@@ -346,8 +350,3 @@ def _policy(
 def _optimiser(config: PPO) -> optax.GradientTransformation:
     """Adam's direction; the step size is the schedule's."""
     return optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optax.scale_by_adam(eps=1e-5))
-
-
-def _one(tree: Any) -> Any:
-    """The first entry of every leaf."""
-    return jax.tree.map(lambda leaf: leaf[0], tree)

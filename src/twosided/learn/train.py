@@ -13,8 +13,8 @@ from twosided.learn.base import Learner
 from twosided.markets.base import Scenario, episodes
 from twosided.types import Policy, as_arrays
 
-PROBE_PATHS = 128
-"""Paths of one episode each on which a policy is looked at after a chunk."""
+PROBE_STEPS = 25_600
+"""Market steps, in whole episodes, on which a policy is looked at after a chunk."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ def _score(scenario: Scenario, policy: Policy, key: Any):
         pnl = step.transition.pnl
         return (pnl.total - pnl.inventory + step.transition.expected_inventory_pnl)[0]
 
-    return episodes(scenario, policy, key, PROBE_PATHS, record).mean()
+    paths = max(1, PROBE_STEPS // scenario.horizon)
+    return episodes(scenario, policy, key, paths, record).mean()
 
 
 @eqx.filter_jit

@@ -98,7 +98,7 @@ class Scenario(eqx.Module):
     """Steps in an episode; its end is a truncation, not a termination."""
 
     def __check_init__(self):
-        check("horizon", self.horizon, "at least 1", self.horizon >= 1)
+        check_horizon(self.horizon)
         seats = self.market.num_makers
         if len(self.competitors) != seats - 1:
             raise ValueError(
@@ -156,6 +156,11 @@ class Scenario(eqx.Module):
             transition=transition,
         )
         return after, step
+
+
+def check_horizon(horizon: int) -> None:
+    """Raises ValueError for what is no length of an episode."""
+    check("horizon", horizon, "from 1 to 1000000", 1 <= horizon <= 1_000_000)
 
 
 class Carry(eqx.Module):

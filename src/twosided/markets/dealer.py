@@ -141,9 +141,11 @@ class DealerMarket(Market):
         inventory_pnl = inventory * (price.mid - mid)
         expected = inventory * self.price.expected_change(state.price)
 
-        cash = state.cash - hedged * mid - hedge_cost - won * mid + spread
-        after = DealerState(price, self.book.snapshot(shock.book), cash, inventory)
+        # Cash is kept from what is paid and received, apart from the attribution above.
         bought, sold = fills.volume[:, BUY], fills.volume[:, SELL]
+        paid, received = mid * (bought - earned[:, BUY]), mid * (sold + earned[:, SELL])
+        cash = state.cash - (hedged * mid + hedge_cost) - paid + received
+        after = DealerState(price, self.book.snapshot(shock.book), cash, inventory)
         return after, Transition(
             observation=self._observe(after, bought, sold, inventory_pnl),
             pnl=PnL(spread, -hedge_cost, inventory_pnl, jnp.zeros_like(spread)),

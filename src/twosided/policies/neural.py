@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from twosided.markets.base import Scenario
 from twosided.types import Box, Discrete, Policy
 
 Activation = Literal["tanh", "relu", "silu"]
@@ -165,9 +166,19 @@ def features(observation: Any) -> Float[Array, "features"]:
     return jnp.concatenate([jnp.ravel(leaf).astype(float) for leaf in jax.tree.leaves(observation)])
 
 
+def num_features(scenario: Scenario) -> int:
+    """How many numbers the learner in a scenario sees."""
+
+    def first(key: PRNGKeyArray) -> Float[Array, "features"]:
+        shock = jax.tree.map(lambda leaf: leaf[0], scenario.shocks(key, (1,)))
+        return features(scenario.reset(shock)[1])
+
+    return jax.eval_shape(first, jax.random.key(0)).shape[0]
+
+
 def action_size(space: Box | Discrete) -> int:
     """Outputs that a distribution over the space needs."""
-    return space.size if isinstance(space, Discrete) else len(jax.tree.leaves(space.low))
+    return space.size if isinstance(space, Discrete) else ravel_pytree(space.low)[0].size
 
 
 def perceptron(
