@@ -47,7 +47,7 @@ def test_gamma_moments_by_quadrature():
         assert weight @ (x - 1) ** 2 == pytest.approx(1 / shape, rel=2e-4)
 
 
-@pytest.mark.parametrize("shape", [0.02, 0.2, 1.0, 1000.0])
+@pytest.mark.parametrize("shape", [0.01, 0.2, 1.0, 1e6])
 def test_gamma_is_finite_and_increases_even_beyond_the_table(shape):
     z = jnp.concatenate([jnp.float32([-40.0]), jnp.linspace(-7.0, 7.0, 2001), jnp.float32([40.0])])
     x = np.asarray(gamma_of(jnp.float32(shape), z))
@@ -219,7 +219,7 @@ def test_one_level_is_half_the_spread_for_any_size():
         ("spread_max", 1e-6, r"at least spread_min \(1e-05\) and finite"),
         ("spread_max", np.inf, r"at least spread_min \(1e-05\) and finite"),
         ("tick", np.nan, "positive and finite"),
-        ("best_volume_shape", 0.0, "positive and finite"),
+        ("best_volume_shape", 0.0, "from 0.01 to 1e6"),
         ("depth_linear", np.nan, "finite"),
         ("depth_quadratic_std", -0.1, "at least 0 and finite"),
         ("depth_correlation", -1.01, r"in \[-1, 1\]"),

@@ -265,8 +265,8 @@ def test_pricing_together_never_costs_less():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: UnitInvestors(count=0), "count must be at least 1, but got 0"),
-        (lambda: Investors(count=-2), "count must be at least 1, but got -2"),
+        (lambda: UnitInvestors(count=0), "count must be from 1 to 10000, but got 0"),
+        (lambda: Investors(count=-2), "count must be from 1 to 10000, but got -2"),
         (lambda: Investors(arrival_probability=1.5), r"arrival_probability must be in \[0, 1\], but got 1.5"),
         (
             lambda: Investors(arrival_probability=np.nan),

@@ -13,14 +13,14 @@ from twosided.runs import RunError, Stop, TrainSettings, read_verdict, run, trai
 from twosided.settings import build, dump, read
 
 SMALL = {
-    "learner": {"kind": "ppo", "steps": 2048, "paths": 16, "rollout_steps": 16, "epochs": 1, "minibatches": 2}
+    "learner": {"kind": "ppo", "steps": 1792, "paths": 16, "rollout_steps": 16, "epochs": 1, "minibatches": 2}
     | {"hidden": [8], "discount": 0.5},
     "horizon": 20,
     "seeds": 2,
     "chunks": 4,
     "evaluation_steps": 2000,
 }
-OPTIONS = "--learner.steps 2048 --learner.paths 16 --learner.rollout-steps 16 --learner.epochs 1 "
+OPTIONS = "--learner.steps 1792 --learner.paths 16 --learner.rollout-steps 16 --learner.epochs 1 "
 OPTIONS += "--learner.minibatches 2 --learner.hidden 8 --horizon 20 --seeds 2 --evaluation-steps 2000"
 
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from toys import Toy
 
-from twosided import store
 from twosided.evaluation import evaluate
 from twosided.learn.ppo import PPO
 from twosided.learn.train import PROBE_STEPS, blank, train
@@ -78,13 +77,10 @@ def test_a_run_that_stops_and_goes_on_has_the_same_bits(whole):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_run_goes_on_from_a_file_with_the_same_bits(whole, tmp_path):
-    _, chunks, last = whole
-    store.write_checkpoint(tmp_path / "checkpoint", chunks[1].states, {})
-    states = store.read_checkpoint(tmp_path / "checkpoint", blank(SCENARIO, LEARNER, seed=0, seeds=2))
-    read = type(last)(chunks[1].iteration, 10, states, {})
-    assert_same_bits(read, chunks[1])
-    assert_same_bits(run(chunks=4, resume=read)[2], last)
+def test_the_shapes_of_the_states_are_known_without_training(whole):
+    shapes = blank(SCENARIO, LEARNER, seed=0, seeds=2)
+    for shape, leaf in zip(jax.tree.leaves(shapes), jax.tree.leaves(whole[2].states), strict=True):
+        assert (shape.shape, shape.dtype) == (leaf.shape, leaf.dtype)
 
 
 def test_what_is_done_is_done(whole):
