@@ -11,6 +11,7 @@ from toys import Move, Toy
 from twosided import evaluation
 from twosided.evaluation import evaluate, trace
 from twosided.exact.dealer import value_per_side
+from twosided.flow import Investors
 from twosided.markets.base import Scenario, episodes
 from twosided.markets.dealer import DealerMarket
 from twosided.policies.rules import Persistent, Random
@@ -28,7 +29,12 @@ def table(records, case="policy"):
 # Every metric, on a recorded rollout of three makers.
 
 HORIZON, PATHS, BATCHES = 10, 40, 12
-THREE = Scenario(DealerMarket(num_makers=3), (Random(), Persistent(epsilon_buy=-0.3)), horizon=HORIZON)
+# Investors who come or not, with any size, so that the market's volume is as random as a maker's.
+THREE = Scenario(
+    DealerMarket(flow=Investors(arrival_probability=0.6, size_variation=0.5), num_makers=3),
+    (Random(), Persistent(epsilon_buy=-0.3)),
+    horizon=HORIZON,
+)
 LEARNER = Persistent(epsilon_buy=-0.5, epsilon_sell=0.1, hedge=0.3)
 SEED = 4
 
