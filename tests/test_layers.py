@@ -18,8 +18,9 @@ STAGES = [
     ("policies", "exact", "calibrate", "adapters"),
     ("learn",),
     ("evaluation",),
-    ("studies", "runs"),
+    ("runs",),
     ("plots", "verdict", "document", "report"),
+    ("studies",),
     ("commands", "terminal"),
     ("cli",),
     ("__main__",),
@@ -33,7 +34,6 @@ ONLY = {
     "plots": {"records", "verdict", "calibrate"},  # `calibrate` for the fit that it draws
     "document": {"plots"},
     "report": {"records", "verdict", "plots", "document"},
-    "studies": {"records"},
 }
 RANK = {room: rank for rank, stage in enumerate(STAGES) for room in stage}
 NOT_FOR_PAGES = {"markets", "policies", "exact", "adapters", "learn", "evaluation", "runs", "commands", "cli"}
