@@ -21,7 +21,7 @@ def step_at_nodes(process, mid):
     with jax.enable_x64(True):
         state = PriceState(mid=jnp.asarray(mid, float))
         after = jax.vmap(lambda shock: process.step(state, shock))(jnp.asarray(NODES))
-        return np.asarray(after.mid), float(process.expected_change(state))
+        return np.asarray(after.mid), float(process.change(state).mean)
 
 
 def test_geometric_moments_are_exact():
@@ -51,6 +51,35 @@ def test_expected_change_is_the_mean_of_the_change(process):
 
 
 @pytest.mark.parametrize("process", PROCESSES)
+def test_moments_of_the_change_are_its_means(process):
+    with jax.enable_x64(True):
+        change = process.change(PriceState(mid=jnp.asarray(80.0, float)))
+    after, _ = step_at_nodes(process, 80.0)
+    assert WEIGHTS @ (after - 80.0) ** 2 == pytest.approx(float(change.square), rel=1e-10)
+    # A kink defeats Gauss-Hermite, so the fall is integrated up to it, by a fine midpoint rule.
+    z = (np.arange(400_000) + 0.5) / 25_000 - 8.0
+    with jax.enable_x64(True):
+        moved = (
+            np.asarray(jax.vmap(lambda shock: process.step(PriceState(jnp.asarray(80.0)), shock).mid)(z))
+            - 80.0
+        )
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / 25_000
+    assert density @ np.minimum(moved, 0.0) == pytest.approx(float(change.fall), rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    "process", [GeometricBrownian(), Bachelier(), GeometricBrownian(volatility=0.0, drift=-1.0)]
+)
+def test_a_fall_is_no_loss_of_digits_in_float32(process):
+    single = process.change(PriceState(mid=jnp.float32(100.0)))
+    with jax.enable_x64(True):
+        double = process.change(PriceState(mid=jnp.asarray(100.0, float)))
+    for a, b in zip(jax.tree.leaves(single), jax.tree.leaves(double), strict=True):
+        assert a.dtype == jnp.float32
+        assert float(a) == pytest.approx(float(b), rel=1e-5)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
 def test_zero_volatility_moves_by_the_drift_alone(process):
     calm = type(process)(initial=50.0, drift=process.drift, volatility=0.0, time_step=0.25)
     after, expected_change = step_at_nodes(calm, 80.0)
@@ -71,7 +100,7 @@ def test_an_episode_starts_at_the_initial_price(process):
 
 def test_a_small_drift_is_not_lost_in_float32():
     # exp(μ Δ) - 1 at μ Δ = 1e-9 is 0 in float32 unless it is computed as expm1.
-    change = GeometricBrownian(drift=1e-6, time_step=1e-3).expected_change(PriceState(mid=jnp.float32(100.0)))
+    change = GeometricBrownian(drift=1e-6, time_step=1e-3).change(PriceState(mid=jnp.float32(100.0))).mean
     assert change.dtype == jnp.float32
     assert float(change) == pytest.approx(1e-7, rel=1e-6)
 

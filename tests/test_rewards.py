@@ -9,14 +9,24 @@ from twosided.markets.base import Scenario, rollout, start
 from twosided.markets.dealer import DealerMarket
 from twosided.policies.rules import Persistent, Random
 from twosided.prices import GeometricBrownian
-from twosided.rewards import ExcessPnL, TotalPnL
+from twosided.rewards import AsymmetricPenalty, DeviationPenalty, ExcessPnL, SquarePenalty, TotalPnL
 from twosided.types import PnL, Transition
 
 
 def transition(spread, hedge, inventory, expected):
     nothing = jnp.zeros(len(spread))
     pnl = PnL(jnp.array(spread), jnp.array(hedge), jnp.array(inventory), nothing - 0.5)
-    return Transition(None, pnl, jnp.array(expected), nothing, nothing, nothing, jnp.zeros((), bool))
+    return Transition(
+        observation=None,
+        pnl=pnl,
+        expected_inventory_pnl=jnp.array(expected),
+        expected_inventory_square=jnp.square(jnp.array(expected)) + 1,
+        expected_inventory_loss=-(jnp.array(expected) ** 2),
+        inventory=nothing,
+        bought=nothing,
+        sold=nothing,
+        terminated=jnp.zeros((), bool),
+    )
 
 
 THREE = transition([4.0, 0.0, 1.0], [-1.0, -2.0, 0.0], [10.0, -20.0, 30.0], [0.25, -0.5, 0.75])
@@ -43,6 +53,42 @@ def test_without_competitors_the_excess_is_the_total():
 def test_excess_of_two_makers_is_a_zero_sum_game():
     two = transition([4.0, 0.0], [-1.0, -2.0], [10.0, -20.0], [0.25, -0.5])
     assert ExcessPnL()(None, two, 0)[0] == -ExcessPnL()(None, two, 1)[0]
+
+
+@pytest.mark.parametrize("seat", [0, 1, 2])
+def test_penalties_by_hand(seat):
+    sample, expected = [10.0, -20.0, 30.0][seat], [0.25, -0.5, 0.75][seat]
+    total, expected_total = [12.5, -22.5, 30.5][seat], [2.75, -3.0, 1.25][seat]
+    assert SquarePenalty(0.5, False)(None, THREE, seat) == (total - 0.5 * sample**2, None)
+    assert SquarePenalty(0.5)(None, THREE, seat) == (expected_total - 0.5 * (expected**2 + 1), None)
+    assert AsymmetricPenalty(0.5, False)(None, THREE, seat) == (total + 0.5 * min(sample, 0.0), None)
+    assert AsymmetricPenalty(0.5)(None, THREE, seat) == (expected_total - 0.5 * expected**2, None)
+
+
+def test_the_deviation_is_of_the_last_steps():
+    reward, memory = DeviationPenalty(weight=2.0, window=3, expected_inventory=False), None
+    series, paid = [5.0, -1.0, 2.0, 2.0, 2.0, 8.0], []
+    memory = reward.init()
+    for value in series:
+        step = transition([0.0], [0.0], [value], [0.0])
+        pay, memory = reward(memory, step, 0)
+        paid.append(float(pay))
+    windows = [series[max(0, i - 2) : i + 1] for i in range(len(series))]
+    expected = [window[-1] - 0.5 - 2 * np.std(window) for window in windows]
+    np.testing.assert_allclose(paid, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("penalty", [DeviationPenalty, SquarePenalty, AsymmetricPenalty])
+@pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
+def test_a_weight_that_rewards_risk_is_refused(penalty, weight):
+    with pytest.raises(ValueError, match="weight must be at least 0 and finite, but got"):
+        penalty(weight)
+
+
+@pytest.mark.parametrize("window", [0, 1, 10_001])
+def test_a_window_of_one_step_is_refused(window):
+    with pytest.raises(ValueError, match="window must be from 2 to 10000, but got"):
+        DeviationPenalty(window=window)
 
 
 def test_expected_inventory_pnl_has_the_same_mean_and_almost_no_noise():

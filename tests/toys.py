@@ -86,6 +86,8 @@ class Toy(Market):
             observation=self._observe(after),
             pnl=PnL(pay, nothing, nothing, nothing),
             expected_inventory_pnl=nothing,
+            expected_inventory_square=nothing,
+            expected_inventory_loss=nothing,
             inventory=nothing,
             bought=nothing,
             sold=nothing,

@@ -32,8 +32,19 @@ class PriceProcess(eqx.Module):
         """The state one step later."""
 
     @abc.abstractmethod
-    def expected_change(self, state: Any) -> Float[Array, ""]:
-        """E[P_{t+1} - P_t | state], in currency."""
+    def change(self, state: Any) -> "ChangeMoments":
+        """What is expected of P_{t+1} - P_t, given the state."""
+
+
+class ChangeMoments(eqx.Module):
+    """Expectations of the next change of the midprice, ΔP = P_{t+1} - P_t."""
+
+    mean: Float[Array, ""]
+    """E[ΔP], in currency."""
+    square: Float[Array, ""]
+    """E[ΔP²], in currency squared."""
+    fall: Float[Array, ""]
+    """E[min(ΔP, 0)], in currency; the rise E[max(ΔP, 0)] is the mean less this."""
 
 
 class PriceState(eqx.Module):
@@ -78,8 +89,25 @@ class GeometricBrownian(_Brownian):
         growth = jnp.exp(self.drift * self.time_step - variance / 2 + jnp.sqrt(variance) * shock)
         return PriceState(mid=state.mid * growth)
 
-    def expected_change(self, state):
-        return state.mid * jnp.expm1(jnp.asarray(self.drift * self.time_step, state.mid.dtype))
+    def change(self, state):
+        """The fall is that of a put struck at P_t: P_t [Φ(-d_2) - Φ(-d_1) - (e^{μΔ} - 1) Φ(-d_1)] (Black 1976)."""
+        growth = jnp.asarray(self.drift * self.time_step, state.mid.dtype)
+        variance = jnp.asarray(jnp.square(self.volatility) * self.time_step, state.mid.dtype)
+        mean = jnp.expm1(growth)
+        square = jnp.square(mean) + jnp.square(1 + mean) * jnp.expm1(variance)
+        deviation = jnp.sqrt(jnp.where(variance > 0, variance, 1.0))
+        upper = growth / deviation + deviation / 2
+        lower = upper - deviation
+        # A difference of error functions keeps the digits that one of probabilities would lose.
+        between = (_erf(upper) - _erf(lower)) / 2
+        put = between - mean * jax.scipy.special.ndtr(-upper)
+        fall = jnp.where(variance > 0, -put, jnp.minimum(mean, 0.0))
+        mid = state.mid
+        return ChangeMoments(mean=mid * mean, square=jnp.square(mid) * square, fall=mid * fall)
+
+
+def _erf(x):
+    return jax.scipy.special.erf(x / jnp.sqrt(2.0).astype(x.dtype))
 
 
 class Bachelier(_Brownian):
@@ -97,5 +125,12 @@ class Bachelier(_Brownian):
         change = self.drift * self.time_step + self.volatility * jnp.sqrt(self.time_step) * shock
         return PriceState(mid=state.mid + change)
 
-    def expected_change(self, state):
-        return jnp.asarray(self.drift * self.time_step, state.mid.dtype)
+    def change(self, state):
+        mean = jnp.asarray(self.drift * self.time_step, state.mid.dtype)
+        deviation = jnp.asarray(self.volatility * jnp.sqrt(self.time_step), state.mid.dtype)
+        z = mean / jnp.where(deviation > 0, deviation, 1.0)
+        normal = jax.scipy.stats.norm
+        fall = jnp.where(
+            deviation > 0, mean * normal.cdf(-z) - deviation * normal.pdf(z), jnp.minimum(mean, 0.0)
+        )
+        return ChangeMoments(mean=mean, square=jnp.square(mean) + jnp.square(deviation), fall=fall)

@@ -2,16 +2,18 @@
 
 The innovation of the midprice is independent of the action, so for a reward that is linear in inventory PnL
 a learner may see its conditional expectation in place of its sample: the objective is the same, and nearly
-all of the noise is gone. What is reported is always the sample.
+all of the noise is gone; likewise for a penalty that is a function of the step's inventory PnL alone. What is
+reported is always the sample.
 """
 
 import abc
 from typing import Any
 
 import equinox as eqx
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
-from twosided.types import PnL, Transition
+from twosided.types import PnL, Scalar, Transition, check, is_at_least
 
 
 class Reward(eqx.Module):
@@ -22,7 +24,9 @@ class Reward(eqx.Module):
         """The memory at the start of an episode; None for a reward that needs none."""
 
     @abc.abstractmethod
-    def __call__(self, memory: Any, transition: Transition, seat: int) -> tuple[Float[Array, ""], Any]:
+    def __call__(
+        self, memory: Any, transition: Transition, seat: int | Int[Array, ""]
+    ) -> tuple[Float[Array, ""], Any]:
         """The reward of the maker in the seat, and the memory."""
 
 
@@ -52,6 +56,90 @@ class ExcessPnL(Reward):
         total = _total(transition, self.expected_inventory)
         competitors = (total.sum() - total[seat]) / max(total.shape[0] - 1, 1)
         return total[seat] - competitors, memory
+
+
+class SquarePenalty(Reward):
+    """The maker's own total PnL less α · InventoryPnL², "InvPnL²" in section 5.2 of Ganesh et al. (2019)."""
+
+    weight: Scalar = 0.07
+    """α, per unit of currency."""
+    expected_inventory: bool = eqx.field(static=True, default=True)
+    """Train on conditional expectations given the position, an unbiased reduction of variance."""
+
+    def __check_init__(self):
+        _check_weight(self.weight)
+
+    def init(self):
+        return None
+
+    def __call__(self, memory, transition, seat):
+        square = transition.expected_inventory_square
+        square = square if self.expected_inventory else jnp.square(transition.pnl.inventory)
+        return _total(transition, self.expected_inventory)[seat] - self.weight * square[seat], memory
+
+
+class AsymmetricPenalty(Reward):
+    """The maker's own total PnL plus α · min(0, InventoryPnL), "Asymmetric" in section 5.2 of Ganesh et al. (2019)."""
+
+    weight: Scalar = 0.3
+    """α, a number."""
+    expected_inventory: bool = eqx.field(static=True, default=True)
+    """Train on conditional expectations given the position, an unbiased reduction of variance."""
+
+    def __check_init__(self):
+        _check_weight(self.weight)
+
+    def init(self):
+        return None
+
+    def __call__(self, memory, transition, seat):
+        loss = transition.expected_inventory_loss
+        loss = loss if self.expected_inventory else jnp.minimum(transition.pnl.inventory, 0.0)
+        return _total(transition, self.expected_inventory)[seat] + self.weight * loss[seat], memory
+
+
+class DeviationPenalty(Reward):
+    """The maker's own total PnL less α · Std(InventoryPnL) over the last steps, this one included.
+
+    "InvPnL Stdev" in section 5.2 of Ganesh et al. (2019). The deviation is the population's, over as many steps as
+    the episode has had, so 0 on its first.
+    """
+
+    weight: Scalar = 0.4
+    """α, a number."""
+    window: int = eqx.field(static=True, default=10)
+    """Steps that the deviation is taken over."""
+    expected_inventory: bool = eqx.field(static=True, default=True)
+    """Train on the conditional expectation of inventory PnL itself; its deviation is that of the draws."""
+
+    def __check_init__(self):
+        _check_weight(self.weight)
+        check("window", self.window, "from 2 to 10000", 2 <= self.window <= 10_000)
+
+    def init(self):
+        return RollingWindow(jnp.zeros(self.window), jnp.zeros((), jnp.int32))
+
+    def __call__(self, memory, transition, seat):
+        latest = transition.pnl.inventory[seat]
+        values = jnp.roll(memory.values.astype(latest.dtype), 1).at[0].set(latest)
+        count = jnp.minimum(memory.count + 1, self.window)
+        held = jnp.arange(self.window) < count
+        mean = jnp.where(held, values, 0.0).sum() / count
+        variance = jnp.where(held, jnp.square(values - mean), 0.0).sum() / count
+        total = _total(transition, self.expected_inventory)[seat]
+        return total - self.weight * jnp.sqrt(variance), RollingWindow(values, count)
+
+
+class RollingWindow(eqx.Module):
+    """The last values of a series, the latest first."""
+
+    values: Float[Array, "window"]
+    count: Int[Array, ""]
+    """How many of them have been seen."""
+
+
+def _check_weight(weight: Scalar) -> None:
+    check("weight", weight, "at least 0 and finite", lambda: is_at_least(weight, 0))
 
 
 def _total(transition: Transition, expected_inventory: bool) -> Float[Array, "makers"]:

@@ -50,7 +50,12 @@ class Transition(eqx.Module):
     """The market's observation at t+1, leaves with a leading axis of makers."""
     pnl: PnL
     expected_inventory_pnl: Float[Array, "makers"]
-    """E[inventory PnL | state, action]: the price innovation's mean in place of its draw."""
+    """E[inventory PnL | state, action]: the price innovation's mean in place of its draw. Where the flow knows the
+    innovation it is the draw, since trades then depend on it; so are the next two."""
+    expected_inventory_square: Float[Array, "makers"]
+    """E[inventory PnL² | state, action]."""
+    expected_inventory_loss: Float[Array, "makers"]
+    """E[min(inventory PnL, 0) | state, action]."""
     inventory: Float[Array, "makers"]
     """Position after the step's trades, the one that was revalued, in units."""
     bought: Float[Array, "makers"]

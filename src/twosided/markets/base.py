@@ -5,7 +5,7 @@
     step(state, action, shock)  -> state, Transition
 
 A market is written for one path and `num_makers` seats. A scenario puts a policy in every seat but the
-learner's, pays a reward and cuts episodes at a horizon. `rollout` scans a scenario over time for many paths;
+learners', pays a reward and cuts episodes at a horizon. `rollout` scans a scenario over time for many paths;
 it is the only loop over time in the project.
 """
 
@@ -71,13 +71,13 @@ class ScenarioShock(eqx.Module):
 
 
 class Step(eqx.Module):
-    """A step as the learner in a scenario lives it."""
+    """A step as the learner in a scenario lives it; with several learners, leaves have a leading axis of them."""
 
     observed: Any
     """What every maker saw before it acted, leaves with a leading axis of makers."""
     observation: Any
     """The learner's observation after the step, before any new start: what a bootstrap needs."""
-    reward: Float[Array, ""]
+    reward: Float[Array, "*learners"]
     terminated: Bool[Array, ""]
     """The market ended; the value of what follows is 0."""
     truncated: Bool[Array, ""]
@@ -88,21 +88,29 @@ class Step(eqx.Module):
 
 
 class Scenario(eqx.Module):
-    """A market, who sits in its seats, a reward and a horizon: the decision process that a learner sees."""
+    """A market, who sits in its seats, a reward and a horizon: the decision process that a learner sees.
+
+    With one learner, what it sees, does and is paid is a maker's. With several, the first seats are theirs and all
+    three have a leading axis of learners: a Markov game.
+    """
 
     market: Market
     competitors: tuple[Policy, ...]
-    """The policies in seats 1, 2, ...; the learner sits in seat 0."""
+    """The policies in the seats after the learners'."""
     reward: Reward = TotalPnL()
+    """What each learner is paid."""
     horizon: int = eqx.field(static=True, default=200)
     """Steps in an episode; its end is a truncation, not a termination."""
+    learners: int = eqx.field(static=True, default=1)
+    """How many seats learn, from seat 0 on."""
 
     def __check_init__(self):
         check_horizon(self.horizon)
-        seats = self.market.num_makers
-        if len(self.competitors) != seats - 1:
+        check("learners", self.learners, "at least 1", self.learners >= 1)
+        others = self.market.num_makers - self.learners
+        if len(self.competitors) != others:
             raise ValueError(
-                f"competitors must fill the {seats - 1} other seats of a market of {seats} makers, "
+                f"competitors must fill the {others} other seats of a market of {self.market.num_makers} makers, "
                 f"but got {len(self.competitors)}"
             )
 
@@ -123,10 +131,10 @@ class Scenario(eqx.Module):
             market=market,
             observation=observation,
             time=jnp.zeros((), jnp.int32),
-            reward=self.reward.init(),
+            reward=jax.tree.map(lambda leaf: jnp.stack([leaf] * self.learners), self.reward.init()),
             memories=tuple(policy.init() for policy in self.competitors),
         )
-        return state, seat(observation, 0)
+        return state, self._learners(observation)
 
     def restart(self, state: ScenarioState, shock: ScenarioShock) -> tuple[ScenarioState, Any]:
         """A new episode: the market and the reward start anew, the makers keep their memories."""
@@ -134,28 +142,38 @@ class Scenario(eqx.Module):
         return eqx.tree_at(lambda s: s.memories, fresh, state.memories, is_leaf=_is_none), observation
 
     def step(self, state: ScenarioState, action: Any, shock: ScenarioShock) -> tuple[ScenarioState, Step]:
-        """The learner's action and the competitors' own, one step on."""
+        """The learners' actions and the competitors' own, one step on."""
         actions, memories = [action], []
+        if self.learners > 1:
+            actions = [seat(action, i) for i in range(self.learners)]
         for i, policy in enumerate(self.competitors):
-            observation = seat(state.observation, i + 1)
+            observation = seat(state.observation, self.learners + i)
             other, memory = policy.act(shock.seats[i], state.memories[i], observation)
             actions.append(other)
             memories.append(memory)
-        joint = jax.tree.map(lambda *leaves: jnp.stack(leaves), *actions)
+        # A maker that gives one number where others give several means it for each of them.
+        joint = jax.tree.map(lambda *leaves: jnp.stack(jnp.broadcast_arrays(*leaves)), *actions)
         market, transition = self.market.step(state.market, joint, shock.market)
-        reward, reward_memory = self.reward(state.reward, transition, 0)
+        pay = jax.vmap(self.reward, in_axes=(0, None, 0))
+        reward, reward_memory = pay(state.reward, transition, jnp.arange(self.learners))
         time = state.time + 1
         after = ScenarioState(market, transition.observation, time, reward_memory, tuple(memories))
         step = Step(
             observed=state.observation,
-            observation=seat(transition.observation, 0),
-            reward=reward,
+            observation=self._learners(transition.observation),
+            reward=reward[0] if self.learners == 1 else reward,
             terminated=transition.terminated,
             truncated=(time >= self.horizon) & ~transition.terminated,
             action=joint,
             transition=transition,
         )
         return after, step
+
+    def _learners(self, observation: Any) -> Any:
+        """What the learners see of what everybody sees."""
+        if self.learners == 1:
+            return seat(observation, 0)
+        return jax.tree.map(lambda leaf: leaf[: self.learners], observation)
 
 
 def check_horizon(horizon: int) -> None:

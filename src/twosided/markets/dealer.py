@@ -139,7 +139,8 @@ class DealerMarket(Market):
         inventory = state.inventory + hedged + won
         price = self.price.step(state.price, shock.price)
         inventory_pnl = inventory * (price.mid - mid)
-        expected = inventory * self.price.expected_change(state.price)
+        change = self.price.change(state.price)
+        fall, rise = change.fall, change.mean - change.fall
 
         # Cash is kept from what is paid and received, apart from the attribution above.
         bought, sold = fills.volume[:, BUY], fills.volume[:, SELL]
@@ -149,7 +150,9 @@ class DealerMarket(Market):
         return after, Transition(
             observation=self._observe(after, bought, sold, inventory_pnl),
             pnl=PnL(spread, -hedge_cost, inventory_pnl, jnp.zeros_like(spread)),
-            expected_inventory_pnl=expected,
+            expected_inventory_pnl=inventory * change.mean,
+            expected_inventory_square=jnp.square(inventory) * change.square,
+            expected_inventory_loss=jnp.maximum(inventory, 0.0) * fall + jnp.minimum(inventory, 0.0) * rise,
             inventory=inventory,
             bought=bought,
             sold=sold,
