@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
-from twosided.markets.base import Scenario, Step, episodes
+from twosided.markets.base import Market, Scenario, Step, episodes
 from twosided.records import Record
 from twosided.types import PARTS, Policy, as_arrays
 
@@ -73,7 +73,21 @@ def trace(scenario: Scenario, policy: Policy, seed: int = 0, paths: int = 64) ->
     Columns: path, time, maker; mid, bid, ask; inventory before the step; each part of the action; bought, sold;
     pnl_{part}.
     """
-    columns = jax.tree.map(np.asarray, _trace(as_arrays(scenario), as_arrays(policy), _chance(seed), paths))
+    return frame_of(_trace(as_arrays(scenario), as_arrays(policy), _chance(seed), paths))
+
+
+def shown(market: Market, step: Step) -> dict[str, Any]:
+    """What a trace holds of a step, for every maker."""
+    transition = step.transition
+    kept = market.quoted(step.observed, step.action)
+    kept |= {"inventory": step.observed.inventory, **dataclasses.asdict(step.action)}
+    kept |= {"bought": transition.bought, "sold": transition.sold}
+    return kept | {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
+
+
+def frame_of(steps: Mapping[str, Any]) -> pl.DataFrame:
+    """A trace as a table, from what is shown of the steps, leading axes (time, paths, makers)."""
+    columns = {name: np.asarray(values) for name, values in steps.items()}
     time, path, maker = np.indices(columns["inventory"].shape)
     columns = {"path": path, "time": time, "maker": maker} | columns
     frame = pl.DataFrame({name: values.ravel() for name, values in columns.items()})
@@ -88,11 +102,7 @@ def _chance(seed: int) -> Any:
 @eqx.filter_jit
 def _trace(scenario: Scenario, policy: Policy, key: Any, paths: int) -> dict[str, Any]:
     def record(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
-        transition, action = step.transition, dataclasses.asdict(step.action)
-        kept = scenario.market.quoted(step.observed, step.action)
-        kept |= {"inventory": step.observed.inventory, **action}
-        kept |= {"bought": transition.bought, "sold": transition.sold}
-        return kept | {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
+        return shown(scenario.market, step)
 
     return episodes(scenario, policy, key, paths, record)
 
