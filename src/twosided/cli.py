@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "Train a market maker, judge it and write its page.",
     "evaluate": "Judge policies on common chance.",
     "calibrate": "Fit a part of a market to data: calibrate book FILE...",
+    "reproduce": "Make a paper again: its tables and figures beside the paper's, a verdict on its claims.",
     "show": "Show a run again: its verdict, and its page made anew.",
     "list": "What there is to choose from: markets, flows, policies, learners and more.",
 }
@@ -23,10 +24,16 @@ ROOTS = {
     ("train",): "twosided.commands.run:Train",
     ("evaluate",): "twosided.commands.evaluate:Evaluate",
     ("calibrate", "book"): "twosided.commands.calibrate:CalibrateBook",
+    ("reproduce",): "twosided.commands.reproduce:Reproduce",
     ("show",): "twosided.commands.run:Show",
     ("list",): "twosided.commands.listing:List",
 }
-POSITIONAL = {("calibrate", "book"): ["files"], ("show",): ["run"], ("list",): ["what"]}
+POSITIONAL = {
+    ("calibrate", "book"): ["files"],
+    ("reproduce",): ["study", "items"],
+    ("show",): ["run"],
+    ("list",): ["what"],
+}
 ALIASES = {"book": "market.book"}
 WITH_BOOK = {("demo",), ("train",), ("evaluate",)}
 

@@ -68,6 +68,14 @@ def finished(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
 
+def remove(path: Path) -> None:
+    """Take a file away, if it is there. Raises StoreError."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot remove {path}: {error.strerror}") from None
+
+
 def write_frame(path: Path, frame: pl.DataFrame) -> None:
     """A table as Parquet."""
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees while a run goes on: stages, a progress bar, and how to stop."""
+"""What a person at a terminal sees while a run or a study goes on: stages, progress bars, and how to stop."""
 
 import math
 import signal
@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from twosided.learn.train import Progress as Training
 from twosided.runs import Stop
+from twosided.studies.runner import Event
 
 
 class Display:
@@ -66,6 +68,63 @@ class Display:
             return ""
         (first, before), (last, _) = self.chunk_times[0], self.chunk_times[-1]
         return f"  {(last - first) / max(done - before, 1) * (total - done):.0f} s left"
+
+
+class StudyDisplay:
+    """Tells of the cases of a study: a line for each that is over; on a terminal, bars for those that run."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.since = time.perf_counter()
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(20),
+            TextColumn("{task.fields[told]}"),
+            console=console,
+        )
+        self.all: TaskID | None = None
+        self.running: dict[str, TaskID] = {}
+        self.kept = 0
+        """Cases that were finished before."""
+
+    def __enter__(self) -> "StudyDisplay":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the terminal as it was, cursor and all."""
+        if self.console.is_terminal:
+            self.bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        if self.all is None:
+            self.kept = event.done
+            self.all = self.bar.add_task("cases", total=event.total, completed=event.done, told="")
+            if self.console.is_terminal:
+                self.bar.start()
+        case = escape(event.case)
+        if event.kind == "begins":
+            self.running[event.case] = self.bar.add_task(case, total=None, told="")
+        elif event.kind == "tells":
+            self.bar.update(self.running[event.case], told=escape(event.text))
+            if not self.console.is_terminal:
+                self._print(f"       {case}: {escape(event.text)}")
+        else:
+            self.bar.remove_task(self.running.pop(event.case))
+            left = self._left(event)
+            self.bar.update(self.all, completed=event.done, told=f"{event.done}/{event.total}  {left}")
+            verb = "[red]failed[/]: " if event.kind == "failed" else ""
+            self._print(f"{event.done:3}/{event.total} {case} {verb}{escape(event.text)}  {left}")
+
+    def _print(self, text: str) -> None:
+        clock = time.perf_counter() - self.since
+        self.console.print(f"{clock:7.1f} s {text}", highlight=False, soft_wrap=True)
+
+    def _left(self, event: Event) -> str:
+        """Time left, if the other cases take as long as those of this session did."""
+        if event.done == event.total:
+            return ""
+        seconds = (time.perf_counter() - self.since) / (event.done - self.kept) * (event.total - event.done)
+        return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
 
 
 @contextmanager

@@ -306,8 +306,7 @@ def all_of(findings: Iterable[Finding]) -> Finding:
     if not findings:
         raise ValueError("a claim of nothing: there must be at least one finding")
     found = {finding.verdict for finding in findings}
-    order: tuple[Verdict, ...] = ("does not hold", "cannot be decided", "holds")
-    verdict = next(verdict for verdict in order if verdict in found)
+    verdict = _verdict(found == {"holds"}, "does not hold" in found)
     return Finding(verdict, "; ".join(f.evidence for f in findings if f.verdict == verdict))
 
 
