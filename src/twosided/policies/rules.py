@@ -1,4 +1,4 @@
-"""Makers that follow a fixed rule: the baselines of Ganesh et al. (2019), section 3.1."""
+"""Makers that follow a fixed rule: the baselines of Ganesh et al. (2019), section 3.1, and one that joins two."""
 
 import equinox as eqx
 import jax
@@ -74,3 +74,25 @@ class Random(Policy):
 def _check_epsilon(**values):
     for name, value in values.items():
         check(name, value, "in [-1, 1]", lambda value=value: -1 <= value <= 1)
+
+
+class Split(Policy):
+    """Prices by one policy and hedges by another, to compare ways of hedging under the same prices."""
+
+    pricing: Policy = Persistent()
+    """Whose quotes it gives."""
+    hedging: Policy = Persistent()
+    """Whose fraction of the inventory it hedges."""
+
+    def shocks(self, key, shape):
+        key_pricing, key_hedging = jax.random.split(key)
+        return self.pricing.shocks(key_pricing, shape), self.hedging.shocks(key_hedging, shape)
+
+    def init(self):
+        return self.pricing.init(), self.hedging.init()
+
+    def act(self, shock, memory, observation):
+        quotes, pricing = self.pricing.act(shock[0], memory[0], observation)
+        hedge, hedging = self.hedging.act(shock[1], memory[1], observation)
+        action = DealerAction(quotes.epsilon_buy, quotes.epsilon_sell, hedge.hedge_fraction)
+        return action, (pricing, hedging)
