@@ -165,38 +165,39 @@ def _print_item(console: Console, item: Judged) -> None:
 
 
 def _numbers_table(numbers: Numbers, of: str) -> Table:
-    """Columns across, each with its parts: the paper's number, ours ± its standard error, the exact."""
+    """Columns across, each with its parts: the paper's number, ours over its standard error, the exact."""
     title = f"{of}. {numbers.title}" if numbers.title else of
     table = Table(
         title=Text(title, "bold"), caption=Text(numbers.note), box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1)
     )
     table.title_justify = table.caption_justify = "left"
-    table.add_column("")
+    table.add_column("", overflow="fold")
     held = [parts_of([row.cells[i] for row in numbers.rows]) for i in range(len(numbers.columns))]
     for name, parts in zip(numbers.columns, held, strict=True):
         for i, part in enumerate(parts):
             heading = f"{'' if i else name}\n{part}"
-            table.add_column(Text(heading), justify="right", style="bold" if part == "ours" else None)
+            table.add_column(
+                Text(heading), justify="right", overflow="fold", style="bold" if part == "ours" else None
+            )
     for row in numbers.rows:
         shown = []
         for cell, parts in zip(row.cells, held, strict=True):
             for part in parts:
                 value, error = cell_text(cell, part)
-                shown.append(f"{value} ± {error}" if error else value)
+                shown.append(f"{value}\n±{error}" if error else value)
         table.add_row(Text(row.label), *shown)
     return table
 
 
 def _claims_table(items: Sequence[Judged]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("where")
+    table.add_column("verdict", width=19)
     table.add_column("claim and evidence")
     for item in items:
         for claim, finding in item.findings:
             mark, style = MARKS[finding.verdict]
-            text = Text.assemble(claim.text, "\n", (finding.evidence, "dim"))
-            table.add_row(Text(f"{mark} {finding.verdict}", STYLES[style]), Text(claim.where), text)
+            found = Text.assemble((f"{mark} {finding.verdict}", STYLES[style]), "\n", (claim.where, "dim"))
+            table.add_row(found, Text.assemble(claim.text, "\n", (finding.evidence, "dim")))
     return table
 
 
