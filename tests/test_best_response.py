@@ -14,10 +14,10 @@ MARKET = 94.0
 """What a market at ε = 0 is worth a step, in the paper's units (x100)."""
 
 
-def independent_payoff(epsilon, law, p, objective):
+def independent_payoff(epsilon, law, p, objective, cost=0.0):
     """h straight from the definitions: the theorem's formula, and E (1 + Y) 1{Y < ε} part by part."""
     win = 1 - law.cdf(epsilon) + p * (law.cdf(epsilon) - law.cdf_left(epsilon))
-    own = (1 + epsilon) * win
+    own = (1 + epsilon - cost) * win
     if objective == "own":
         return own
     tied = law.cdf(epsilon) - law.cdf_left(epsilon)
@@ -27,7 +27,7 @@ def independent_payoff(epsilon, law, p, objective):
     for low, high, weight in zip(*law.slabs, strict=True):
         top = np.clip(epsilon, low, high)
         competitor = competitor + weight * ((1 + top) ** 2 - (1 + low) ** 2) / (2 * (high - low))
-    return own - competitor
+    return own - (competitor - cost * (1 - win))
 
 
 @pytest.mark.parametrize(
@@ -111,32 +111,55 @@ def test_the_range_binds():
     assert (unwilling.supremum, unwilling.attained) == (0.0, True)
 
 
-@given(law=laws(), p=st.sampled_from([0.0, 0.5, 1.0]), objective=st.sampled_from(["own", "excess"]))
+COSTS = st.sampled_from([0.0, 0.0, 0.4, 1.7, 5.0])
+
+
+@given(
+    law=laws(), p=st.sampled_from([0.0, 0.5, 1.0]), objective=st.sampled_from(["own", "excess"]), cost=COSTS
+)
 @settings(deadline=None)
-def test_against_a_fine_grid(law, p, objective):
+def test_against_a_fine_grid(law, p, objective, cost):
     delta = 1e-7
-    response = best_response(law, tie_probability=p, objective=objective, tolerance=delta)
+    response = best_response(law, tie_probability=p, objective=objective, cost=cost, tolerance=delta)
     spacing, undercut = 1e-4, 1e-9
     grid = np.concatenate([np.linspace(-1, 1, 20_001), law.breakpoints, law.breakpoints - undercut])
     grid = grid[(grid >= -1) & (grid <= 1)]
-    values = independent_payoff(grid, law, p, objective)
-    np.testing.assert_allclose(payoff(grid, law, tie_probability=p, objective=objective), values, atol=1e-13)
+    values = independent_payoff(grid, law, p, objective, cost)
+    actual = payoff(grid, law, tie_probability=p, objective=objective, cost=cost)
+    np.testing.assert_allclose(actual, values, atol=1e-13)
     # No point beats it, and the grid, which has every breakpoint and what is just left of it, comes near:
-    # h' <= 1 + 2 · 2 · density, and a maximum inside an interval is within half a spacing of the grid.
-    steepest = 1 + 4 * (law.slabs[2] / (law.slabs[1] - law.slabs[0])).sum()
+    # |h'| <= 1 + 2 (2 + c) density, and a maximum inside an interval is within half a spacing of the grid.
+    steepest = 1 + 2 * (2 + cost) * (law.slabs[2] / (law.slabs[1] - law.slabs[0])).sum()
     assert values.max() <= response.supremum + 1e-12
     assert values.max() >= response.supremum - steepest * spacing / 2 - steepest * undercut
 
-    there = independent_payoff(np.array(response.epsilon), law, p, objective)
+    there = independent_payoff(np.array(response.epsilon), law, p, objective, cost)
     assert there >= response.supremum - (1e-12 if response.attained else delta)
     assert response.attained or there < response.supremum
 
 
-@given(law=laws(), epsilon=st.floats(-1, 1), p=st.floats(0, 1), objective=st.sampled_from(["own", "excess"]))
+@given(
+    law=laws(),
+    epsilon=st.floats(-1, 1),
+    p=st.floats(0, 1),
+    objective=st.sampled_from(["own", "excess"]),
+    cost=COSTS,
+)
 @settings(deadline=None)
-def test_supremum_is_never_exceeded(law, epsilon, p, objective):
-    response = best_response(law, tie_probability=p, objective=objective)
-    assert independent_payoff(np.array(epsilon), law, p, objective) <= response.supremum + 1e-12
+def test_supremum_is_never_exceeded(law, epsilon, p, objective, cost):
+    response = best_response(law, tie_probability=p, objective=objective, cost=cost)
+    assert independent_payoff(np.array(epsilon), law, p, objective, cost) <= response.supremum + 1e-12
+
+
+@pytest.mark.parametrize("cost", [0.0, 0.5, 1.5, 2.0, 4.0])
+def test_orders_that_cost_are_quoted_wider(cost):
+    # (1 + ε - c)(1 - ε) / 2 is largest at ε = c / 2, until that is no quote that can win.
+    response = best_response(Uniform(-1.0, 1.0), cost=cost)
+    assert response.epsilon == pytest.approx(min(cost / 2, 1.0), abs=1e-12)
+    assert response.supremum == pytest.approx(max(1 - cost / 2, 0.0) ** 2 / 2, abs=1e-12)
+    # Alone, a maker cannot lose an order on purpose, and against a wide one it loses what it can.
+    assert best_response([], cost=cost).supremum == 2 - cost
+    assert best_response(PointMass(1.0), cost=cost).supremum == max(2 - cost, (2 - cost) / 2)
 
 
 def test_empirical_quotes():
@@ -196,6 +219,7 @@ def test_no_competitor_and_sides_apart():
         ({"tolerance": 0.0}, "tolerance must be finite and at least 1e-12, but got 0.0"),
         ({"low": 0.5, "high": 0.5}, r"high must be finite and above low \(0.5\), but got 0.5"),
         ({"low": np.nan}, "low must be finite, but got nan"),
+        ({"cost": -0.1}, "cost must be at least 0 and finite, but got -0.1"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(options, message):

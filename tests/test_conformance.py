@@ -1,11 +1,13 @@
 """What holds for every market: one row a market, the same tests for all of them."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from twosided.flow import Investors
+from twosided.flow import Investors, Tiers, UnitInvestors
 from twosided.markets.dealer import DealerMarket
 from twosided.prices import Bachelier
 from twosided.types import Discrete
@@ -15,6 +17,14 @@ MARKETS = {
     "dealer of three makers": DealerMarket(
         price=Bachelier(drift=5.0), flow=Investors(size_variation=0.5), num_makers=3
     ),
+    "dealer, investors know the next move": DealerMarket(flow=UnitInvestors(informed=7)),
+    "dealer, investors know three moves": DealerMarket(
+        price=Bachelier(drift=5.0), flow=Investors(count=8, informed=5, foresight=3), num_makers=3
+    ),
+    "dealer, quotes by tier": DealerMarket(
+        flow=Tiers((UnitInvestors(count=7), UnitInvestors(count=5, informed=5, foresight=2))), by_tier=True
+    ),
+    "dealer, one quote for all tiers": DealerMarket(flow=Tiers()),
 }
 STEPS, PATHS = 12, 4
 
@@ -31,7 +41,11 @@ def actions_of(market, shape, seed=0):
     if isinstance(space, Discrete):
         chosen = rng.integers(space.size, size=shape)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[chosen], space.actions)
-    return jax.tree.map(lambda low, high: jnp.asarray(rng.uniform(low, high, shape)), space.low, space.high)
+
+    def anywhere(low, high):
+        return jnp.asarray(rng.uniform(low, high, (*shape, *np.shape(low))))
+
+    return jax.tree.map(anywhere, space.low, space.high)
 
 
 def simulate(market, shocks, actions):
@@ -65,7 +79,11 @@ def assert_close(actual, expected, money):
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(expected)]
     for name, a, b in zip(paths, jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         a, b = np.asarray(a, float), np.asarray(b, float)
-        scale = money if "inventory_pnl" in name or "pnl.inventory" in name else np.abs(b).max(initial=0.0)
+        scale = np.abs(b).max(initial=0.0)
+        if re.search("inventory_(pnl|loss)|pnl.inventory", name):
+            scale = money
+        elif "inventory_square" in name:
+            scale = np.sqrt(scale) * money
         np.testing.assert_allclose(a, b, rtol=0, atol=ROUNDING * scale, err_msg=name)
 
 
@@ -152,7 +170,10 @@ def test_every_corner_of_the_actions_is_a_sane_step(market, chance):
     )
     for end in ends:
         everyone = jax.tree.map(
-            lambda leaf: jnp.broadcast_to(jnp.float32(leaf), (STEPS, PATHS, market.num_makers)), end
+            lambda leaf: jnp.broadcast_to(
+                jnp.float32(leaf), (STEPS, PATHS, market.num_makers, *np.shape(leaf))
+            ),
+            end,
         )
         for leaf in jax.tree.leaves(compiled(market, shocks, everyone)):
             assert np.isfinite(leaf).all()

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twosided.book import BookShock, ReferenceBook, Snapshot
-from twosided.flow import Investors, InvestorShock, UnitInvestors, UnitShock
+from twosided.flow import Investors, InvestorShock, Tiers, UnitInvestors, UnitShock
+from twosided.markets.base import Scenario, rollout, start
 from twosided.markets.dealer import DealerAction, DealerMarket, DealerShock, DealerState
+from twosided.policies.rules import Persistent
 from twosided.prices import Bachelier, GeometricBrownian, PriceState
 
 BUY, SELL = 0, 1
@@ -202,6 +204,123 @@ def test_bad_input(arguments, message):
         DealerMarket(**arguments)
 
 
+# Investors who know what comes.
+
+
+@pytest.mark.parametrize("move", [2.0, -2.0])
+def test_a_step_with_the_informed_by_hand(move):
+    market = DealerMarket(MARKET.price, UnitInvestors(count=4, informed=4), MARKET.book)
+    action = action_of([-0.5, 0.0], [0.0, -0.5], [0.0, 0.0])
+    _, transition = market.step(state_of(inventory=[1.0, 1.0]), action, shock_of(THREE_SELL.flow, move))
+    # All four sell to the best bid before a fall, or buy at the best ask before a rise.
+    won = [[0.0, -4.0], [4.0, 0.0]][move < 0]
+    np.testing.assert_array_equal(transition.bought - transition.sold, won)
+    held = 1 + np.array(won)
+    np.testing.assert_array_equal(transition.pnl.inventory, held * move)
+    np.testing.assert_array_equal(transition.expected_inventory_pnl, held * move)
+    np.testing.assert_array_equal(transition.expected_inventory_square, (held * move) ** 2)
+    np.testing.assert_array_equal(transition.expected_inventory_loss, np.minimum(held * move, 0))
+
+
+def test_foresight_comes_true_over_blocks_and_new_episodes():
+    horizon, foresight, paths = 8, 3, 4000
+    flow = Tiers(
+        (UnitInvestors(count=3, informed=3, foresight=foresight), UnitInvestors(count=2, informed=2))
+    )
+    market = DealerMarket(Bachelier(volatility=10.0, time_step=0.01), flow, num_makers=1, by_tier=True)
+    scenario = Scenario(market, (), horizon=horizon)
+
+    @jax.jit
+    def blocks(key):
+        def keep(observation, memory, step):
+            seen = step.transition.observation
+            return step.observed.mid[0], seen.mid[0], seen.bought[0], seen.sold[0]
+
+        keys = jax.random.split(key, 5)
+        carry, kept = start(scenario, Persistent(), keys[0], paths), []
+        for each in keys[1:]:
+            carry, block = rollout(scenario, Persistent(), carry, each, 5, keep)
+            kept.append(block)
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *kept)
+
+    mid, after, bought, sold = (np.asarray(leaf, float) for leaf in blocks(jax.random.key(0)))
+    steps = len(mid)
+    checked = 0
+    for tier, (ahead, count) in enumerate([(foresight, 3), (1, 2)]):
+        for time in range(steps - ahead + 1):
+            if time % horizon + ahead <= horizon:
+                move = after[time + ahead - 1] - mid[time]
+                moves = move != 0  # float32 cannot tell it from 0 once in thousands
+                rises = move[moves] > 0
+                np.testing.assert_array_equal(sold[time, moves, tier], np.where(rises, count, 0))
+                np.testing.assert_array_equal(bought[time, moves, tier], np.where(rises, 0, count))
+                checked += time % horizon == 0
+    assert checked == 6  # the first steps of all three episodes, for both tiers
+    # Innovations are standard normal, and none is used twice, at new starts either.
+    moved = after - mid
+    moments = np.cov(moved)
+    np.testing.assert_allclose(moments, np.eye(steps), atol=5 * np.sqrt(2 / paths))
+
+
+# Quotes by tier.
+
+TWO_TIERS = DealerMarket(
+    price=MARKET.price,
+    flow=Tiers((UnitInvestors(count=4), UnitInvestors(count=4))),
+    book=MARKET.book,
+    by_tier=True,
+)
+TIERED = shock_of(
+    (
+        THREE_SELL.flow,
+        UnitShock(selling=jnp.array([0b0001], jnp.uint32), lots=jnp.array([0b0110], jnp.uint32)),
+    )
+)
+
+
+def test_each_tier_goes_to_its_own_best_price():
+    # Tier 0: maker 0's bid wins three, and a tie at the ask goes to maker 1. Tier 1: maker 1 has both best prices.
+    action = action_of([[-0.5, 0.5], [0.0, -0.2]], [[0.0, 1.0], [0.0, 0.3]], [0.0, 0.0])
+    state = state_of(inventory=[0.0, 0.0])
+    after, transition = TWO_TIERS.step(state, action, TIERED)
+    seen = transition.observation
+    np.testing.assert_array_equal(seen.bought, [[3.0, 0.0], [0.0, 1.0]])
+    np.testing.assert_array_equal(seen.sold, [[0.0, 0.0], [1.0, 3.0]])
+    np.testing.assert_array_equal(seen.market_volume, [8.0, 8.0])
+    np.testing.assert_array_equal(transition.bought, [3.0, 1.0])
+    np.testing.assert_array_equal(transition.sold, [0.0, 4.0])
+    unit = 100 * 1.5e-4
+    earned = [3 * 0.5 * unit, (1.0 + 0.8 + 3 * 1.3) * unit]
+    np.testing.assert_allclose(transition.pnl.spread, earned, rtol=1e-6)
+    np.testing.assert_allclose(after.cash, [-300 + earned[0], -100 + 400 + earned[1]], rtol=1e-6)
+    # A figure shows the mean of the tiers' prices.
+    quoted = TWO_TIERS.quoted(TWO_TIERS.reset(TIERED)[1], action)
+    half = (quoted["ask"] - 100) / (1 + np.array([0.5, 0.15]))
+    np.testing.assert_allclose((100 - quoted["bid"]) / half, 1 + np.array([0.0, -0.1]), rtol=1e-3)
+
+
+def test_one_epsilon_is_for_all_tiers():
+    one = action_of([-0.5, 0.0], [0.2, 0.2], [0.0, 1.0])
+    each = action_of([[-0.5, -0.5], [0.0, 0.0]], [[0.2, 0.2], [0.2, 0.2]], [0.0, 1.0])
+    state = state_of(inventory=[3.0, -4.0])
+    for a, b in zip(*(jax.tree.leaves(TWO_TIERS.step(state, x, TIERED)) for x in (one, each)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # And where makers cannot tell tiers apart, all is the same but what they see.
+    blind = DealerMarket(MARKET.price, TWO_TIERS.flow, MARKET.book)
+    (after, told), (blind_after, blind_told) = (m.step(state, one, TIERED) for m in (TWO_TIERS, blind))
+    for a, b in zip(*map(jax.tree.leaves, ((after, told.pnl), (blind_after, blind_told.pnl))), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(told.observation.bought.sum(1), blind_told.observation.bought)
+    assert jax.tree.map(np.shape, blind.action_space.low) == DealerAction((), (), ())
+    assert jax.tree.map(np.shape, TWO_TIERS.action_space.high) == DealerAction((2,), (2,), ())
+
+
+def test_one_tier_has_no_axis_of_tiers():
+    alone = DealerMarket(MARKET.price, MARKET.flow, MARKET.book, by_tier=True)
+    assert jax.tree.map(np.shape, alone.action_space.low) == DealerAction((), (), ())
+    assert alone.reset(THREE_SELL)[1].bought.shape == (2,)
+
+
 # A ledger, trade by trade, of everybody: the makers, each investor, and the exchange.
 
 
@@ -362,6 +481,7 @@ FLOWS = {
     "unit investors": UnitInvestors(),
     "sizes, one by one": Investors(size_variation=0.8, arrival_probability=0.7),
     "sizes, together": Investors(size_variation=0.8, price_together=True),
+    "tiers": Tiers((Investors(size_variation=0.8), UnitInvestors(count=5, informed=4))),
 }
 
 
@@ -399,7 +519,13 @@ def simulate(makers, flow, seed, actions, drift=0.0, volatility=0.1, volume_scal
 @pytest.mark.parametrize("x64", [False, True], ids=["float32", "float64"])
 @pytest.mark.parametrize(
     ("makers", "flow"),
-    [(1, "unit investors"), (2, "unit investors"), (2, "sizes, together"), (3, "sizes, one by one")],
+    [
+        (1, "unit investors"),
+        (2, "unit investors"),
+        (2, "sizes, together"),
+        (3, "sizes, one by one"),
+        (2, "tiers"),
+    ],
 )
 @settings(max_examples=15)
 @given(

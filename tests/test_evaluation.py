@@ -4,16 +4,18 @@ import dataclasses
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
+import polars as pl
 import pytest
 from toys import Move, Toy
 
 from twosided import evaluation
 from twosided.evaluation import evaluate, trace
 from twosided.exact.dealer import value_per_side
-from twosided.flow import Investors
+from twosided.flow import Investors, Tiers, UnitInvestors
 from twosided.markets.base import Scenario, episodes
-from twosided.markets.dealer import DealerMarket
+from twosided.markets.dealer import DealerAction, DealerMarket
 from twosided.policies.rules import Persistent, Random
 from twosided.records import find
 from twosided.types import Policy, as_arrays
@@ -301,3 +303,31 @@ def test_a_trace_is_every_step_of_every_maker():
     wide = (columns["epsilon_buy"] > -0.9) & (columns["epsilon_sell"] > -0.9)
     np.testing.assert_allclose(half[wide], other[wide], rtol=0.01)
     np.testing.assert_array_equal(columns["epsilon_buy"][..., 0], np.float32(-0.5))
+
+
+class TwoPrices(Policy):
+    """Quotes two tiers of investors apart where it buys, and alike where it sells."""
+
+    def shocks(self, key, shape):
+        return None
+
+    def init(self):
+        return None
+
+    def act(self, shock, memory, observation):
+        nothing = observation.inventory * 0
+        return DealerAction(jnp.array([-0.5, 0.3]), nothing + 0.2, nothing), memory
+
+
+def test_quotes_by_tier_have_a_name_each():
+    market = DealerMarket(flow=Tiers((UnitInvestors(count=3), UnitInvestors(count=2))), by_tier=True)
+    scenario = Scenario(market, (Persistent(epsilon_buy=0.1),), horizon=3)
+    frame = trace(scenario, TwoPrices(), paths=2)
+    quotes = frame.select("maker", "epsilon_buy", "epsilon_buy_0", "epsilon_buy_1", "epsilon_sell").unique()
+    rows = np.array(sorted(quotes.rows()))
+    np.testing.assert_allclose(rows, [[0, -0.1, -0.5, 0.3, 0.2], [1, 0.1, 0.1, 0.1, 0.0]], atol=1e-7)
+    assert not {"epsilon_sell_0", "hedge_fraction_0"} & set(frame.columns)
+    # The first tier sells to the one, the second to the other, and both buy from the competitor.
+    bought = frame.group_by("path", "time").agg(pl.col("bought", "sold").sum())
+    assert (bought["bought"] + bought["sold"]).unique().to_list() == [5.0]
+    assert frame.filter(pl.col("maker") == 0)["sold"].max() == 0

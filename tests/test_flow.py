@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from twosided.book import Snapshot
-from twosided.flow import BUY, SELL, Investors, InvestorShock, UnitInvestors, UnitShock
+from twosided.flow import BUY, SELL, Investors, InvestorShock, Tiers, UnitInvestors, UnitShock
 
 BOOK = Snapshot(spread=jnp.float32(2e-4), volumes=jnp.array([0.5, 1.0, 2.0]), tick=jnp.float32(1e-4))
 """Costs 1 bp for half a unit, 2 bp for another unit, then 3 bp."""
@@ -262,6 +262,88 @@ def test_pricing_together_never_costs_less():
     assert (together > 1.1 * apart).mean() > 0.9
 
 
+# Informed investors.
+
+
+INFORMED = [
+    UnitInvestors(count=40, informed=33),
+    UnitInvestors(count=7, informed=7),
+    Investors(count=9, informed=4, size_variation=0.5),
+]
+UP, DOWN, NOWHERE = jnp.array([0.01]), jnp.array([-0.01]), jnp.array([0.0])
+
+
+def won_on_each_side(flow, moves, makers=1):
+    shock = flow.shocks(jax.random.key(3), (), makers)
+    return np.asarray(flow.fills(shock, jnp.ones((makers, 2), bool), BOOK, moves).volume, float).sum(0)
+
+
+@pytest.mark.parametrize("flow", INFORMED, ids=["two words", "everybody", "sizes"])
+def test_the_informed_buy_before_a_rise_and_sell_before_a_fall(flow):
+    # What the others do, and the informed where there is nothing to know, is the same whatever comes.
+    up, down, nowhere = (won_on_each_side(flow, moves) for moves in (UP, DOWN, NOWHERE))
+    np.testing.assert_allclose([up.sum(), down.sum()], nowhere.sum(), rtol=1e-6)
+    shock = flow.shocks(jax.random.key(3), (), 1)
+    if isinstance(flow, UnitInvestors):
+        bits = np.unpackbits(np.asarray(shock.selling).view(np.uint8), bitorder="little")[: flow.count]
+        sells, size = bits.astype(bool), np.ones(flow.count)
+    else:
+        sells = np.asarray(shock.selling)
+        size = np.exp(np.sqrt(np.log(1.25)) * np.asarray(shock.size) - np.log(1.25) / 2)
+    first = np.arange(flow.count) < flow.informed
+    for won, everyone in ((up, sells & ~first), (down, sells | first), (nowhere, sells)):
+        np.testing.assert_allclose(won, [size[everyone].sum(), size[~everyone].sum()], rtol=1e-5)
+    assert up[BUY] < nowhere[BUY] < down[BUY] or flow.count == 7
+    if flow.informed == flow.count:
+        np.testing.assert_array_equal([up, down], [[0, 7], [7, 0]])
+
+
+@pytest.mark.parametrize(
+    "flow", [UnitInvestors(count=4, informed=4, foresight=3), Investors(4, informed=4, foresight=3)]
+)
+def test_the_informed_look_as_far_as_they_see(flow):
+    # It will have risen in three steps, after a fall in the first two; what lies beyond is not theirs to know.
+    moves = jnp.array([-1.0, -0.5, 0.2, -3.0])
+    np.testing.assert_array_equal(won_on_each_side(flow, moves), [0, 4])
+    assert flow.lookahead == 3
+
+
+def test_nobody_informed_knows_nothing():
+    for kind in (UnitInvestors, Investors):
+        assert kind(foresight=5).lookahead == 0
+        np.testing.assert_array_equal(won_on_each_side(kind(foresight=5), UP), won_on_each_side(kind(), None))
+
+
+# Tiers.
+
+
+def test_each_tier_is_a_flow_of_its_own():
+    flows = (
+        UnitInvestors(count=6),
+        Investors(count=5, size_variation=0.5),
+        UnitInvestors(count=3, informed=3, foresight=2),
+    )
+    tiers = Tiers(flows)
+    assert (tiers.tiers, tiers.lookahead) == (3, 2)
+    best = jnp.array([[[1, 0], [1, 1], [0, 1]], [[1, 1], [0, 1], [1, 1]]], bool)  # makers, tiers, sides
+    moves = jnp.array([1.0, -1.0])
+    shock = tiers.shocks(jax.random.key(1), (), 2)
+    together = tiers.fills(shock, best, BOOK, moves)
+    assert together.volume.shape == together.value.shape == (2, 3, 2)
+    for i, flow in enumerate(flows):
+        alone = flow.fills(shock[i], best[:, i], BOOK, moves)
+        np.testing.assert_array_equal(together.volume[:, i], alone.volume)
+        np.testing.assert_array_equal(together.value[:, i], alone.value)
+    # In two steps it falls: all three of the last tier sell.
+    np.testing.assert_array_equal(together.volume[:, 2].sum(0), [3, 0])
+
+
+def test_tiers_have_chance_of_their_own():
+    one, other = Tiers((UnitInvestors(), UnitInvestors())).shocks(jax.random.key(0), (100,), 2)
+    assert (np.asarray(one.selling) != np.asarray(other.selling)).all()
+    assert (np.asarray(one.lots) != np.asarray(other.lots)).all()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -277,6 +359,11 @@ def test_pricing_together_never_costs_less():
             lambda: Investors(size_variation=np.inf),
             "size_variation must be at least 0 and finite, but got inf",
         ),
+        (lambda: UnitInvestors(informed=21), r"informed must be from 0 to count \(20\), but got 21"),
+        (lambda: Investors(count=3, informed=-1), r"informed must be from 0 to count \(3\), but got -1"),
+        (lambda: Investors(foresight=0), "foresight must be from 1 to 1000, but got 0"),
+        (lambda: Tiers((UnitInvestors(),)), "flows must be two or more, but got 1"),
+        (lambda: Tiers((Tiers(), UnitInvestors())), r"flows must be of one tier each, but got \[2, 1\]"),
     ],
 )
 def test_bad_input(make, message):

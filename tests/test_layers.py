@@ -18,6 +18,7 @@ STAGES = [
     ("policies", "exact", "calibrate"),
     ("learn",),
     ("evaluation",),
+    ("markout",),
     ("runs",),
     ("plots", "verdict", "document", "report"),
     ("studies",),

@@ -9,7 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from twosided.plots import figure_earnings, figure_episode, figure_epsilon, figure_learning, figure_skew
+from twosided.plots import (
+    figure_earnings,
+    figure_episode,
+    figure_epsilon,
+    figure_learning,
+    figure_markouts,
+    figure_skew,
+)
 from twosided.plots.style import GRID, PAPER, TWINS, dark_twins
 from twosided.records import Record
 
@@ -273,3 +280,37 @@ def test_figures_and_page_do_without_jax():
     code = "import sys, twosided.plots, twosided.report; print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+# --- What trades have earned since ---
+
+
+def make_markouts(cases=("careful",)):
+    rows = [
+        (case, maker, lag, 0.05 - 0.01 * min(lag, 3) - 0.005 * maker, 0.001 * lag)
+        for case in cases
+        for maker in (0, 1)
+        for lag in range(6)
+    ]
+    return pl.DataFrame(rows, schema=["case", "maker", "lag", "per_unit", "per_unit_error"], orient="row")
+
+
+def test_markouts_are_lines_in_their_intervals():
+    frame = make_markouts()
+    figure = figure_markouts(frame.sample(fraction=1.0, shuffle=True, seed=0))
+    for maker, name in ((0, "careful"), (1, "competitor")):
+        (line,) = named(figure, name)
+        own = frame.filter(pl.col("maker") == maker)
+        np.testing.assert_array_equal(line.x, range(6))
+        np.testing.assert_allclose(line.y, 100 * own["per_unit"].to_numpy())
+        band = figure.data[figure.data.index(line) - 1]
+        np.testing.assert_allclose(
+            band.y[:6] - band.y[:5:-1], 2 * 195.9964 * own["per_unit_error"].to_numpy(), atol=1e-9
+        )
+    assert figure.layout.annotations[0].text.startswith("PnL a unit × 100")
+
+
+def test_markouts_of_several_policies_are_theirs_alone():
+    figure = figure_markouts(make_markouts(("careful", "<bold>")))
+    names = [trace.name for trace in figure.data if trace.name]
+    assert names == ["careful", "&lt;bold&gt;"]

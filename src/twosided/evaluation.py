@@ -46,14 +46,13 @@ def evaluate(
     excess_{part}_over_{seat};
     market_share; sharpe (mean over deviation of a step's total PnL); {inventory and each action}_mean and _std;
     inventory_min and _max; optimality_gap, in percent of the supremum. What is undefined, the Sharpe ratio of a
-    maker that never trades, is left out.
+    maker that never trades, is left out. Where an action has several numbers, as of a maker that quotes by tier,
+    epsilon_buy is their mean and epsilon_buy_0, epsilon_buy_1, ... are each of them.
     """
     records = []
     for case, policy in policies.items():
         progress(case)
-        paths = max(1, min(BATCH_STEPS, steps) // scenario.horizon)
-        batches = -(-steps // (paths * scenario.horizon))
-        keys = jax.random.split(_chance(seed), batches)
+        keys, paths = batches(scenario, seed, steps)
         means, lowest, highest = _measure(as_arrays(scenario), as_arrays(policy), keys, paths)
         means = {name: np.asarray(values, np.float64) for name, values in means.items()}
         for maker in range(scenario.market.num_makers):
@@ -62,7 +61,7 @@ def evaluate(
             metrics["inventory_max"] = float(highest[maker]), None
             if maker == 0 and supremum is not None and supremum > 0:
                 below = supremum - means["pnl_total"][:, 0]
-                metrics["optimality_gap"] = _times(100 / supremum, _mean(below))
+                metrics["optimality_gap"] = _times(100 / supremum, mean(below))
             records += [Record(case, maker, name, *metrics[name], seed, study) for name in metrics]
     return records
 
@@ -70,8 +69,8 @@ def evaluate(
 def trace(scenario: Scenario, policy: Policy, seed: int = 0, paths: int = 64) -> pl.DataFrame:
     """Every step of a number of episodes, a row a maker: what it saw, did, won and earned, for figures.
 
-    Columns: path, time, maker; mid, bid, ask; inventory before the step; each part of the action; bought, sold;
-    pnl_{part}.
+    Columns: path, time, maker; mid, bid, ask; inventory before the step; each part of the action, named as by
+    `evaluate`; bought, sold; pnl_{part}.
     """
     return frame_of(_trace(as_arrays(scenario), as_arrays(policy), _chance(seed), paths))
 
@@ -80,7 +79,7 @@ def shown(market: Market, step: Step) -> dict[str, Any]:
     """What a trace holds of a step, for every maker."""
     transition = step.transition
     kept = market.quoted(step.observed, step.action)
-    kept |= {"inventory": step.observed.inventory, **dataclasses.asdict(step.action)}
+    kept |= {"inventory": step.observed.inventory, **_action(step)}
     kept |= {"bought": transition.bought, "sold": transition.sold}
     return kept | {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
 
@@ -92,6 +91,12 @@ def frame_of(steps: Mapping[str, Any]) -> pl.DataFrame:
     columns = {"path": path, "time": time, "maker": maker} | columns
     frame = pl.DataFrame({name: values.ravel() for name, values in columns.items()})
     return frame.sort("path", "time", "maker")
+
+
+def batches(scenario: Scenario, seed: int, steps: int) -> tuple[Any, int]:
+    """A key for each batch of paths that together have that many steps, and the paths of a batch."""
+    paths = max(1, min(BATCH_STEPS, steps) // scenario.horizon)
+    return jax.random.split(_chance(seed), -(-steps // (paths * scenario.horizon))), paths
 
 
 def _chance(seed: int) -> Any:
@@ -126,10 +131,20 @@ def _quantities(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
     transition = step.transition
     kept = {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
     kept["volume"] = transition.bought + transition.sold
-    varying = {"inventory": transition.inventory}
-    varying |= dataclasses.asdict(step.action)
+    varying = {"inventory": transition.inventory} | _action(step)
     squares = {f"{name}_squared": jnp.square(value) for name, value in varying.items()}
     return kept | varying | squares | {"pnl_total_squared": jnp.square(transition.pnl.total)}
+
+
+def _action(step: Step) -> dict[str, Any]:
+    """Every part of the action, a number a maker; of a part with several, their mean and each of them."""
+    parts: dict[str, Any] = {}
+    for name, leaf in dataclasses.asdict(step.action).items():
+        several = leaf.reshape(leaf.shape[0], -1)
+        parts[name] = several.mean(1) if leaf.ndim > 1 else leaf
+        if leaf.ndim > 1:
+            parts |= {f"{name}_{i}": several[:, i] for i in range(several.shape[1])}
+    return parts
 
 
 def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str, Estimate]:
@@ -137,27 +152,25 @@ def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str
     own = {name: values[:, maker] for name, values in means.items()}
     out: dict[str, Estimate] = {}
     for part in PARTS:
-        out[f"pnl_{part}"] = _mean(own[f"pnl_{part}"])
+        out[f"pnl_{part}"] = mean(own[f"pnl_{part}"])
         out[f"pnl_{part}_path"] = _times(horizon, out[f"pnl_{part}"])
     for other in range(means["volume"].shape[1]):
         if other != maker:
             for part in PARTS:
-                out[f"excess_{part}_over_{other}"] = _mean(
-                    own[f"pnl_{part}"] - means[f"pnl_{part}"][:, other]
-                )
+                out[f"excess_{part}_over_{other}"] = mean(own[f"pnl_{part}"] - means[f"pnl_{part}"][:, other])
     if means["volume"].any():
-        out["market_share"] = _share(own["volume"], means["volume"].sum(1))
+        out["market_share"] = ratio(own["volume"], means["volume"].sum(1))
     if _deviation(own["pnl_total"], own["pnl_total_squared"])[0] > 0:
         out["sharpe"] = _sharpe(own["pnl_total"], own["pnl_total_squared"])
     for squared in (name for name in own if name.endswith("_squared") and not name.startswith("pnl")):
         name = squared.removesuffix("_squared")
-        out[f"{name}_mean"] = _mean(own[name])
+        out[f"{name}_mean"] = mean(own[name])
         out[f"{name}_std"] = _deviation(own[name], own[squared])
     return out
 
 
-def _mean(x: np.ndarray) -> Estimate:
-    """One path alone says nothing of its error."""
+def mean(x: np.ndarray) -> Estimate:
+    """Of independent paths; one alone says nothing of its error."""
     return float(x.mean()), float(x.std(ddof=1) / np.sqrt(x.size)) if x.size > 1 else None
 
 
@@ -167,13 +180,13 @@ def _times(factor: float, estimate: Estimate) -> Estimate:
 
 
 def _linearised(value: float, *influences: np.ndarray) -> Estimate:
-    return float(value), _mean(np.sum(influences, axis=0))[1]
+    return float(value), mean(np.sum(influences, axis=0))[1]
 
 
-def _share(volume: np.ndarray, market: np.ndarray) -> Estimate:
-    """mean(volume) / mean(market)."""
-    share = volume.mean() / market.mean()
-    return _linearised(share, volume / market.mean(), -share * market / market.mean())
+def ratio(x: np.ndarray, y: np.ndarray) -> Estimate:
+    """mean(x) / mean(y)."""
+    value = x.mean() / y.mean()
+    return _linearised(value, x / y.mean(), -value * y / y.mean())
 
 
 def _deviation(x: np.ndarray, squared: np.ndarray) -> Estimate:

@@ -4,6 +4,13 @@ In a dealer market an investor trades a step's order with the maker that offers 
 ties are split fairly, trade by trade. A flow is told which makers offer the best price and what sizes cost
 on the exchange, and answers with what each maker wins. Sides are the maker's: on side BUY the maker buys (the
 investor sells).
+
+Informed investors (Ganesh et al. 2019, section 7.4) know where the midprice will be h steps ahead and trade with it:
+
+    P_{t+h} > P_t    they buy, so makers sell to them;    P_{t+h} < P_t    they sell
+
+With h = 1 they know the revaluation of the very step that they trade in. Where the midprice will not have moved
+they know nothing of use and take a side as all others do.
 """
 
 import abc
@@ -22,24 +29,43 @@ BUY, SELL = 0, 1
 
 
 class Fills(eqx.Module):
-    """What each maker wins in a step, a side at a time."""
+    """What each maker wins in a step, a side at a time; with an axis of tiers where a flow has several."""
 
-    volume: Float[Array, "makers 2"]
+    volume: Float[Array, "makers *tiers 2"]
     """Σ |v|, in units of trade."""
-    value: Float[Array, "makers 2"]
+    value: Float[Array, "makers *tiers 2"]
     """Σ |v| S_ref(v): the volume times the exchange's spread, a fraction of the mid times units."""
 
 
 class OrderFlow(eqx.Module):
     """Who wants to trade, how much, and on which side."""
 
+    @property
+    @abc.abstractmethod
+    def lookahead(self) -> int:
+        """How many steps ahead the investor with the longest sight knows the midprice; 0 if nobody knows any."""
+
+    @property
+    @abc.abstractmethod
+    def tiers(self) -> int:
+        """How many kinds of investors a maker can tell apart; with one, arrays have no axis of tiers."""
+
     @abc.abstractmethod
     def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...], num_makers: int) -> Any:
         """The orders of a step and the lots that decide ties, with the given leading axes."""
 
     @abc.abstractmethod
-    def fills(self, shock: Any, best: Bool[Array, "makers 2"], book: Snapshot) -> Fills:
-        """What each maker wins, given who offers the best price on each side (one or more a side)."""
+    def fills(
+        self,
+        shock: Any,
+        best: Bool[Array, "makers *tiers 2"],
+        book: Snapshot,
+        moves: Float[Array, "lookahead"] | None = None,
+    ) -> Fills:
+        """What each maker wins, given who offers the best price on each side (one or more a side).
+
+        `moves` are P_{t+k} - P_t, k = 1..lookahead, in currency; a flow that knows nothing asks for none.
+        """
 
 
 class UnitShock(eqx.Module):
@@ -59,9 +85,21 @@ class UnitInvestors(OrderFlow):
 
     count: int = eqx.field(static=True, default=20)
     """N, number of investors."""
+    informed: int = eqx.field(static=True, default=0)
+    """How many of them know where the midprice goes and trade with it."""
+    foresight: int = eqx.field(static=True, default=1)
+    """h, how many steps ahead the informed know the midprice."""
 
     def __check_init__(self):
-        check("count", self.count, "from 1 to 10000", 1 <= self.count <= 10_000)
+        _check_investors(self)
+
+    @property
+    def lookahead(self):
+        return self.foresight if self.informed else 0
+
+    @property
+    def tiers(self):
+        return 1
 
     def shocks(self, key, shape, num_makers):
         words = -(-self.count // 32)
@@ -72,9 +110,16 @@ class UnitInvestors(OrderFlow):
             lots=jax.random.bits(key_lots, (*shape, lots)),
         )
 
-    def fills(self, shock, best, book):
+    def fills(self, shock, best, book, moves=None):
         everyone = jnp.array(_packed_ones(self.count), dtype=jnp.uint32)
-        orders = jnp.stack([everyone & shock.selling, everyone & ~shock.selling], -1)  # words, sides
+        selling = shock.selling
+        if self.informed:
+            the_informed = jnp.array(_packed_ones(self.informed, len(everyone)), dtype=jnp.uint32)
+            falls, rises = _direction(self, moves)
+            selling = jnp.where(
+                falls, selling | the_informed, jnp.where(rises, selling & ~the_informed, selling)
+            )
+        orders = jnp.stack([everyone & selling, everyone & ~selling], -1)  # words, sides
         if best.shape[0] <= 2:
             volume = _share_bits(orders, shock.lots, best)
         else:
@@ -119,14 +164,26 @@ class Investors(OrderFlow):
     """Standard deviation of the size over its mean."""
     price_together: bool = eqx.field(static=True, default=False)
     """Price what a maker wins on a side as one trade of the step's sum, not each order on its own."""
+    informed: int = eqx.field(static=True, default=0)
+    """How many of the investors know where the midprice goes and trade with it."""
+    foresight: int = eqx.field(static=True, default=1)
+    """h, how many steps ahead the informed know the midprice."""
 
     def __check_init__(self):
-        check("count", self.count, "from 1 to 10000", 1 <= self.count <= 10_000)
+        _check_investors(self)
         probability = self.arrival_probability
         check("arrival_probability", probability, "in [0, 1]", lambda: 0 <= probability <= 1)
         check("mean_size", self.mean_size, "at least 0 and finite", lambda: is_at_least(self.mean_size, 0))
         variation = self.size_variation
         check("size_variation", variation, "at least 0 and finite", lambda: is_at_least(variation, 0))
+
+    @property
+    def lookahead(self):
+        return self.foresight if self.informed else 0
+
+    @property
+    def tiers(self):
+        return 1
 
     def shocks(self, key, shape, num_makers):
         key_arrival, key_selling, key_size, key_lots = jax.random.split(key, 4)
@@ -138,15 +195,66 @@ class Investors(OrderFlow):
             lots=jax.random.bits(key_lots, shape),
         )
 
-    def fills(self, shock, best, book):
+    def fills(self, shock, best, book, moves=None):
         log_variance = jnp.log1p(jnp.square(self.size_variation))
         size = self.mean_size * jnp.exp(jnp.sqrt(log_variance) * shock.size - log_variance / 2)
         size = jnp.where(shock.arrival < self.arrival_probability, size, 0.0)
-        orders = jnp.stack([jnp.where(shock.selling, size, 0.0), jnp.where(shock.selling, 0.0, size)], -1)
+        selling = shock.selling
+        if self.informed:
+            the_informed = jnp.arange(self.count) < self.informed
+            falls, rises = _direction(self, moves)
+            selling = jnp.where(the_informed & (falls | rises), falls, selling)
+        orders = jnp.stack([jnp.where(selling, size, 0.0), jnp.where(selling, 0.0, size)], -1)
         won = _share_trades(orders, shock.lots, best)
         volume = won.sum(1)
         value = book.cost(volume) if self.price_together else book.cost(won).sum(1)
         return Fills(volume=volume, value=value)
+
+
+class Tiers(OrderFlow):
+    """Several kinds of investors side by side, which makers may tell apart and quote each its own price."""
+
+    flows: tuple[OrderFlow, ...] = eqx.field(
+        default_factory=lambda: (UnitInvestors(count=10), UnitInvestors(count=10, informed=10))
+    )
+    """The investors of each tier, two tiers or more."""
+
+    def __check_init__(self):
+        check("flows", len(self.flows), "two or more", len(self.flows) >= 2)
+        tiers = [flow.tiers for flow in self.flows]
+        check("flows", tiers, "of one tier each", max(tiers) == 1)
+
+    @property
+    def lookahead(self):
+        return max(flow.lookahead for flow in self.flows)
+
+    @property
+    def tiers(self):
+        return len(self.flows)
+
+    def shocks(self, key, shape, num_makers):
+        keys = jax.random.split(key, self.tiers)
+        return tuple(flow.shocks(k, shape, num_makers) for flow, k in zip(self.flows, keys, strict=True))
+
+    def fills(self, shock, best, book, moves=None):
+        each = [flow.fills(shock[i], best[:, i], book, moves) for i, flow in enumerate(self.flows)]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *each)
+
+
+def _check_investors(flow: UnitInvestors | Investors) -> None:
+    check("count", flow.count, "from 1 to 10000", 1 <= flow.count <= 10_000)
+    among = f"from 0 to count ({flow.count})"
+    check("informed", flow.informed, among, 0 <= flow.informed <= flow.count)
+    check("foresight", flow.foresight, "from 1 to 1000", 1 <= flow.foresight <= 1000)
+
+
+def _direction(
+    flow: UnitInvestors | Investors, moves: Float[Array, "lookahead"] | None
+) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
+    """Whether the midprice falls, and whether it rises, by the time that the informed know of."""
+    assert moves is not None, "informed investors need to be told how the midprice moves"
+    move = moves[flow.foresight - 1]
+    return move < 0, move > 0
 
 
 def _share_bits(
@@ -174,6 +282,7 @@ def _share_trades(
     return jnp.where(wins, orders[None], 0.0)
 
 
-def _packed_ones(count: int) -> list[int]:
-    """Words whose first `count` bits are set."""
-    return [(1 << min(32, count - 32 * word)) - 1 for word in range(-(-count // 32))]
+def _packed_ones(count: int, words: int | None = None) -> list[int]:
+    """Words whose first `count` bits are set; as many words as that takes, if it is not said."""
+    words = -(-count // 32) if words is None else words
+    return [(1 << min(32, max(0, count - 32 * word))) - 1 for word in range(words)]

@@ -9,19 +9,20 @@ earns, per unit of alpha,
 where W(ε) is its probability of winning an order and Y the best of the competitors' epsilons. The bracket is
 what the competitors earn together, E[(1 + min(Y, ε)) 1{a competitor wins}], so "excess" is the maker's spread
 PnL less its competitors' mean. For one competitor with law F and tie probability p,
-W(ε) = 1 - F(ε) + p P[Y = ε], the theorem's h.
+W(ε) = 1 - F(ε) + p P[Y = ε], the theorem's h. Where each order costs whoever wins it c per unit of alpha, because
+investors know more than makers do (order_flow.py), 1 + ε - c stands for 1 + ε throughout.
 
 Between breakpoints of the laws W is the product of linear functions S_j and
 
-    h'(ε) = W(ε) + (1 + w)(1 + ε) W'(ε)
+    h'(ε) = W(ε) + (1 + w)(1 + ε - c) W'(ε)
 
 a polynomial, linear for one competitor: its roots, the breakpoints themselves and the limits from either side
 of them are the only places where h can be largest. Where a competitor has an atom that is best undercut, the
 supremum is a limit from the left that no epsilon attains.
 
 The supremum on both sides, with no hedging, is also that of the maker's own total PnL over all policies, when
-the midprice has no drift and investors no foresight: the best quote depends on nothing that a maker sees, the
-inventory's expected PnL is 0, and hedging only costs.
+the midprice has no drift and investors know no more of it than c says: the best quote depends on nothing that a
+maker sees, the inventory's expected PnL is 0 but for c, and hedging only costs.
 """
 
 from collections.abc import Sequence
@@ -71,12 +72,15 @@ def best_response(
     competitors: Distribution | Sequence[Distribution],
     *,
     objective: Objective = "own",
+    cost: float = 0.0,
     tie_probability: float | None = None,
     tolerance: float = 1e-6,
     low: float = -1.0,
     high: float = 1.0,
 ) -> BestResponse:
     """The supremum of h over [low, high], whether it is attained, and an epsilon within the tolerance of it.
+
+    `cost` is c. With it h can be negative, and to lose every order on purpose the best that there is.
 
     `tie_probability` is p, the chance of winning an order when tied with a single competitor; None is fair,
     1/k among k makers. The tolerance is on the value, per unit of alpha.
@@ -85,6 +89,7 @@ def best_response(
     relative = _relative_weight(objective, laws)
     split = _split(tie_probability, laws)
     check("tolerance", tolerance, f"finite and at least {ROUNDING}", lambda: is_at_least(tolerance, ROUNDING))
+    _check_cost(cost)
     check("low", low, "finite", lambda: np.isfinite(low))
     check("high", high, f"finite and above low ({low})", lambda: np.isfinite(high) and high > low)
 
@@ -98,12 +103,12 @@ def best_response(
     before_end = _rows(laws, [law.survival(end) + law.mass(end) for law in laws])
     density = _rows(laws, [law.density(middle) for law in laws])
 
-    turning = _stationary_points(start, end, after_start, before_end, density, 1 + relative)
+    turning = _stationary_points(start, end, after_start, before_end, density, 1 + relative, cost)
     reached = np.concatenate([cuts, turning])
     points = np.concatenate([reached, end, start])
     approach = np.repeat([0, -1, 1], [reached.size, end.size, start.size])
     wins = np.concatenate([tie_law(reached, laws) @ split, before_end.prod(0), after_start.prod(0)])
-    values = _payoff(points, wins, laws, relative)
+    values = _payoff(points, wins, laws, relative, cost)
 
     supremum = float(values.max())
     best = np.flatnonzero(values >= supremum - ROUNDING * max(1.0, abs(supremum)))
@@ -111,9 +116,9 @@ def best_response(
     if attained.size:
         epsilon = points[attained[0]]
     else:
-        # |h'| <= 1 + (1 + w)|1 + ε| Σ_j f_j gives a distance at which h has changed by half the tolerance.
+        # |h'| <= 1 + (1 + w)|1 + ε - c| Σ_j f_j gives a distance at which h has changed by half the tolerance.
         interval = (best[0] - reached.size) % end.size
-        steepest = 1 + (1 + relative) * (1 + max(abs(low), abs(high))) * density[:, interval].sum()
+        steepest = 1 + (1 + relative) * (1 + cost + max(abs(low), abs(high))) * density[:, interval].sum()
         step = min(tolerance / steepest, end[interval] - start[interval]) / 2
         toward = points[best[0]] + approach[best[0]] * step
         epsilon = toward if toward != points[best[0]] else np.nextafter(points[best[0]], middle[interval])
@@ -130,13 +135,15 @@ def payoff(
     competitors: Distribution | Sequence[Distribution],
     *,
     objective: Objective = "own",
+    cost: float = 0.0,
     tie_probability: float | None = None,
 ) -> Array:
-    """h(ε), expected spread PnL of one side per unit of alpha, at any epsilon."""
+    """h(ε), expected spread PnL of one side, less the orders' cost, per unit of alpha, at any epsilon."""
+    _check_cost(cost)
     laws = _listed(competitors)
     epsilon = np.asarray(epsilon, float)
     wins = tie_law(epsilon, laws) @ _split(tie_probability, laws)
-    return _payoff(epsilon, wins, laws, _relative_weight(objective, laws))
+    return _payoff(epsilon, wins, laws, _relative_weight(objective, laws), cost)
 
 
 def total_pnl_supremum(
@@ -161,8 +168,8 @@ def total_pnl_supremum(
     return Optimum(value=value_per_side * (buy.supremum + sell.supremum), buy=buy, sell=sell)
 
 
-def _payoff(epsilon: Array, wins: Array, laws: Sequence[Distribution], relative: float) -> Array:
-    price = 1 + epsilon
+def _payoff(epsilon: Array, wins: Array, laws: Sequence[Distribution], relative: float, cost: float) -> Array:
+    price = 1 + epsilon - cost
     competitors = price * (1 - wins) - _undercut(epsilon, laws) if relative else 0.0
     return price * wins - relative * competitors
 
@@ -179,27 +186,38 @@ def _undercut(epsilon: Array, laws: Sequence[Distribution]) -> Array:
 
 
 def _stationary_points(
-    start: Array, end: Array, after_start: Array, before_end: Array, density: Array, weight: float
+    start: Array,
+    end: Array,
+    after_start: Array,
+    before_end: Array,
+    density: Array,
+    weight: float,
+    cost: float,
 ) -> Array:
-    """Where h' = Π S_j (1 - weight (1 + ε) Σ_j f_j / S_j) is 0 inside an interval and h is largest there.
+    """Where h' = Π S_j (1 - weight (1 + ε - c) Σ_j f_j / S_j) is 0 inside an interval and h is largest there.
 
-    The sum grows with ε, so h has at most one maximum in an interval, and one only if it rises at its start
-    and falls at its end. Where some S_j is 0, h is constant and any point will do.
+    The sum grows with ε, and so does the product where it is positive, so h has at most one maximum in an
+    interval, and one only if it rises at its start and falls at its end. Where some S_j is 0, h is constant and
+    any point will do.
     """
     constant = (after_start == 0).any(0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        rises = weight * (1 + start) * (density / after_start).sum(0) < 1
-        falls = ~(weight * (1 + end) * (density / before_end).sum(0) <= 1)
+        rises = weight * (1 + start - cost) * (density / after_start).sum(0) < 1
+        falls = ~(weight * (1 + end - cost) * (density / before_end).sum(0) <= 1)
     found = [(start[constant] + end[constant]) / 2]
     for k in np.flatnonzero(rises & falls & ~constant):
         # In the local variable u = ε - start, which keeps the coefficients well scaled.
         win = Polynomial([1.0])
         for survival, slope in zip(after_start[:, k], density[:, k], strict=True):
             win *= Polynomial([survival, -slope])
-        derivative = win + weight * Polynomial([1 + start[k], 1.0]) * win.deriv()
+        derivative = win + weight * Polynomial([1 + start[k] - cost, 1.0]) * win.deriv()
         roots = start[k] + derivative.roots().real
         found.append(roots[(start[k] < roots) & (roots < end[k])])
     return np.concatenate(found)
+
+
+def _check_cost(cost: float) -> None:
+    check("cost", cost, "at least 0 and finite", lambda: is_at_least(cost, 0))
 
 
 def _rows(laws: Sequence[Distribution], values: list[Array]) -> Array:

@@ -1,39 +1,68 @@
 """What is exact about a scenario of the dealer market: its optimum, and what fixed makers earn in it.
 
-The optimum of a maker's own total PnL is Theorem 1's spread PnL on both sides with no hedging. It is exact when
-competitors quote from fixed laws, the midprice has no drift and investors know nothing of its next move; each
-order is then worth the mid times |v| S_ref(v), whose mean is taken over the book's law by quasi-Monte Carlo.
+The optimum of a maker's own total PnL is Theorem 1's spread PnL on both sides with no hedging, less what the orders
+that it wins lose to informed investors. It is exact when competitors quote from fixed laws, the midprice has no
+drift, and investors know nothing of it beyond the step that they trade in: nothing that a maker sees then says
+anything of what comes. What orders are worth and what they cost is in order_flow.py.
+
+Where makers quote by tier, each tier has an optimum of its own, and they add up. What knowing the client earns is
+the difference between that sum and the optimum of one price for all.
 """
+
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 
 import numpy as np
 
 from twosided.distributions import Array, PointMass, Uniform
-from twosided.exact.best_response import Objective, Optimum, total_pnl_supremum
-from twosided.exact.cost_curve import CostCurve, expected_costs
+from twosided.exact.best_response import Objective, Optimum, best_response
+from twosided.exact.cost_curve import CostCurve
 from twosided.exact.hedge_cost import HedgeCost, expected_hedge_cost, net_flow_law
+from twosided.exact.order_flow import NotExact, TierOrders, orders_by_tier
 from twosided.exact.spread_pnl import FixedMaker, expected_spread_pnl, market_share
 from twosided.flow import Investors, UnitInvestors
 from twosided.markets.base import Scenario
 from twosided.markets.dealer import DealerMarket
 from twosided.policies.rules import Persistent, Random
-from twosided.prices import Bachelier, GeometricBrownian
 from twosided.types import Policy
 
-HERMITE_POINTS = 64
-"""Nodes of the quadrature over log-normal sizes; the cost is smooth once averaged over books."""
 
+@dataclass(frozen=True)
+class TierOptimum:
+    """The supremum over all that a maker who tells tiers apart can quote."""
 
-class NotExact(ValueError):
-    """One sentence on why a scenario has no exact answer here."""
+    value: float
+    """In currency a step."""
+    tiers: tuple[Optimum, ...]
 
 
 def optimum(scenario: Scenario, objective: Objective = "own") -> Optimum:
     """The supremum of the learner's total PnL a step, and the quotes that reach or approach it.
 
-    "excess" is the supremum of excess spread PnL alone (see best_response.py). Raises NotExact.
+    "excess" is the supremum of excess PnL before hedging (see best_response.py). Raises NotExact.
     """
-    makers = [fixed_maker(policy) for policy in scenario.competitors]
-    return total_pnl_supremum(makers, value_per_side(_dealer(scenario)), objective=objective)
+    market = _dealer(scenario)
+    if market.by_tier and market.flow.tiers > 1:
+        raise NotExact("makers that quote by tier have an optimum for each tier and none in two numbers")
+    return _optimum(_rivals(scenario), reduce(add, orders_by_tier(market)), objective)
+
+
+def optimum_by_tier(scenario: Scenario, objective: Objective = "own") -> TierOptimum:
+    """The same for a learner that quotes each tier its own epsilon, tier by tier. Raises NotExact."""
+    rivals = _rivals(scenario)
+    tiers = tuple(_optimum(rivals, orders, objective) for orders in orders_by_tier(_dealer(scenario)))
+    return TierOptimum(sum(tier.value for tier in tiers), tiers)
+
+
+def value_of_knowing(scenario: Scenario, objective: Objective = "own") -> float:
+    """What quoting each tier its own epsilon earns over one for all, currency a step, at the best of both.
+
+    Competitors quote as they do, one epsilon for all. Raises NotExact.
+    """
+    one_price = replace(_dealer(scenario), by_tier=False)
+    one = optimum(replace(scenario, market=one_price), objective)
+    return optimum_by_tier(scenario, objective).value - one.value
 
 
 def value_per_side(market: DealerMarket) -> float:
@@ -41,19 +70,9 @@ def value_per_side(market: DealerMarket) -> float:
 
     P_0 · N/2 · P[arrival] · E[|v| S_ref(v)], sizes and books being independent of each other and of the mid.
     """
-    price, flow = market.price, market.flow
-    if not isinstance(price, (GeometricBrownian, Bachelier)) or float(price.drift) != 0:
-        raise NotExact("the optimum is exact only for a midprice without drift")
-    mid = float(price.initial)
-    if isinstance(flow, UnitInvestors):
-        return mid * flow.count / 2 * float(expected_costs(market.book, [1.0]).mean())
-    if isinstance(flow, Investors) and not flow.price_together:
-        log_variance = np.log1p(float(flow.size_variation) ** 2)
-        nodes, weights = np.polynomial.hermite_e.hermegauss(HERMITE_POINTS)
-        sizes = float(flow.mean_size) * np.exp(np.sqrt(log_variance) * nodes - log_variance / 2)
-        cost = expected_costs(market.book, sizes).mean(0) @ weights / weights.sum()
-        return mid * flow.count / 2 * float(flow.arrival_probability) * float(cost)
-    raise NotExact("the optimum is exact only for investors whose orders are each priced on their own")
+    if market.flow.lookahead:
+        raise NotExact("investors who know where the midprice goes bring no sides that are worth the same")
+    return reduce(add, orders_by_tier(market)).buy.value
 
 
 def fixed_maker(policy: Policy) -> FixedMaker:
@@ -99,6 +118,16 @@ def fixed_values(scenario: Scenario, policy: Policy) -> tuple[Array, Array, list
         for seat, maker in enumerate(makers)
     ]
     return expected_spread_pnl(makers, value), market_share(makers), costs
+
+
+def _optimum(rivals: list[FixedMaker], orders: TierOrders, objective: Objective) -> Optimum:
+    sides = ([rival.buy for rival in rivals], orders.buy), ([rival.sell for rival in rivals], orders.sell)
+    buy, sell = (best_response(laws, objective=objective, cost=side.cost) for laws, side in sides)
+    return Optimum(orders.buy.value * buy.supremum + orders.sell.value * sell.supremum, buy, sell)
+
+
+def _rivals(scenario: Scenario) -> list[FixedMaker]:
+    return [fixed_maker(policy) for policy in scenario.competitors]
 
 
 def _dealer(scenario: Scenario) -> DealerMarket:

@@ -10,6 +10,10 @@ In a step from t to t+1, with P the midprice and S_ref the exchange's spread cur
     spread PnL     P_t Σ |v| S_ref(v) (1 + ε)       hedge PnL    - c P_t |x z| S_ref(|x z|)
     inventory PnL  z' (P_{t+1} - P_t)               total        their sum
 
+Where investors know the midprice h steps ahead (flow.py), chance must say now what the price does then. With h = 1
+that is the step's own innovation. With h > 1 the next h innovations are a queue in the state: a step uses the first
+and appends a new last one. Nothing of it is shown to the makers.
+
 Time is in years and a step is the price process's; money is in currency, inventory in units of trade;
 S_ref is a fraction of the mid.
 """
@@ -29,7 +33,10 @@ from twosided.types import Box, PnL, Scalar, Transition, check, is_at_least
 
 
 class DealerAction(eqx.Module):
-    """What a maker decides in a step; leaves with a leading axis of makers inside the market."""
+    """What a maker decides in a step; leaves with a leading axis of makers inside the market.
+
+    Where makers quote by tier the epsilons have an axis of tiers behind it; one number is for all tiers.
+    """
 
     epsilon_buy: Float[Array, "*makers"] | float
     """ε_b: the maker buys at P (1 - S_ref (1 + ε_b)); in [-1, 1]."""
@@ -42,13 +49,13 @@ class DealerAction(eqx.Module):
 class DealerObservation(eqx.Module):
     """What a maker sees before it acts (section 3.1), and its last inventory PnL (section 5).
 
-    Investors are alike, so their trades enter as what was bought and sold, not one by one.
+    Investors are alike, or alike within a tier, so their trades enter as what was bought and sold, not one by one.
     """
 
-    bought: Float[Array, "makers"]
-    """Volume bought from investors in the last step, in units."""
-    sold: Float[Array, "makers"]
-    """Volume sold to investors in the last step, in units."""
+    bought: Float[Array, "makers *tiers"]
+    """Volume bought from investors in the last step, in units; by tier where makers quote by tier."""
+    sold: Float[Array, "makers *tiers"]
+    """Volume sold to investors in the last step, in units; by tier where makers quote by tier."""
     market_volume: Float[Array, "makers"]
     """Volume that investors traded in the last step with all makers, in units."""
     inventory: Float[Array, "makers"]
@@ -67,6 +74,7 @@ class DealerShock(eqx.Module):
     """What chance decides in a step."""
 
     price: Any
+    """The midprice's innovation; where investors know h > 1 of them, also the h that follow it (a leading axis)."""
     flow: Any
     book: BookShock
     """The book after the step."""
@@ -80,6 +88,8 @@ class DealerState(eqx.Module):
     cash: Float[Array, "makers"]
     """From every trade at its own price, in currency; wealth is cash + inventory · mid."""
     inventory: Float[Array, "makers"]
+    ahead: Any = None
+    """The next innovations of the midprice, the first one first, where investors know more than one of them."""
 
 
 class DealerMarket(Market):
@@ -95,6 +105,8 @@ class DealerMarket(Market):
     """Multiplier c of the cost of hedging; 1 is the exchange's curve, 0 makes hedging free."""
     num_makers: int = eqx.field(static=True, default=2)
     """M, number of makers; a run takes it from its competitors."""
+    by_tier: bool = eqx.field(static=True, default=False)
+    """Makers quote each tier of investors its own epsilon, and see what each traded; else one epsilon is for all."""
 
     def __check_init__(self):
         check("num_makers", self.num_makers, "at least 1", self.num_makers >= 1)
@@ -102,57 +114,66 @@ class DealerMarket(Market):
 
     @property
     def action_space(self) -> Box:
-        return Box(low=DealerAction(-1.0, -1.0, 0.0), high=DealerAction(1.0, 1.0, 1.0))
+        one = jnp.ones(self.flow.tiers) if self._by_tier else 1.0
+        return Box(low=DealerAction(-one, -one, 0.0), high=DealerAction(one, one, 1.0))
 
     def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> DealerShock:
         key_price, key_flow, key_book = jax.random.split(key, 3)
+        known = (1 + self.flow.lookahead,) if self._queues else ()
         return DealerShock(
-            price=self.price.shocks(key_price, shape),
+            price=self.price.shocks(key_price, (*shape, *known)),
             flow=self.flow.shocks(key_flow, shape, self.num_makers),
             book=self.book.shocks(key_book, shape),
         )
 
     def reset(self, shock: DealerShock) -> tuple[DealerState, DealerObservation]:
-        price, book = self.price.reset(shock.price), self.book.snapshot(shock.book)
+        first, ahead = (_first(shock.price), _rest(shock.price)) if self._queues else (shock.price, None)
+        price, book = self.price.reset(first), self.book.snapshot(shock.book)
         nothing = jnp.zeros(self.num_makers, price.mid.dtype)
-        state = DealerState(price=price, book=book, cash=nothing, inventory=nothing)
-        return state, self._observe(state, nothing, nothing, nothing)
+        state = DealerState(price=price, book=book, cash=nothing, inventory=nothing, ahead=ahead)
+        nobody = jnp.zeros((self.num_makers, self.flow.tiers), price.mid.dtype) if self._by_tier else nothing
+        return state, self._observe(state, nobody, nobody, nothing)
 
     def step(
         self, state: DealerState, action: DealerAction, shock: DealerShock
     ) -> tuple[DealerState, Transition]:
-        space = self.action_space
         mid, book = state.price.mid, state.book
-        epsilon = jnp.stack([action.epsilon_buy, action.epsilon_sell], -1)
-        epsilon = jnp.clip(epsilon, space.low.epsilon_buy, space.high.epsilon_buy)
-        hedge = jnp.clip(action.hedge_fraction, space.low.hedge_fraction, space.high.hedge_fraction)
+        epsilon = jnp.clip(
+            jnp.stack([self._to_tiers(action.epsilon_buy), self._to_tiers(action.epsilon_sell)], -1),
+            -1.0,
+            1.0,
+        )
+        hedge = jnp.clip(action.hedge_fraction, 0.0, 1.0)
 
         hedged = -hedge * state.inventory
         hedge_cost = self.hedge_cost * mid * book.cost(jnp.abs(hedged))
 
+        price, moves, ahead = self._move(state, shock.price)
         best = epsilon == epsilon.min(axis=0)
-        fills = self.flow.fills(shock.flow, best, book)
-        earned = fills.value * (1 + epsilon)
+        fills = self.flow.fills(shock.flow, best, book, moves)
+        volume, earned = fills.volume, fills.value * (1 + epsilon)
+        seen = volume
+        if self.flow.tiers > 1:
+            volume, earned = volume.sum(1), earned.sum(1)
+            seen = seen if self.by_tier else volume
         spread = mid * (earned[:, BUY] + earned[:, SELL])
-        won = fills.volume[:, BUY] - fills.volume[:, SELL]
+        bought, sold = volume[:, BUY], volume[:, SELL]
+        won = bought - sold
 
         inventory = state.inventory + hedged + won
-        price = self.price.step(state.price, shock.price)
         inventory_pnl = inventory * (price.mid - mid)
-        change = self.price.change(state.price)
-        fall, rise = change.fall, change.mean - change.fall
 
         # Cash is kept from what is paid and received, apart from the attribution above.
-        bought, sold = fills.volume[:, BUY], fills.volume[:, SELL]
         paid, received = mid * (bought - earned[:, BUY]), mid * (sold + earned[:, SELL])
         cash = state.cash - (hedged * mid + hedge_cost) - paid + received
-        after = DealerState(price, self.book.snapshot(shock.book), cash, inventory)
+        after = DealerState(price, self.book.snapshot(shock.book), cash, inventory, ahead)
+        expected, square, loss = self._expected(state, inventory, inventory_pnl)
         return after, Transition(
-            observation=self._observe(after, bought, sold, inventory_pnl),
+            observation=self._observe(after, seen[..., BUY], seen[..., SELL], inventory_pnl),
             pnl=PnL(spread, -hedge_cost, inventory_pnl, jnp.zeros_like(spread)),
-            expected_inventory_pnl=inventory * change.mean,
-            expected_inventory_square=jnp.square(inventory) * change.square,
-            expected_inventory_loss=jnp.maximum(inventory, 0.0) * fall + jnp.minimum(inventory, 0.0) * rise,
+            expected_inventory_pnl=expected,
+            expected_inventory_square=square,
+            expected_inventory_loss=loss,
             inventory=inventory,
             bought=bought,
             sold=sold,
@@ -160,11 +181,58 @@ class DealerMarket(Market):
         )
 
     def quoted(self, observed: DealerObservation, action: DealerAction) -> dict[str, Float[Array, "makers"]]:
-        """At size 1: P (1 - S_ref(1) (1 + ε_b)) and P (1 + S_ref(1) (1 + ε_s))."""
+        """At size 1: P (1 - S_ref(1) (1 + ε_b)) and P (1 + S_ref(1) (1 + ε_s)), the mean of all tiers' prices."""
         book = Snapshot(observed.spread, observed.volumes, jnp.full_like(observed.spread, self.book.tick))
         half = observed.mid * book.spread_curve(jnp.ones_like(observed.spread))
-        bid = observed.mid - half * (1 + action.epsilon_buy)
-        return {"mid": observed.mid, "bid": bid, "ask": observed.mid + half * (1 + action.epsilon_sell)}
+        buy, sell = (
+            jnp.mean(leaf, -1) if jnp.ndim(leaf) > observed.mid.ndim else leaf
+            for leaf in (action.epsilon_buy, action.epsilon_sell)
+        )
+        return {
+            "mid": observed.mid,
+            "bid": observed.mid - half * (1 + buy),
+            "ask": observed.mid + half * (1 + sell),
+        }
+
+    @property
+    def _by_tier(self) -> bool:
+        """Whether there is an axis of tiers in what makers do and see."""
+        return self.by_tier and self.flow.tiers > 1
+
+    @property
+    def _queues(self) -> bool:
+        """Whether investors know more of the midprice than the step's own innovation."""
+        return self.flow.lookahead > 1
+
+    def _to_tiers(self, epsilon: Any) -> Float[Array, "makers *tiers"]:
+        """An epsilon for each tier, where there are several."""
+        if self.flow.tiers == 1 or epsilon.ndim == 2:
+            return epsilon
+        return jnp.broadcast_to(epsilon[:, None], (self.num_makers, self.flow.tiers))
+
+    def _move(self, state: DealerState, shock: Any) -> tuple[Any, Float[Array, "lookahead"] | None, Any]:
+        """The price one step on, its moves as far ahead as investors know them, and the innovations then ahead."""
+        if not self._queues:
+            price = self.price.step(state.price, shock)
+            return price, (price.mid - state.price.mid)[None] if self.flow.lookahead else None, None
+
+        def one(price: Any, innovation: Any) -> tuple[Any, Any]:
+            price = self.price.step(price, innovation)
+            return price, price
+
+        _, path = jax.lax.scan(one, state.price, state.ahead)
+        last = jax.tree.map(lambda leaf: leaf[-1:], shock)
+        ahead = jax.tree.map(lambda old, new: jnp.concatenate([old[1:], new]), state.ahead, last)
+        return _first(path), path.mid - state.price.mid, ahead
+
+    def _expected(self, state: DealerState, inventory, inventory_pnl):
+        """E[Y | state, action], E[Y²] and E[min(Y, 0)] of inventory PnL Y; itself where investors know it."""
+        if self.flow.lookahead:
+            return inventory_pnl, jnp.square(inventory_pnl), jnp.minimum(inventory_pnl, 0.0)
+        change = self.price.change(state.price)
+        fall, rise = change.fall, change.mean - change.fall
+        loss = jnp.maximum(inventory, 0.0) * fall + jnp.minimum(inventory, 0.0) * rise
+        return inventory * change.mean, jnp.square(inventory) * change.square, loss
 
     def _observe(self, state: DealerState, bought, sold, inventory_pnl) -> DealerObservation:
         def everyone(value):
@@ -180,3 +248,11 @@ class DealerMarket(Market):
             spread=everyone(state.book.spread),
             volumes=everyone(state.book.volumes),
         )
+
+
+def _first(queue: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[0], queue)
+
+
+def _rest(queue: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[1:], queue)

@@ -1,0 +1,106 @@
+"""What investors' orders are worth to a maker and what they cost it, tier by tier, in closed form.
+
+All that the investors of a tier bring on one side in a step, on average, with ΔP = P_{t+1} - P_t and S = S_ref:
+
+    value     A = P_0 E[v S(v)] (n_u / 2 + n_i P[side])      earned by who wins it all at ε = 0
+    toxicity  C = E[v] n_i E[ΔP⁻] where the maker buys,  E[v] n_i E[ΔP⁺] where it sells
+
+n_u uninformed and n_i informed investors (those that come); the informed sell, so the maker buys, when ΔP < 0. A
+maker that quotes ε and wins earns A (1 + ε) - C in spread and in the revaluation of that very step. Later steps
+add nothing in expectation where the midprice has no drift and the informed know one step alone. Sizes, books and
+moves are independent of each other, and E[P_t] = P_0.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import ndtr
+
+from twosided.book import ReferenceBook
+from twosided.exact.cost_curve import expected_costs
+from twosided.flow import Investors, OrderFlow, Tiers, UnitInvestors
+from twosided.markets.dealer import DealerMarket
+from twosided.prices import Bachelier, GeometricBrownian, PriceState
+
+HERMITE_POINTS = 64
+"""Nodes of the quadrature over log-normal sizes; the cost is smooth once averaged over books."""
+
+
+class NotExact(ValueError):
+    """One sentence on why a scenario has no exact answer here."""
+
+
+@dataclass(frozen=True)
+class SideOrders:
+    """The orders of a tier on one side, in currency a step."""
+
+    value: float
+    """A, what they are worth at ε = 0."""
+    toxicity: float
+    """C, what whoever wins them loses when the midprice has moved."""
+
+    @property
+    def cost(self) -> float:
+        """Toxicity per unit of value: an order loses if ε is below this less 1."""
+        return self.toxicity / self.value if self.value > 0 else 0.0
+
+    def __add__(self, other: "SideOrders") -> "SideOrders":
+        return SideOrders(self.value + other.value, self.toxicity + other.toxicity)
+
+
+@dataclass(frozen=True)
+class TierOrders:
+    """The orders of a tier on both sides of the makers."""
+
+    buy: SideOrders
+    """Where makers buy."""
+    sell: SideOrders
+
+    def __add__(self, other: "TierOrders") -> "TierOrders":
+        return TierOrders(self.buy + other.buy, self.sell + other.sell)
+
+
+def orders_by_tier(market: DealerMarket) -> tuple[TierOrders, ...]:
+    """What the investors of each tier bring. Raises NotExact."""
+    price, flow = market.price, market.flow
+    if not isinstance(price, (GeometricBrownian, Bachelier)) or float(price.drift) != 0:
+        raise NotExact("the optimum is exact only for a midprice without drift")
+    if flow.lookahead > 1:
+        raise NotExact("the optimum is exact only for investors who know the midprice at most one step ahead")
+    return tuple(
+        _orders(tier, market.book, price) for tier in (flow.flows if isinstance(flow, Tiers) else (flow,))
+    )
+
+
+def _orders(flow: OrderFlow, book: ReferenceBook, price: GeometricBrownian | Bachelier) -> TierOrders:
+    mid = float(price.initial)
+    if isinstance(flow, UnitInvestors):
+        size, cost = 1.0, float(expected_costs(book, [1.0]).mean())
+    elif isinstance(flow, Investors) and not flow.price_together:
+        log_variance = np.log1p(float(flow.size_variation) ** 2)
+        nodes, weights = np.polynomial.hermite_e.hermegauss(HERMITE_POINTS)
+        sizes = float(flow.mean_size) * np.exp(np.sqrt(log_variance) * nodes - log_variance / 2)
+        arrival = float(flow.arrival_probability)
+        size = arrival * float(flow.mean_size)
+        cost = arrival * float(expected_costs(book, sizes).mean(0) @ weights / weights.sum())
+    else:
+        raise NotExact("the optimum is exact only for investors whose orders are each priced on their own")
+    uninformed, informed = flow.count - flow.informed, flow.informed
+    chance_of_fall = _chance_of_fall(price)
+    with jax.enable_x64(True):
+        change = price.change(PriceState(jnp.asarray(mid, float)))
+        fall, rise = -float(change.fall), float(change.mean - change.fall)
+
+    def side(chance: float, move: float) -> SideOrders:
+        return SideOrders(mid * cost * (uninformed / 2 + informed * chance), size * informed * move)
+
+    return TierOrders(buy=side(chance_of_fall, fall), sell=side(1 - chance_of_fall, rise))
+
+
+def _chance_of_fall(price: GeometricBrownian | Bachelier) -> float:
+    """P[ΔP < 0] without drift: a geometric motion falls more often than it rises, by less."""
+    if isinstance(price, Bachelier):
+        return 0.5
+    return float(ndtr(float(price.volatility) * np.sqrt(float(price.time_step)) / 2))
