@@ -41,7 +41,7 @@ class CostCurve:
         # Spacing 1/64 at small sizes, where the levels of the book bend the curve, later 1/64 of the size.
         sizes = np.sinh(np.arange(0.0, np.arcsinh(4096.0), 1 / 64))
         with jax.enable_x64(True):
-            snapshots = _snapshots(book, points, replicates, seed)
+            snapshots = sampled_books(book, points, replicates, seed)
             costs, levels = _mean_costs(snapshots, sizes), snapshots.levels
             slopes = float(levels[..., 0].mean()), float(levels[..., -1].mean())
         return cls(sizes=sizes, costs=costs, slopes=slopes)
@@ -99,7 +99,7 @@ def expected_costs(
     is E[S_ref(1)], what a unit order at ε = 0 is worth.
     """
     with jax.enable_x64(True):
-        return _mean_costs(_snapshots(book, points, replicates, seed), np.asarray(sizes, float))
+        return _mean_costs(sampled_books(book, points, replicates, seed), np.asarray(sizes, float))
 
 
 @jax.jit
@@ -114,7 +114,7 @@ def _mean_costs(snapshots: Snapshot, sizes: Array) -> Array:
     return np.asarray(_cost_of_each(snapshots, jnp.asarray(sizes)), float).T
 
 
-def _snapshots(book: ReferenceBook, points: int, replicates: int, seed: int) -> Snapshot:
+def sampled_books(book: ReferenceBook, points: int, replicates: int, seed: int) -> Snapshot:
     """Books of shape (replicates, points), each replicate from its own scrambled Sobol' points."""
     from scipy.stats import qmc  # here, because it takes most of a second to import
 
