@@ -1,8 +1,8 @@
 """One step of a maker that is averse to risk, as a function of its inventory: what a dynamic program repeats.
 
 The maker sees its inventory z and the exchange's book, chooses what to keep, u between z and 0, and two quotes, and
-buys B and sells S of N unit orders; z' = u + B - S is then revalued. With the midprice held at its start P_0 the Bellman
-operator is
+buys B and sells S of N unit orders; z' = u + B - S is then revalued. With the midprice held at its start P_0 the
+Bellman operator is
 
     (T V)(z) = E_book max_u { max_quotes [ s m + Σ_o p_o E_o f(u + B - S) ] - c P_0 C(|z - u|) },    f = φ + V
 
