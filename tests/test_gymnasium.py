@@ -1,26 +1,36 @@
 """The Gymnasium skin: Gymnasium's own checks, and that it shows what the scenario does, exactly."""
 
+import shutil
+import subprocess
+import sys
+
 import equinox as eqx
 import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
-from twosided.adapters.gymnasium import ScenarioEnv, ScenarioVectorEnv
+from twosided.adapters.gymnasium import ScenarioEnv, ScenarioVectorEnv, scenario_of_words
+from twosided.errors import Refusal
 from twosided.markets.base import Market, Scenario
 from twosided.markets.dealer import DealerMarket
 from twosided.policies.neural import features
-from twosided.policies.rules import Random
-from twosided.rewards import TotalPnL
-from twosided.types import Box, Discrete, PnL, Policy, Transition
+from twosided.policies.rules import Persistent, Random
+from twosided.prices import GeometricBrownian
+from twosided.rewards import ExcessPnL, TotalPnL
+from twosided.runs import TrainSettings
+from twosided.types import Box, Discrete, PnL, Policy, Transition, as_arrays
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*observation space m.*imum value is.*infinity", "ignore:.*does not have a spec|.*having a spec"
 )
+
+CHROMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
 class Walk(Market):
@@ -44,9 +54,7 @@ class Walk(Market):
         place, nothing = state + action, jnp.zeros(2)
         pnl = PnL(spread=place, hedge=-2 * place, inventory=4 * place, fees=-8 * place)
         ends = place[0] > 2.5
-        return place, Transition(
-            self._observe(place, shock), pnl, nothing, nothing, nothing, nothing, terminated=ends
-        )
+        return place, Transition(self._observe(place, shock), pnl, *[nothing] * 6, terminated=ends)
 
     def quoted(self, observation, action):
         return None
@@ -85,6 +93,11 @@ def test_gymnasium_finds_nothing_wrong(scenario):
     check_env(ScenarioEnv(scenario))
 
 
+def test_gymnasium_finds_nothing_wrong_by_name():
+    env = gymnasium.make("twosided/Dealer-v0", horizon=5, render_mode="figure").unwrapped
+    check_env(env, skip_render_check=True)  # it would draw pixels too, which takes a browser seconds
+
+
 def test_spaces_are_the_scenario_s():
     env = ScenarioEnv(dealer())
     assert env.action_space == gymnasium.spaces.Box(
@@ -102,7 +115,7 @@ def test_one_market_is_the_scenario_step_by_step():
     env = ScenarioEnv(scenario, block=8)
     env.action_space.seed(0)
     observed, _ = env.reset(seed=3)
-    shocks = jax.tree.map(lambda leaf: leaf[:, 0], env._markets.shocks)
+    shocks = jax.tree.map(lambda leaf: leaf[:, 0], env._simulation.shocks)
     state, expected = scenario.reset(_at(shocks, 0))
     np.testing.assert_allclose(observed, features(expected), rtol=1e-6)
     for i in range(1, 8):
@@ -222,6 +235,30 @@ def test_what_is_handed_out_is_a_copy(env):
         observation[:] = 0
 
 
+def test_a_new_start_can_take_a_step_of_its_own():
+    env = ScenarioVectorEnv(walk(horizon=4), 3, autoreset_mode=AutoresetMode.NEXT_STEP)
+    env.reset(seed=0)
+    actions = np.float32([[1.0], [0.5], [0.7]])
+    places, rewards, ended = [], [], []
+    for _ in range(6):
+        observation, reward, terminated, truncated, info = env.step(actions)
+        assert "final_obs" not in info
+        np.testing.assert_allclose(reward, -9 * info["pnl_spread"], rtol=1e-6)
+        places.append(observation[:, PLACE])
+        rewards.append(reward / -9)
+        ended.append((terminated | truncated).tolist())
+    np.testing.assert_allclose(
+        places,
+        [[1, 0.5, 0.7], [2, 1, 1.4], [3, 1.5, 2.1], [0, 2, 2.8], [1, 0, 0], [2, 0.5, 0.7]],
+        rtol=1e-6,
+    )
+    # The step of a new start pays nothing and ends nothing, whatever the action.
+    np.testing.assert_allclose(rewards, places, rtol=1e-6)
+    assert ended == [[False] * 3, [False] * 3, [True, False, False], [False, True, True], *[[False] * 3] * 2]
+    # The other maker walks 1, 2, 3 and, where a step is spent on the start, no further.
+    assert env.step(actions)[0][:, OTHER].tolist() == [4 + 5 + 6, 5 + 6, 5 + 6]
+
+
 def test_gymnasium_s_wrappers_fit():
     env = RecordEpisodeStatistics(ScenarioVectorEnv(walk(horizon=4), 2))
     env.reset(seed=0)
@@ -230,6 +267,139 @@ def test_gymnasium_s_wrappers_fit():
     np.testing.assert_array_equal(info["episode"]["l"], [4, 4])
     # The reward is the total PnL with inventory PnL's expectation, 0 here: (1 - 2 - 8) · place.
     np.testing.assert_allclose(info["episode"]["r"], [-9 * (0.5 + 1 + 1.5 + 2), 0], rtol=1e-6)
+
+
+def test_importing_twosided_announces_its_environment_and_waits_for_nothing():
+    program = """
+import sys
+import twosided
+assert not {"gymnasium", "jax"} & sys.modules.keys()
+before = len(sys.meta_path)
+import gymnasium
+assert len(sys.meta_path) == before - 1
+assert gymnasium.spec("twosided/Dealer-v0").entry_point == "twosided.adapters.gymnasium:dealer"
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+    named = "import gymnasium; gymnasium.make('twosided:twosided/Dealer-v0')"
+    subprocess.run([sys.executable, "-c", named], check=True)
+
+
+def test_without_gymnasium_twosided_is_itself():
+    hidden = """
+import sys
+import twosided
+sys.path[:] = [place for place in sys.path if "site-packages" not in place]
+try:
+    import gymnasium
+except ModuleNotFoundError as error:
+    assert error.name == "gymnasium", error
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", hidden], check=True)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {
+            "market": DealerMarket(price=GeometricBrownian(volatility=0.01)),
+            "competitors": (Random(low=-0.5, high=0.5), Persistent()),
+            "reward": ExcessPnL(),
+            "horizon": 7,
+        },
+        {
+            "market": {"price": {"kind": "geometric-brownian", "volatility": 0.01}},
+            "competitors": ["random:low=-0.5,high=0.5", Persistent()],
+            "reward": "excess-pnl",
+            "horizon": 7,
+        },
+    ],
+    ids=["parts", "words"],
+)
+def test_a_scenario_is_said_as_on_the_command_line(parts):
+    market = DealerMarket(num_makers=3, price=GeometricBrownian(volatility=0.01))
+    expected = Scenario(market, (Random(low=-0.5, high=0.5), Persistent()), ExcessPnL(), horizon=7)
+    env = gymnasium.make("twosided/Dealer-v0", **parts)
+    assert eqx.tree_equal(env.unwrapped._simulation.scenario, as_arrays(expected))
+    assert eqx.tree_equal(scenario_of_words(**parts), expected)
+
+
+def test_what_is_not_said_is_the_default():
+    assert eqx.tree_equal(scenario_of_words(), TrainSettings().scenario)
+    assert eqx.tree_equal(scenario_of_words(competitors="none"), TrainSettings(competitors=()).scenario)
+    assert len(scenario_of_words(competitors="random").competitors) == 1
+
+
+@pytest.mark.parametrize(
+    "parts, message",
+    [
+        ({"competitors": ["randm"]}, r"competitors\[0\] takes .* but got 'randm'; did you mean random\?"),
+        ({"competitors": [Persistent(), "random:lo=1"]}, r"random has no parameter 'lo'; did you mean low\?"),
+        ({"horizon": "ten"}, "horizon takes a whole number, but got 'ten'"),
+        ({"horizon": 0}, "horizon must be from 1 to 1000000, but got 0"),
+        (
+            {"render_mode": "human"},
+            r"render_mode must be one of \['figure', 'rgb_array'\] or None, but got 'human'",
+        ),
+    ],
+)
+def test_bad_words_are_refused_in_a_sentence(parts, message):
+    with pytest.raises(Refusal, match=message):
+        gymnasium.make("twosided/Dealer-v0", **parts)
+
+
+def test_many_dealers_by_name_are_the_same_markets():
+    words = {"competitors": ["random"], "horizon": 5}
+    named = gymnasium.make_vec("twosided/Dealer-v0", num_envs=2, **words)
+    assert isinstance(named, ScenarioVectorEnv)
+    direct = ScenarioVectorEnv(scenario_of_words(**words), 2)
+    np.testing.assert_array_equal(named.reset(seed=5)[0], direct.reset(seed=5)[0])
+    action = named.action_space.low
+    np.testing.assert_array_equal(named.step(action)[0], direct.step(action)[0])
+    single = gymnasium.make_vec("twosided/Dealer-v0", num_envs=2, vectorization_mode="sync", **words)
+    assert single.reset(seed=5)[0].shape == (2, 17)
+
+
+def test_an_episode_so_far_is_drawn():
+    env = gymnasium.make("twosided/Dealer-v0", horizon=6, render_mode="figure")
+    env.action_space.seed(0)
+    env.reset(seed=0)
+    assert all(not len(drawn.y) for drawn in env.render().data)
+    infos = [env.step(env.action_space.sample())[-1] for _ in range(4)]
+    lines = {drawn.name: drawn.y for drawn in env.render().data}
+    for part in ("spread", "hedge", "inventory", "total"):
+        # Two lines are called inventory, the position's and, after it, its PnL's.
+        np.testing.assert_allclose(lines[part], np.cumsum([info[f"pnl_{part}"] for info in infos]), rtol=1e-4)
+    assert {"midprice", "bid", "ask", "competitor’s bid", "bought", "sold"} <= lines.keys()
+    env.reset()
+    env.step(env.action_space.sample())
+    assert {len(drawn.y) for drawn in env.render().data} == {1}
+    assert ScenarioEnv(dealer()).render() is None
+
+
+def test_pixels_need_a_browser_and_say_so(monkeypatch):
+    def no_browser(*args, **kwargs):
+        raise RuntimeError("Kaleido v1 and later requires Chrome\nto be installed.")
+
+    env = ScenarioEnv(dealer(), render_mode="rgb_array")
+    env.reset(seed=0)
+    monkeypatch.setattr(go.Figure, "to_image", no_browser)
+    with pytest.raises(Refusal, match=r'needs the extra "png" .* requires Chrome to be installed\.\)$'):
+        env.render()
+
+
+@pytest.mark.skipif(not any(map(shutil.which, CHROMES)), reason="needs Chrome or Chromium")
+def test_pixels_show_the_figure():
+    env = ScenarioEnv(dealer(), render_mode="rgb_array")
+    env.reset(seed=0)
+    env.step(env.action_space.low)
+    image = env.render()
+    assert image.shape == (1000, 800, 3)
+    assert image.dtype == np.uint8
+    # Paper mostly, with ink in every panel: the figure's own five.
+    assert (image == 255).all(-1).mean() > 0.7
+    assert all((panel < 200).any() for panel in np.array_split(image, 5))
 
 
 @pytest.mark.parametrize(
@@ -257,6 +427,10 @@ def test_bad_indices_sizes_and_order_are_refused():
         ScenarioVectorEnv(walk(), 0)
     with pytest.raises(ValueError, match="block must be at least 1, but got 0"):
         ScenarioEnv(walk(), block=0)
+    with pytest.raises(ValueError, match=r"autoreset_mode must be one of .*, but got AutoresetMode.DISABLED"):
+        ScenarioVectorEnv(walk(), 2, autoreset_mode=AutoresetMode.DISABLED)
+    with pytest.raises(ValueError, match=r"learners must be 1 in a Gymnasium environment .*, but got 2"):
+        ScenarioEnv(Scenario(DealerMarket(), (), learners=2))
 
 
 def _at(shocks, i):
