@@ -271,10 +271,12 @@ def test_gymnasium_s_wrappers_fit():
 
 def test_importing_twosided_announces_its_environment_and_waits_for_nothing():
     program = """
+import importlib.util
 import sys
 import twosided
 assert not {"gymnasium", "jax"} & sys.modules.keys()
 before = len(sys.meta_path)
+assert importlib.util.find_spec("gymnasium") is not None  # to ask whether it is there is not to import it
 import gymnasium
 assert len(sys.meta_path) == before - 1
 assert gymnasium.spec("twosided/Dealer-v0").entry_point == "twosided.adapters.gymnasium:dealer"

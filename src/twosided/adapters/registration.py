@@ -7,8 +7,8 @@ there: now, or when somebody imports it.
 
 import sys
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 
 def register_with_gymnasium() -> None:
@@ -29,17 +29,18 @@ def _register(gymnasium: ModuleType) -> None:
 class _Waiting:
     """The first to be asked where a module is; for Gymnasium it asks the others, and registers after the import."""
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if name != "gymnasium":
             return None
-        sys.meta_path.remove(self)
-        spec = find_spec(name)
+        found = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, found), None)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
             def execute_and_register(module: ModuleType) -> None:
                 execute(module)
                 _register(module)
+                sys.meta_path.remove(self)
 
             spec.loader.exec_module = execute_and_register
         return spec
