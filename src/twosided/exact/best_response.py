@@ -21,8 +21,8 @@ of them are the only places where h can be largest. Where a competitor has an at
 supremum is a limit from the left that no epsilon attains.
 
 The supremum on both sides, with no hedging, is also that of the maker's own total PnL over all policies, when
-the midprice has no drift and investors know no more of it than c says: the best quote depends on nothing that a
-maker sees, the inventory's expected PnL is 0 but for c, and hedging only costs.
+the midprice has no drift and investors no foresight: the best quote depends on nothing that a maker sees, the
+inventory's expected PnL is 0, and hedging only costs. With foresight c depends on the book: see tiers.py.
 """
 
 from collections.abc import Sequence

@@ -8,7 +8,8 @@ All that the investors of a tier bring on one side in a step, on average, with �
 n_u uninformed and n_i informed investors (those that come); the informed sell, so the maker buys, when ΔP < 0. A
 maker that quotes ε and wins earns A (1 + ε) - C in spread and in the revaluation of that very step. Later steps
 add nothing in expectation where the midprice has no drift and the informed know one step alone. Sizes, books and
-moves are independent of each other, and E[P_t] = P_0.
+moves are independent of each other, and E[P_t] = P_0. A is known for each of many books, drawn by quasi-Monte Carlo:
+a maker sees the book before it quotes, and C does not depend on it.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ import numpy as np
 from scipy.special import ndtr
 
 from twosided.book import ReferenceBook
-from twosided.exact.cost_curve import expected_costs
+from twosided.distributions import Array
+from twosided.exact.cost_curve import sampled_books
 from twosided.flow import Investors, OrderFlow, Tiers, UnitInvestors
 from twosided.markets.dealer import DealerMarket
 from twosided.prices import Bachelier, GeometricBrownian, PriceState
@@ -32,14 +34,19 @@ class NotExact(ValueError):
     """One sentence on why a scenario has no exact answer here."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SideOrders:
     """The orders of a tier on one side, in currency a step."""
 
-    value: float
-    """A, what they are worth at ε = 0."""
+    values: Array
+    """A in each of the books, all alike in probability; one row an independent set of them."""
     toxicity: float
     """C, what whoever wins them loses when the midprice has moved."""
+
+    @property
+    def value(self) -> float:
+        """A over all books."""
+        return float(self.values.mean())
 
     @property
     def cost(self) -> float:
@@ -47,10 +54,10 @@ class SideOrders:
         return self.toxicity / self.value if self.value > 0 else 0.0
 
     def __add__(self, other: "SideOrders") -> "SideOrders":
-        return SideOrders(self.value + other.value, self.toxicity + other.toxicity)
+        return SideOrders(self.values + other.values, self.toxicity + other.toxicity)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TierOrders:
     """The orders of a tier on both sides of the makers."""
 
@@ -77,16 +84,18 @@ def orders_by_tier(market: DealerMarket) -> tuple[TierOrders, ...]:
 def _orders(flow: OrderFlow, book: ReferenceBook, price: GeometricBrownian | Bachelier) -> TierOrders:
     mid = float(price.initial)
     if isinstance(flow, UnitInvestors):
-        size, cost = 1.0, float(expected_costs(book, [1.0]).mean())
+        arrival, sizes, weights = 1.0, np.ones(1), np.ones(1)
     elif isinstance(flow, Investors) and not flow.price_together:
         log_variance = np.log1p(float(flow.size_variation) ** 2)
         nodes, weights = np.polynomial.hermite_e.hermegauss(HERMITE_POINTS)
         sizes = float(flow.mean_size) * np.exp(np.sqrt(log_variance) * nodes - log_variance / 2)
         arrival = float(flow.arrival_probability)
-        size = arrival * float(flow.mean_size)
-        cost = arrival * float(expected_costs(book, sizes).mean(0) @ weights / weights.sum())
     else:
         raise NotExact("the optimum is exact only for investors whose orders are each priced on their own")
+    weights = arrival * weights / weights.sum()
+    with jax.enable_x64(True):
+        each = sampled_books(book, points=1024, replicates=16, seed=0).cost(jnp.asarray(sizes)[:, None, None])
+        cost, size = np.tensordot(weights, np.asarray(each, float), 1), float(weights @ sizes)
     uninformed, informed = flow.count - flow.informed, flow.informed
     chance_of_fall = _chance_of_fall(price)
     with jax.enable_x64(True):
