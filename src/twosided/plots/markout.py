@@ -2,13 +2,12 @@
 
 from html import escape
 
-import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
 
 from twosided.plots.run import maker_name
-from twosided.plots.style import INK, OTHERS, SERIES, dressed, faded, key
+from twosided.plots.style import INK, OTHERS, SERIES, band, dressed, key
 from twosided.verdict import SCALE, Z_95
 
 
@@ -43,9 +42,7 @@ def _line(figure: go.Figure, line: pl.DataFrame, name: str, colour: str) -> None
     """A mean and the band of its interval."""
     lag, mean = line["lag"].to_numpy(), SCALE * line["per_unit"].to_numpy()
     half = SCALE * Z_95 * line["per_unit_error"].cast(pl.Float64).fill_null(0.0).to_numpy()
-    band = go.Scatter(x=np.concatenate([lag, lag[::-1]]), mode="lines", fill="toself")
-    band.update(y=np.concatenate([mean + half, (mean - half)[::-1]]), line={"width": 0})
-    figure.add_trace(band.update(fillcolor=faded(colour, 0.16), hoverinfo="skip"))
+    figure.add_trace(band(lag, mean - half, mean + half, colour))
     drawn = go.Scatter(x=lag, y=mean, name=name, mode="lines+markers")
     drawn.update(line={"color": colour, "width": 2}, marker={"size": 5}, hovertemplate="%{y:.2f}")
     figure.add_trace(drawn)

@@ -22,6 +22,7 @@ from twosided.plots.style import (
     PARTS,
     SELL,
     SERIES,
+    band,
     dressed,
     faded,
     key,
@@ -151,31 +152,46 @@ def figure_epsilon(
 
 
 def figure_skew(
-    trace: pl.DataFrame, optimal_buy: float | None = None, optimal_sell: float | None = None
+    trace: pl.DataFrame,
+    optimal_buy: float | None = None,
+    optimal_sell: float | None = None,
+    exact: pl.DataFrame | None = None,
 ) -> go.Figure:
-    """Mean epsilon a side ± a standard deviation by the inventory before it, and the time spent there."""
+    """Mean epsilon a side ± a standard deviation by the inventory before it, and the time spent there.
+
+    `exact` is what the best maker quotes, dashed over the same inventories: inventory, epsilon_buy, epsilon_sell,
+    where a quote that is meant to lose counts as 1.
+    """
     own = trace.filter(pl.col("maker") == 0)
     inventory = own["inventory"].to_numpy()
     low, high = np.quantile(inventory, [0.005, 0.995])
     edges = np.linspace(low - 0.5, high + 0.5, 26 if high - low > 4 else 2)
     counts, _ = np.histogram(inventory, edges)
     enough = counts >= min(MIN_SAMPLES, counts.max())
-    middle = (edges[:-1] + edges[1:]) / 2
+    middle, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
     colours = {quote: colour for _, quote, colour in SIDES}
-    titles = [key("mean ε ± deviation", colours), "% of steps at that inventory"]
+    said = "mean ε ± deviation" + ("; dashed: exact" if exact is not None else "")
+    titles = [key(said, colours), "% of steps at that inventory"]
     figure = _panels(titles, shares=[0.7, 0.3])
     drawn = []
     for side, quote, colour in SIDES:
         mean, deviation = _binned(inventory, own[f"epsilon_{side}"].to_numpy(), edges)
         x, mean, deviation = middle[enough], mean[enough], deviation[enough]
         drawn += [mean - deviation, mean + deviation]
-        band = go.Scatter(x=np.concatenate([x, x[::-1]]), mode="lines", fill="toself")
-        band.update(y=np.concatenate([mean + deviation, (mean - deviation)[::-1]]), line={"width": 0})
-        band.update(fillcolor=faded(colour, 0.16), hoverinfo="skip")
-        figure.add_trace(band, row=1, col=1)
+        figure.add_trace(band(x, mean - deviation, mean + deviation, colour), row=1, col=1)
         line = go.Scatter(x=x, y=mean, name=f"{quote} ε", mode="lines+markers")
         line.update(line={"color": colour, "width": 2.5}, marker={"size": 5}, hovertemplate="%{y:.3f}")
         figure.add_trace(line, row=1, col=1)
+        if exact is not None:
+            near = exact.filter(pl.col("inventory").is_between(x[0] - width / 2, x[-1] + width / 2))
+            best = near.select("inventory", y=f"epsilon_{side}").drop_nulls().sort("inventory")
+            curve = go.Scatter(
+                x=best["inventory"].to_numpy(), y=best["y"].to_numpy(), name=f"{quote} ε, exact"
+            )
+            curve.update(mode="lines" if best.height > 1 else "markers", hovertemplate="%{y:.3f}")
+            curve.update(line={"color": colour, "width": 2, "dash": "dash"}, marker={"symbol": "diamond"})
+            figure.add_trace(curve, row=1, col=1)
+            drawn.append(best["y"].to_numpy())
     time = go.Bar(x=middle, y=100 * counts / counts.sum(), width=np.diff(edges), name="steps")
     time.update(marker={"color": GREY, "line": {"width": 0}}, hovertemplate="%{y:.1f}%")
     figure.add_trace(time, row=2, col=1)

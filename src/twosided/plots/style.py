@@ -7,7 +7,9 @@ bright as 3:1 contrast with the page asks for.
 
 from collections.abc import Mapping
 
+import numpy as np
 import plotly.graph_objects as go
+from numpy import ndarray
 
 INK, MUTED, GRID, PAPER = "#1d2530", "#5d6878", "#e3e7ec", "#ffffff"
 BLUE, VERMILLION, GREEN, AMBER, PURPLE, OLIVE = (
@@ -54,6 +56,12 @@ def key(title: str, colours: Mapping[str, str]) -> str:
     return "  ".join(
         [title, *(f'<span style="color:{c}">■</span>\u00a0{name}' for name, c in colours.items())]
     )
+
+
+def band(x: ndarray, low: ndarray, high: ndarray, colour: str) -> go.Scatter:
+    """What lies between two curves, faded."""
+    drawn = go.Scatter(x=np.concatenate([x, x[::-1]]), y=np.concatenate([high, low[::-1]]), mode="lines")
+    return drawn.update(fill="toself", fillcolor=faded(colour, 0.16), line={"width": 0}, hoverinfo="skip")
 
 
 def dark_twins() -> dict[str, str]:

@@ -1,0 +1,284 @@
+"""Figures of a study: what cases have in common, side by side.
+
+Numbers are drawn in the units in which they come. Titles of panels and of axes are the study's own words; what
+comes from a table (cases, labels) is escaped.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape, unescape
+from textwrap import wrap
+from typing import NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+import polars as pl
+from jaxtyping import Float
+from numpy import ndarray
+from plotly.subplots import make_subplots
+
+from twosided.plots.style import BUY, GREY, INK, PAPER, SELL, SERIES, band, dressed, faded, key
+from twosided.verdict import Z_95
+
+COLOURS = (*SERIES, INK, GREY)
+MAX_MARKERS = 40
+"""More points than these are a line without markers."""
+TAIL = 0.001
+"""Share of the steps at either end of a distribution that is not drawn."""
+PANEL, GAP, TOP, BOTTOM = 200, 46, 30, 52
+"""Pixels: a panel's height, between panels for ticks and a title, above the first, below the last."""
+LINE, LINE_HEIGHT = 52, 17
+"""Characters of a title that a phone has room for, and pixels for a line of it."""
+
+
+def figure_lines(
+    frame: pl.DataFrame,
+    x: str,
+    panels: Mapping[str, str],
+    by: str,
+    *,
+    x_title: str = "",
+    levels: Mapping[str, float] = {},
+) -> go.Figure:
+    """A panel a column in `panels` (column: title) against x, a line for each value of the column `by`.
+
+    A column `<y>_error` (a standard error) makes a 95% band. `levels` are dashed lines across the first panel.
+    """
+    frame = _finite(frame, panels)
+    groups = _groups(frame, panels, by)
+    figure = _stacked(list(panels.values()), groups, shared=True)
+    for row, column in enumerate(panels, start=1):
+        for name, colour, rows in groups:
+            curve = rows.drop_nulls([x, column]).sort(x)
+            if curve.is_empty():
+                continue
+            at, y = curve[x].to_numpy(), curve[column].to_numpy()
+            if f"{column}_error" in frame.columns:
+                half = Z_95 * _floats(curve[f"{column}_error"])
+                figure.add_trace(band(at, y - half, y + half, colour), row=row, col=1)
+            mode = "lines+markers" if len(y) <= MAX_MARKERS else "lines"
+            line = go.Scatter(x=at, y=y, name=name, mode=mode, marker={"size": 5})
+            line.update(line={"color": colour, "width": 2}, hovertemplate="%{y:.4~g}")
+            figure.add_trace(line, row=row, col=1)
+    if levels:
+        _levels(figure, levels)
+    figure.update_xaxes(title=x_title, row=len(panels), col=1)
+    return figure
+
+
+def figure_distributions(
+    frame: pl.DataFrame,
+    panels: Mapping[str, str],
+    by: str,
+    *,
+    weight: str | None = None,
+    bins: int = 60,
+) -> go.Figure:
+    """How the steps of each value of `by` are distributed, a panel a column in `panels` (column: title).
+
+    Each row of the table is a step, or stands for `weight` (a column) of them. All share the bins; values on a
+    grid, such as whole units, are put into bins of whole steps of it.
+    """
+    frame = _finite(frame, panels)
+    groups = _groups(frame, panels, by)
+    figure = _stacked([f"{title}; % of steps" for title in panels.values()], groups, shared=False)
+    for row, column in enumerate(panels, start=1):
+        held = []
+        for name, colour, rows in groups:
+            steps = rows.drop_nulls(column)
+            weights = _floats(steps[weight]) if weight else np.ones(steps.height)
+            if weights.sum() > 0:
+                held.append((name, colour, steps[column].to_numpy(), weights / weights.sum()))
+        if not held:
+            continue
+        _, _, values, weights = zip(*held, strict=True)
+        edges = _edges(np.concatenate(values), np.concatenate(weights), bins)
+        # An empty bin at either end closes the outline.
+        width = edges[1] - edges[0]
+        outer = np.concatenate([[edges[0] - width], edges, [edges[-1] + width]])
+        for name, colour, own, weights in held:
+            share, _ = np.histogram(own, outer, weights=100 * weights)
+            share[[0, -1]] = 0.0
+            line = go.Scatter(x=(outer[:-1] + outer[1:]) / 2, y=share, name=name, mode="lines")
+            line.update(line={"color": colour, "width": 2, "shape": "hvh"}, hovertemplate="%{y:.2f}%")
+            line.update(fill="tozeroy", fillcolor=faded(colour, 0.12))
+            figure.add_trace(line, row=row, col=1)
+    figure.update_xaxes(hoverformat=".4~g")
+    return figure.update_yaxes(rangemode="tozero")
+
+
+def figure_book(
+    levels: Float[ndarray, "levels"], volumes: Float[ndarray, "levels"], mid: float = 100.0
+) -> go.Figure:
+    """One snapshot of an exchange's book, as figure 6 of Ganesh et al. (2019): what is bid and what is asked.
+
+    `levels` are distances from the mid as fractions of it and `volumes` what they hold in units of trade; both
+    sides are the same.
+    """
+    levels, volumes = np.asarray(levels, np.float64), np.asarray(volumes, np.float64)
+    figure = make_subplots(rows=1, cols=1, subplot_titles=[key("volume, units", {"bids": BUY, "asks": SELL})])
+    gaps = np.diff(np.sort(np.concatenate([-levels, levels])))
+    width = 0.8 * mid * gaps[gaps > 0].min(initial=np.inf)
+    best = levels.min()
+    for name, sign, colour in (("bid", -1, BUY), ("ask", 1, SELL)):
+        price = mid * (1 + sign * levels)
+        bars = go.Bar(x=price, y=volumes, name=f"{name} volume", hovertemplate="%{y:.3f}")
+        bars.update(marker={"color": colour, "line": {"width": 0}})
+        figure.add_trace(bars.update(width=width if np.isfinite(width) else None))
+    dressed(figure, 340)
+    for name, sign, side in (("bid", -1, "left"), ("ask", 1, "right")):
+        price = mid * (1 + sign * best)
+        note = {"text": f"{name} {price:.3f}", "font": {"size": 12, "color": INK}, "xshift": 4 * sign}
+        place = {"annotation": note, "annotation_position": f"top {side}"}
+        figure.add_vline(price, line={"color": INK, "width": 1, "dash": "dot"}, **place)
+    figure.add_vline(mid, line={"color": INK, "width": 1.5, "dash": "dash"})
+    # Room for the words over the bars.
+    figure.update_yaxes(range=[0, 1.2 * max(float(volumes.max()), 1e-9)])
+    return figure.update_xaxes(title=f"price, currency; dashed: mid {mid:.2f}", hoverformat=".3f")
+
+
+def figure_bars(
+    frame: pl.DataFrame,
+    label: str,
+    values: Mapping[str, str],
+    *,
+    error: bool = True,
+    marks: Mapping[str, str] = {},
+) -> go.Figure:
+    """Bars, a row of the figure a row of the table and a colour a column in `values` (column: name).
+
+    A column `<value>_error` (a standard error) makes whiskers of 95%. `marks` (column of values: column) names
+    what the paper printed of the same, a diamond each.
+    """
+    figure = make_subplots(rows=1, cols=1, subplot_titles=[" "])
+    rows = np.arange(frame.height)
+    names = [_wrapped(str(name)) for name in frame[label]]
+    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(values.values())}
+    width = 0.76 / max(len(values), 1)
+    for i, (column, name) in enumerate(values.items()):
+        y = rows + width * (i - (len(values) - 1) / 2)
+        look = {"name": name, "customdata": names}
+        hover = "%{customdata}<br>%{fullData.name} %{x:.4~g}<extra></extra>"
+        bars = go.Bar(x=_finite(frame, [column])[column].to_numpy(), y=y, orientation="h", **look)
+        bars.update(width=0.9 * width, marker={"color": colours[name], "line": {"width": 0}})
+        if error and f"{column}_error" in frame.columns:
+            half = Z_95 * _floats(frame[f"{column}_error"])
+            bars.update(error_x={"array": half, "color": INK, "thickness": 1.5, "width": 4})
+        figure.add_trace(bars.update(hovertemplate=hover))
+        if column in marks:
+            paper = go.Scatter(
+                x=_finite(frame, [marks[column]])[marks[column]].to_numpy(), y=y, mode="markers"
+            )
+            line = {"color": INK, "width": 1.5}
+            paper.update(marker={"symbol": "diamond", "size": 10, "color": PAPER, "line": line})
+            paper.update(name=f"{name}, the paper’s", customdata=names, hovertemplate=hover)
+            figure.add_trace(paper)
+    widest = max((len(line) for name in names for line in name.split("<br>")), default=0)
+    tall = max(38, 20 * len(values) + 14)
+    title, top = _keyed("◇\u00a0the paper’s" if marks else "", colours)
+    dressed(figure, top + BOTTOM + tall * frame.height, left=min(16 + 8 * widest, 170))
+    figure.update_annotations(text=title)
+    figure.update_layout(barmode="overlay", hovermode="closest", margin_t=top)
+    ticks = {"tickvals": rows, "ticktext": names, "tickfont": {"color": INK, "size": 12.5}}
+    figure.update_yaxes(range=[frame.height - 0.5, -0.5], showgrid=False, **ticks)
+    return figure.update_xaxes(zeroline=True)
+
+
+class _Group(NamedTuple):
+    """What belongs to one value of the column that tells groups apart."""
+
+    name: str
+    colour: str
+    rows: pl.DataFrame
+
+
+def _groups(frame: pl.DataFrame, columns: Iterable[str], by: str) -> list[_Group]:
+    """The groups that there is something to draw of, in order of first appearance."""
+    shown = frame.filter(pl.any_horizontal(pl.col(list(columns)).is_not_null())).drop_nulls(by)
+    parts = shown.partition_by(by, maintain_order=True)
+    return [_Group(_name(rows[by][0]), COLOURS[i % len(COLOURS)], rows) for i, rows in enumerate(parts)]
+
+
+def _name(value: object) -> str:
+    """A word escaped; a number with a true minus sign."""
+    return f"{value:g}".replace("-", "−") if isinstance(value, float | int) else escape(str(value))
+
+
+def _stacked(titles: Sequence[str], groups: Sequence[_Group], shared: bool) -> go.Figure:
+    """Panels one below the other, dressed; the first one's title says which colour is whose."""
+    named = {group.name: group.colour for group in groups} if len(groups) <= len(COLOURS) else {}
+    first, top = _keyed(titles[0], named)
+    plot = len(titles) * PANEL + (len(titles) - 1) * GAP
+    figure = make_subplots(
+        rows=len(titles),
+        cols=1,
+        shared_xaxes=shared,
+        subplot_titles=[first, *titles[1:]],
+        vertical_spacing=GAP / plot,
+    )
+    return dressed(figure, top + plot + BOTTOM).update_layout(margin_t=top)
+
+
+def _keyed(title: str, colours: Mapping[str, str]) -> tuple[str, int]:
+    """A panel's title with what its colours mean, in lines that a phone has room for, and the pixels it takes."""
+    lines, used = [title], len(title)
+    for name, colour in colours.items():
+        # The name as it is read, not as it is written.
+        length = len(unescape(name)) + 4
+        if used and used + length > LINE:
+            lines.append("")
+            used = 0
+        lines[-1] = key(lines[-1], {name: colour}).strip()
+        used += length
+    return "<br>".join(lines) or " ", TOP + LINE_HEIGHT * (len(lines) - 1)
+
+
+def _levels(figure: go.Figure, levels: Mapping[str, float]) -> None:
+    """Named dashed lines across the first panel, in which all of them and all curves have room."""
+    curves = [_floats(trace["y"]) for trace in figure.select_traces(row=1, col=1)]
+    drawn = np.concatenate([list(levels.values()), *curves])
+    low, high = float(drawn.min()), float(drawn.max())
+    room = max(high - low, 1e-3)
+    figure.update_yaxes(range=[low - 0.08 * room, high + 0.16 * room], row=1, col=1)
+    side, last = "left", -np.inf
+    for name, y in sorted(levels.items(), key=lambda level: level[1]):
+        # The name of a line close to the one below it stands at the other end.
+        if y - last < 0.12 * room:
+            side = "right" if side == "left" else "left"
+        note = {"text": escape(name), "font": {"size": 12, "color": INK}}
+        place = {"row": 1, "col": 1, "line": {"color": INK, "width": 1.5, "dash": "dash"}}
+        figure.add_hline(y, **place, annotation=note, annotation_position=f"top {side}")
+        last = y
+
+
+def _edges(values: ndarray, weights: ndarray, bins: int) -> ndarray:
+    """Edges of at most about `bins` bins from the first to the last quantile that is drawn."""
+    order = np.argsort(values)
+    below = np.cumsum(weights[order]) / weights.sum()
+    low, high = values[order][np.searchsorted(below, [TAIL, 1 - TAIL]).clip(max=len(values) - 1)]
+    distinct = np.unique(values)
+    if len(distinct) == 1:
+        half = 0.05 * abs(low) or 0.5
+        return np.array([low - half, low + half])
+    step = np.diff(distinct).min()
+    steps = (distinct - low) / step
+    if np.allclose(steps, np.round(steps), rtol=0, atol=1e-3):
+        # Bins that hold now more, now fewer points of a grid would show waves that are not there.
+        step *= max(np.ceil((1 + (high - low) / step) / bins), 1)
+        return np.arange(low - step / 2, high + step, step)
+    return np.linspace(low, high, bins + 1)
+
+
+def _finite(frame: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:
+    """The table with its columns as floats, where what is not finite is null."""
+    numbers = [pl.col(column).cast(pl.Float64) for column in columns]
+    return frame.with_columns(pl.when(number.is_finite()).then(number) for number in numbers)
+
+
+def _floats(column: pl.Series | ndarray) -> ndarray:
+    """As floats; what is missing or not finite is 0."""
+    return np.nan_to_num(np.asarray(column, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _wrapped(text: str) -> str:
+    """A label in lines of at most 26 characters, escaped."""
+    return "<br>".join(escape(line) for line in wrap(text, 26))
