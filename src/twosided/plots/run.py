@@ -184,7 +184,11 @@ def figure_skew(
         figure.add_trace(line, row=1, col=1)
         if exact is not None:
             near = exact.filter(pl.col("inventory").is_between(x[0] - width / 2, x[-1] + width / 2))
-            best = near.select("inventory", y=f"epsilon_{side}").drop_nulls().sort("inventory")
+            best = (
+                near.select("inventory", y=pl.col(f"epsilon_{side}").fill_nan(None))
+                .drop_nulls()
+                .sort("inventory")
+            )
             curve = go.Scatter(
                 x=best["inventory"].to_numpy(), y=best["y"].to_numpy(), name=f"{quote} ε, exact"
             )

@@ -1,7 +1,7 @@
 """Figures of a study: what cases have in common, side by side.
 
-Numbers are drawn in the units in which they come. Titles of panels and of axes are the study's own words; what
-comes from a table (cases, labels) is escaped.
+Numbers are drawn in the units in which they come; those that are missing or not finite are left out. Titles of
+panels and of axes are the study's own words and may hold markup; all other words are escaped.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +26,8 @@ TAIL = 0.001
 """Share of the steps at either end of a distribution that is not drawn."""
 PANEL, GAP, TOP, BOTTOM = 200, 46, 30, 52
 """Pixels: a panel's height, between panels for ticks and a title, above the first, below the last."""
+CLOSE = 0.12
+"""Levels less than this share of a panel apart have no room for a name between them."""
 LINE, LINE_HEIGHT = 52, 17
 """Characters of a title that a phone has room for, and pixels for a line of it."""
 
@@ -46,21 +48,26 @@ def figure_lines(
     frame = _finite(frame, panels)
     groups = _groups(frame, panels, by)
     figure = _stacked(list(panels.values()), groups, shared=True)
+    reached = [*levels.values()]
     for row, column in enumerate(panels, start=1):
         for name, colour, rows in groups:
             curve = rows.drop_nulls([x, column]).sort(x)
             if curve.is_empty():
                 continue
             at, y = curve[x].to_numpy(), curve[column].to_numpy()
+            low = high = y
             if f"{column}_error" in frame.columns:
                 half = Z_95 * _floats(curve[f"{column}_error"])
-                figure.add_trace(band(at, y - half, y + half, colour), row=row, col=1)
+                low, high = y - half, y + half
+                figure.add_trace(band(at, low, high, colour), row=row, col=1)
+            if row == 1:
+                reached += [float(low.min()), float(high.max())]
             mode = "lines+markers" if len(y) <= MAX_MARKERS else "lines"
             line = go.Scatter(x=at, y=y, name=name, mode=mode, marker={"size": 5})
             line.update(line={"color": colour, "width": 2}, hovertemplate="%{y:.4~g}")
             figure.add_trace(line, row=row, col=1)
     if levels:
-        _levels(figure, levels)
+        _levels(figure, levels, min(reached), max(reached))
     figure.update_xaxes(title=x_title, row=len(panels), col=1)
     return figure
 
@@ -115,7 +122,9 @@ def figure_book(
     sides are the same.
     """
     levels, volumes = np.asarray(levels, np.float64), np.asarray(volumes, np.float64)
-    figure = make_subplots(rows=1, cols=1, subplot_titles=[key("volume, units", {"bids": BUY, "asks": SELL})])
+    figure = make_subplots(
+        rows=1, cols=1, subplot_titles=[key("volume at each price, units", {"bids": BUY, "asks": SELL})]
+    )
     gaps = np.diff(np.sort(np.concatenate([-levels, levels])))
     width = 0.8 * mid * gaps[gaps > 0].min(initial=np.inf)
     best = levels.min()
@@ -152,29 +161,28 @@ def figure_bars(
     figure = make_subplots(rows=1, cols=1, subplot_titles=[" "])
     rows = np.arange(frame.height)
     names = [_wrapped(str(name)) for name in frame[label]]
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(values.values())}
-    width = 0.76 / max(len(values), 1)
-    for i, (column, name) in enumerate(values.items()):
-        y = rows + width * (i - (len(values) - 1) / 2)
-        look = {"name": name, "customdata": names}
-        hover = "%{customdata}<br>%{fullData.name} %{x:.4~g}<extra></extra>"
-        bars = go.Bar(x=_finite(frame, [column])[column].to_numpy(), y=y, orientation="h", **look)
-        bars.update(width=0.9 * width, marker={"color": colours[name], "line": {"width": 0}})
-        if error and f"{column}_error" in frame.columns:
-            half = Z_95 * _floats(frame[f"{column}_error"])
+    titles = {column: escape(name) for column, name in values.items()}
+    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(titles.values())}
+    errors = {column: f"{column}_error" for column in values if error and f"{column}_error" in frame.columns}
+    numbers = _finite(frame, {*values, *errors.values(), *marks.values()})
+    thick = 0.76 / max(len(values), 1)
+    hover = "%{customdata}<br>%{fullData.name} %{x:.4~g}<extra></extra>"
+    for i, (column, name) in enumerate(titles.items()):
+        y = rows + thick * (i - (len(values) - 1) / 2)
+        bars = go.Bar(x=numbers[column].to_numpy(), y=y, orientation="h", width=0.9 * thick, name=name)
+        bars.update(marker={"color": colours[name], "line": {"width": 0}})
+        if column in errors:
+            half = Z_95 * numbers[errors[column]].to_numpy()
             bars.update(error_x={"array": half, "color": INK, "thickness": 1.5, "width": 4})
-        figure.add_trace(bars.update(hovertemplate=hover))
+        figure.add_trace(bars.update(customdata=names, hovertemplate=hover))
         if column in marks:
-            paper = go.Scatter(
-                x=_finite(frame, [marks[column]])[marks[column]].to_numpy(), y=y, mode="markers"
-            )
-            line = {"color": INK, "width": 1.5}
-            paper.update(marker={"symbol": "diamond", "size": 10, "color": PAPER, "line": line})
-            paper.update(name=f"{name}, the paper’s", customdata=names, hovertemplate=hover)
-            figure.add_trace(paper)
+            theirs = numbers[marks[column]].to_numpy()
+            paper = go.Scatter(x=theirs, y=y, mode="markers", name=f"{name}, the paper’s")
+            look = {"symbol": "diamond", "size": 10, "color": PAPER, "line": {"color": INK, "width": 1.5}}
+            figure.add_trace(paper.update(marker=look, customdata=names, hovertemplate=hover))
     widest = max((len(line) for name in names for line in name.split("<br>")), default=0)
     tall = max(38, 20 * len(values) + 14)
-    title, top = _keyed("◇\u00a0the paper’s" if marks else "", colours)
+    title, top = _keyed("", colours, "◇\u00a0the paper’s" if marks else "")
     dressed(figure, top + BOTTOM + tall * frame.height, left=min(16 + 8 * widest, 170))
     figure.update_annotations(text=title)
     figure.update_layout(barmode="overlay", hovermode="closest", margin_t=top)
@@ -200,7 +208,8 @@ def _groups(frame: pl.DataFrame, columns: Iterable[str], by: str) -> list[_Group
 
 def _name(value: object) -> str:
     """A word escaped; a number with a true minus sign."""
-    return f"{value:g}".replace("-", "−") if isinstance(value, float | int) else escape(str(value))
+    text = f"{value:g}" if isinstance(value, float) else escape(str(value))
+    return text.replace("-", "−") if isinstance(value, float | int) else text
 
 
 def _stacked(titles: Sequence[str], groups: Sequence[_Group], shared: bool) -> go.Figure:
@@ -218,35 +227,40 @@ def _stacked(titles: Sequence[str], groups: Sequence[_Group], shared: bool) -> g
     return dressed(figure, top + plot + BOTTOM).update_layout(margin_t=top)
 
 
-def _keyed(title: str, colours: Mapping[str, str]) -> tuple[str, int]:
+def _keyed(title: str, colours: Mapping[str, str], end: str = "") -> tuple[str, int]:
     """A panel's title with what its colours mean, in lines that a phone has room for, and the pixels it takes."""
-    lines, used = [title], len(title)
-    for name, colour in colours.items():
-        # The name as it is read, not as it is written.
-        length = len(unescape(name)) + 4
-        if used and used + length > LINE:
-            lines.append("")
-            used = 0
-        lines[-1] = key(lines[-1], {name: colour}).strip()
-        used += length
-    return "<br>".join(lines) or " ", TOP + LINE_HEIGHT * (len(lines) - 1)
+    # Lengths are of names as they are read, not as they are written.
+    pieces = [(len(title), title)]
+    pieces += [(2 + len(unescape(name)), key("", {name: colour}).strip()) for name, colour in colours.items()]
+    pieces.append((len(end), end))
+    lines: list[list[str]] = []
+    used = LINE
+    for length, piece in pieces:
+        if length == 0:
+            continue
+        used += 2 + length
+        if used > LINE:
+            lines.append([])
+            used = length
+        lines[-1].append(piece)
+    return "<br>".join(map("  ".join, lines)) or " ", TOP + LINE_HEIGHT * max(len(lines) - 1, 0)
 
 
-def _levels(figure: go.Figure, levels: Mapping[str, float]) -> None:
-    """Named dashed lines across the first panel, in which all of them and all curves have room."""
-    curves = [_floats(trace["y"]) for trace in figure.select_traces(row=1, col=1)]
-    drawn = np.concatenate([list(levels.values()), *curves])
-    low, high = float(drawn.min()), float(drawn.max())
+def _levels(figure: go.Figure, levels: Mapping[str, float], low: float, high: float) -> None:
+    """Named dashed lines across the first panel, which then reaches beyond low and high."""
     room = max(high - low, 1e-3)
-    figure.update_yaxes(range=[low - 0.08 * room, high + 0.16 * room], row=1, col=1)
+    figure.update_yaxes(range=[low - 0.1 * room, high + 0.16 * room], row=1, col=1)
+    ordered = sorted(levels.items(), key=lambda level: level[1])
+    above = [y for _, y in ordered[1:]] + [np.inf]
     side, last = "left", -np.inf
-    for name, y in sorted(levels.items(), key=lambda level: level[1]):
-        # The name of a line close to the one below it stands at the other end.
-        if y - last < 0.12 * room:
+    for (name, y), following in zip(ordered, above, strict=True):
+        # Of two lines that are close together each is named on its outer side; neighbours at different ends.
+        if y - last < 2 * CLOSE * room:
             side = "right" if side == "left" else "left"
-        note = {"text": escape(name), "font": {"size": 12, "color": INK}}
+        where = f"{'bottom' if following - y < CLOSE * room else 'top'} {side}"
         place = {"row": 1, "col": 1, "line": {"color": INK, "width": 1.5, "dash": "dash"}}
-        figure.add_hline(y, **place, annotation=note, annotation_position=f"top {side}")
+        note = {"text": escape(name), "font": {"size": 12, "color": INK}}
+        figure.add_hline(y, **place, annotation=note, annotation_position=where)
         last = y
 
 
@@ -254,17 +268,20 @@ def _edges(values: ndarray, weights: ndarray, bins: int) -> ndarray:
     """Edges of at most about `bins` bins from the first to the last quantile that is drawn."""
     order = np.argsort(values)
     below = np.cumsum(weights[order]) / weights.sum()
-    low, high = values[order][np.searchsorted(below, [TAIL, 1 - TAIL]).clip(max=len(values) - 1)]
+    # A little less, so that rounding of the sums decides nothing.
+    low, high = values[order][np.searchsorted(below, np.array([TAIL, 1 - TAIL]) - 1e-9)]
     distinct = np.unique(values)
     if len(distinct) == 1:
         half = 0.05 * abs(low) or 0.5
         return np.array([low - half, low + half])
-    step = np.diff(distinct).min()
-    steps = (distinct - low) / step
+    span = distinct[-1] - distinct[0]
+    step = span / np.round(span / np.diff(distinct).min())
+    steps = (distinct - distinct[0]) / step
     if np.allclose(steps, np.round(steps), rtol=0, atol=1e-3):
         # Bins that hold now more, now fewer points of a grid would show waves that are not there.
-        step *= max(np.ceil((1 + (high - low) / step) / bins), 1)
-        return np.arange(low - step / 2, high + step, step)
+        points = int(np.round((high - low) / step)) + 1
+        each = -(-points // bins)
+        return low + step * (each * np.arange(-(-points // each) + 1) - 0.5)
     return np.linspace(low, high, bins + 1)
 
 

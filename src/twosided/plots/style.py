@@ -101,7 +101,7 @@ def dressed(figure: go.Figure, height: int, left: int = 48) -> go.Figure:
         hoverlabel={"bgcolor": PAPER, "bordercolor": GRID, "font": {"color": INK, "size": 12}},
         bargap=0,
     )
-    look = {"xanchor": "left", "xshift": -left, "font": {"color": MUTED, "size": 12.5}}
+    look = {"xanchor": "left", "align": "left", "xshift": -left, "font": {"color": MUTED, "size": 12.5}}
     return figure.for_each_annotation(
         lambda title: title.update(x=_panel_start(figure, title.x), **look), selector=_PANEL_TITLE
     )
