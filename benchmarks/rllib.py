@@ -116,6 +116,7 @@ def _ours(options: Namespace, clock: "_Clock") -> None:
 
 
 def _rllib(options: Namespace, clock: "_Clock") -> None:
+    import gymnasium
     import ray
     import torch
 
@@ -124,11 +125,20 @@ def _rllib(options: Namespace, clock: "_Clock") -> None:
     ray.init(
         include_dashboard=False, log_to_driver=False, logging_level="ERROR", _node_ip_address="127.0.0.1"
     )
-    algorithm = (_tuned if options.contestant == "RLlib, tuned" else _as_in_the_paper)(
-        options.seed
-    ).build_algo()
+    config = (_tuned if options.contestant == "RLlib, tuned" else _as_in_the_paper)(options.seed)
+    algorithm = config.build_algo()
     judge = _judge(options.seed)
+    # What compiles goes before: a look, and the steps of the environment, whose programs a second one shares.
     judge(_copied(algorithm))
+    again = gymnasium.make_vec(
+        config.env,
+        config.num_envs_per_env_runner,
+        config.gym_env_vectorize_mode,
+        **config.env_config,
+    )
+    again.reset(seed=0)
+    for _ in range(300):
+        again.step(again.action_space.sample())
     clock.start()
     while not clock.over(
         int(algorithm.train()["num_env_steps_sampled_lifetime"]), lambda: judge(_copied(algorithm))
