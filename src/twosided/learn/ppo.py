@@ -10,6 +10,7 @@ An iteration rolls out, estimates advantages and takes several epochs of minibat
 `TrainState`, so a run that stops and goes on gives the same bits as one that never stopped.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -28,12 +29,13 @@ from twosided.policies.neural import (
     NeuralPolicy,
     Normaliser,
     Perceptron,
+    Together,
     action_size,
     features,
     num_features,
     perceptron,
 )
-from twosided.types import Box, Scalar, check, is_at_least, is_positive
+from twosided.types import Box, Policy, Scalar, check, is_at_least, is_positive
 
 
 class Networks(eqx.Module):
@@ -44,14 +46,21 @@ class Networks(eqx.Module):
     log_std: Float[Array, "size"]
 
 
-class TrainState(eqx.Module):
-    """Where training stands; everything that it needs to go on."""
+class Agent(eqx.Module):
+    """What a learner is so far."""
 
     networks: Networks
     optimiser: Any
     observations: Normaliser
     returns: Normaliser
     return_so_far: Float[Array, "paths"]
+
+
+class TrainState(eqx.Module):
+    """Where training stands; everything that it needs to go on."""
+
+    agents: Agent
+    """The learner; where a scenario has several, leaves have a leading axis of them."""
     carry: Carry
     key: PRNGKeyArray
     iteration: Int[Array, ""]
@@ -89,6 +98,10 @@ class PPO(Learner):
     """Map a Gaussian to the action box by tanh instead of clipping it."""
     initial_std: Scalar = 0.6
     """Deviation of the Gaussian at first, the box being [-1, 1] in every dimension."""
+    final_std: Scalar = 0.004
+    """Deviation that it has at most at the end; the bound falls to it by the same factor an update."""
+    narrowing: Scalar = 0.8
+    """Part of the training over which that bound falls, in (0, 1]."""
     learning_rate: Scalar = 1e-3
     """Adam's step size at first."""
     learning_rate_end: Scalar = 0.0
@@ -125,7 +138,7 @@ class PPO(Learner):
         )
         divides = f"a divisor of paths times rollout_steps ({batch})"
         check("minibatches", self.minibatches, divides, batch % self.minibatches == 0)
-        for name in ("initial_std", "learning_rate", "clip", "max_gradient_norm"):
+        for name in ("initial_std", "final_std", "learning_rate", "clip", "max_gradient_norm"):
             value = getattr(self, name)
             check(name, value, "positive and finite", lambda value=value: is_positive(value))
         for name in ("learning_rate_end", "value_weight", "entropy_weight", "entropy_weight_end"):
@@ -133,6 +146,7 @@ class PPO(Learner):
             check(name, value, "at least 0 and finite", lambda value=value: is_at_least(value, 0))
         check("discount", self.discount, "in [0, 1)", lambda: 0 <= self.discount < 1)
         check("decay", self.decay, "in [0, 1]", lambda: 0 <= self.decay <= 1)
+        check("narrowing", self.narrowing, "in (0, 1]", lambda: 0 < self.narrowing <= 1)
         if self.value_clip is not None:
             check("value_clip", self.value_clip, "positive and finite", lambda: is_positive(self.value_clip))
 
@@ -146,30 +160,32 @@ class PPO(Learner):
         return self.paths * self.rollout_steps
 
     def begin(self, scenario: Scenario, key: PRNGKeyArray) -> TrainState:
-        """Fresh networks and first episodes."""
-        key_actor, key_critic, key_start, key_time, key = jax.random.split(key, 5)
-        size = num_features(scenario)
-        space = scenario.action_space
-        dimensions = action_size(space)
-        networks = Networks(
-            actor=perceptron(size, dimensions, self.hidden, self.activation, 0.01, key_actor),
-            critic=perceptron(size, 1, self.hidden, self.activation, 1.0, key_critic),
-            log_std=jnp.log(self.initial_std) * jnp.ones(dimensions if isinstance(space, Box) else 0),
-        )
-        observations = Normaliser.empty(size)
-        policy = Explorer(_policy(self, scenario, networks, observations, explore=True))
+        """Fresh learners and first episodes."""
+        key_agents, key_start, key_time, key = jax.random.split(key, 4)
+        agents = _each(scenario, lambda k: self._fresh(scenario, k))(_keys(scenario, key_agents))
+        policy = _together(scenario, Explorer(_policies(self, scenario, agents, jnp.zeros(()))))
         # Episodes start out of step with each other, so that a rollout sees all their ages at once.
         carry = start(scenario, policy, key_start, self.paths)
         ages = jax.random.randint(key_time, (self.paths,), 0, scenario.horizon)
-        return TrainState(
+        carry = eqx.tree_at(lambda c: c.state.time, carry, ages)
+        return TrainState(agents=agents, carry=carry, key=key, iteration=jnp.zeros((), jnp.int32))
+
+    def _fresh(self, scenario: Scenario, key: PRNGKeyArray) -> Agent:
+        """A learner that knows nothing."""
+        key_actor, key_critic = jax.random.split(key)
+        size, dimensions = num_features(scenario), action_size(scenario.action_space)
+        box = isinstance(scenario.action_space, Box)
+        networks = Networks(
+            actor=perceptron(size, dimensions, self.hidden, self.activation, 0.01, key_actor),
+            critic=perceptron(size, 1, self.hidden, self.activation, 1.0, key_critic),
+            log_std=jnp.log(self.initial_std) * jnp.ones(dimensions if box else 0),
+        )
+        return Agent(
             networks=networks,
             optimiser=_optimiser(self).init(networks),  # pyright: ignore[reportArgumentType]
-            observations=observations,
+            observations=Normaliser.empty(size),
             returns=Normaliser.empty(),
             return_so_far=jnp.zeros(self.paths),
-            carry=eqx.tree_at(lambda c: c.state.time, carry, ages),
-            key=key,
-            iteration=jnp.zeros((), jnp.int32),
         )
 
     def train_chunk(
@@ -192,18 +208,30 @@ class PPO(Learner):
         return state, jax.tree.map(lambda leaf: leaf / iterations, sums)
 
     def _iterate(self, scenario: Scenario, state: TrainState) -> tuple[TrainState, dict]:
-        """One rollout and its update."""
+        """One rollout and its update; several learners update side by side, each from what it saw itself."""
         key_rollout, key_update, key = jax.random.split(state.key, 3)
-        state, samples = _collect(self, scenario, state, key_rollout)
-        batch = _advantages(self, state, samples)
-        state, metrics = _update(self, scenario, state, batch, key_update)
-        state = _rescale(self, state, samples)
-        metrics["reward"] = samples.reward.mean()
-        return eqx.tree_at(lambda s: (s.key, s.iteration), state, (key, state.iteration + 1)), metrics
+        progress = self._progress(state)
+        # The first rollout only sets the scales of observations and rewards: nothing is learned from it.
+        learns = state.iteration > 0
+        carry, samples = _collect(self, scenario, state, progress, key_rollout)
 
-    def policy(self, scenario: Scenario, state: TrainState, explore: bool = False) -> NeuralPolicy:
-        """The policy as it stands: its mode, or the distribution that it explores with."""
-        return _policy(self, scenario, state.networks, state.observations, explore)
+        def learn(agent: Agent, samples: Sample, key: PRNGKeyArray) -> tuple[Agent, dict]:
+            batch = _advantages(self, agent, samples)
+            updated, metrics = _update(self, scenario, agent, batch, progress, key)
+            agent = jax.tree.map(lambda new, old: jnp.where(learns, new, old), updated, agent)
+            return _rescale(self, agent, samples), metrics | {"reward": samples.reward.mean()}
+
+        agents, metrics = _each(scenario, learn)(state.agents, samples, _keys(scenario, key_update))
+        return TrainState(agents, carry, key, state.iteration + 1), jax.tree.map(jnp.mean, metrics)
+
+    def policy(self, scenario: Scenario, state: TrainState, explore: bool = False) -> Policy:
+        """The policy as it stands: its mode, or the distribution that it explores with; `Together` for several."""
+        policies = _policies(self, scenario, state.agents, self._progress(state), explore)
+        return _together(scenario, policies)
+
+    def _progress(self, state: TrainState) -> Float[Array, ""]:
+        """From 0 at the first update to 1 after the last."""
+        return jnp.clip((state.iteration - 1) / max(self.iterations - 1, 1), 0.0, 1.0)
 
 
 class Batch(eqx.Module):
@@ -216,30 +244,34 @@ class Batch(eqx.Module):
 
 
 def _collect(
-    config: PPO, scenario: Scenario, state: TrainState, key: PRNGKeyArray
-) -> tuple[TrainState, Sample]:
-    policy = Explorer(_policy(config, scenario, state.networks, state.observations, explore=True))
+    config: PPO, scenario: Scenario, state: TrainState, progress: Float[Array, ""], key: PRNGKeyArray
+) -> tuple[Carry, Sample]:
+    """A rollout of the learners; with several, samples have a leading axis of them."""
+    seen = _each(scenario, features)
 
     def record(observation: Any, draw: Draw, step: Step) -> Sample:
         return Sample(
-            observation=features(observation),
-            next_observation=features(step.observation),
+            observation=seen(observation),
+            next_observation=seen(step.observation),
             draw=draw,
             reward=step.reward,
-            terminated=step.terminated,
-            truncated=step.truncated,
+            terminated=jnp.broadcast_to(step.terminated, step.reward.shape),
+            truncated=jnp.broadcast_to(step.truncated, step.reward.shape),
         )
 
+    policy = _together(scenario, Explorer(_policies(config, scenario, state.agents, progress)))
     carry, samples = rollout(scenario, policy, state.carry, key, config.rollout_steps, record)
-    return eqx.tree_at(lambda s: s.carry, state, carry), samples
+    if scenario.learners > 1:
+        samples = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 2, 0), samples)
+    return carry, samples
 
 
-def _advantages(config: PPO, state: TrainState, samples: Sample) -> Batch:
-    scale = jnp.sqrt(state.returns.variance + 1e-8) if config.normalise_rewards else 1.0
-    normalise = state.observations if config.normalise_observations else lambda x: x
+def _advantages(config: PPO, agent: Agent, samples: Sample) -> Batch:
+    scale = jnp.sqrt(agent.returns.variance + 1e-8) if config.normalise_rewards else 1.0
+    normalise = agent.observations if config.normalise_observations else lambda x: x
 
     def value(observation: Float[Array, "features"]) -> Float[Array, ""]:
-        return state.networks.critic(normalise(observation))[0]
+        return agent.networks.critic(normalise(observation))[0]
 
     values = jax.vmap(jax.vmap(value))(samples.observation)
     next_values = jax.vmap(jax.vmap(value))(samples.next_observation)
@@ -257,18 +289,20 @@ def _advantages(config: PPO, state: TrainState, samples: Sample) -> Batch:
 
 
 def _update(
-    config: PPO, scenario: Scenario, state: TrainState, batch: Batch, key: PRNGKeyArray
-) -> tuple[TrainState, dict]:
-    progress = jnp.maximum(state.iteration - 1, 0) / (config.iterations - 1)
-    # The first rollout only sets the scales of observations and rewards: nothing is learned from it.
-    learns = state.iteration > 0
+    config: PPO,
+    scenario: Scenario,
+    agent: Agent,
+    batch: Batch,
+    progress: Float[Array, ""],
+    key: PRNGKeyArray,
+) -> tuple[Agent, dict]:
     learning_rate = config.learning_rate * (1 - (1 - config.learning_rate_end) * progress)
     entropy_weight = config.entropy_weight + (config.entropy_weight_end - config.entropy_weight) * progress
     optimiser = _optimiser(config)
     size = batch.advantage.shape[0]
 
     def loss(networks: Networks, part: Batch) -> tuple[Float[Array, ""], dict]:
-        policy = _policy(config, scenario, networks, state.observations, explore=True)
+        policy = _policy(config, scenario, networks, agent.observations, progress, explore=True)
         distributions = jax.vmap(policy.head)(part.observation)
         log_ratio = jax.vmap(lambda d, u: d.log_prob(u))(distributions, part.draw.u) - part.draw.log_prob
         ratio = jnp.exp(log_ratio)
@@ -290,7 +324,7 @@ def _update(
             "divergence": (ratio - 1 - log_ratio).mean(),
             "clipped": (jnp.abs(ratio - 1) > config.clip).mean(),
             "value_loss": value_loss,
-            "std": jnp.exp(networks.log_std).mean(),
+            "std": jnp.exp(policy.log_std).mean(),
         }
         return policy_loss + config.value_weight * value_loss - entropy_weight * entropy, metrics
 
@@ -300,51 +334,84 @@ def _update(
         gradient, metrics = jax.grad(loss, has_aux=True)(networks, part)
         updates, new_moments = optimiser.update(gradient, moments)
         new_networks = jax.tree.map(lambda w, d: w - learning_rate * d, networks, updates)
-        new = new_networks, new_moments
-        return jax.tree.map(lambda a, b: jnp.where(learns, a, b), new, (networks, moments)), metrics
+        return (new_networks, new_moments), metrics
 
     def epoch(carry, key):
         rows = jax.random.permutation(key, size).reshape(config.minibatches, -1)
         return jax.lax.scan(minibatch, carry, rows)
 
     (networks, moments), metrics = jax.lax.scan(
-        epoch, (state.networks, state.optimiser), jax.random.split(key, config.epochs)
+        epoch, (agent.networks, agent.optimiser), jax.random.split(key, config.epochs)
     )
-    state = eqx.tree_at(lambda s: (s.networks, s.optimiser), state, (networks, moments))
-    return state, jax.tree.map(lambda leaf: leaf[-1].mean(0), metrics)
+    agent = eqx.tree_at(lambda a: (a.networks, a.optimiser), agent, (networks, moments))
+    return agent, jax.tree.map(lambda leaf: leaf[-1].mean(0), metrics)
 
 
-def _rescale(config: PPO, state: TrainState, samples: Sample) -> TrainState:
+def _rescale(config: PPO, agent: Agent, samples: Sample) -> Agent:
     """Bring the running scales up to date, after the update that used the old ones."""
     observations = samples.observation.reshape(-1, samples.observation.shape[-1])
     done = samples.terminated | samples.truncated
     sums = jax.vmap(discounted_returns, in_axes=(0, 1, 1, None), out_axes=1)(
-        state.return_so_far, samples.reward, done, config.discount
+        agent.return_so_far, samples.reward, done, config.discount
     )
     return eqx.tree_at(
-        lambda s: (s.observations, s.returns, s.return_so_far),
-        state,
+        lambda a: (a.observations, a.returns, a.return_so_far),
+        agent,
         (
-            state.observations.update(observations),
-            state.returns.update(sums.reshape(-1)),
+            agent.observations.update(observations),
+            agent.returns.update(sums.reshape(-1)),
             jnp.where(done[-1], 0.0, sums[-1]),
         ),
     )
 
 
 def _policy(
-    config: PPO, scenario: Scenario, networks: Networks, observations: Normaliser, explore: bool
+    config: PPO,
+    scenario: Scenario,
+    networks: Networks,
+    observations: Normaliser,
+    progress: Float[Array, ""],
+    explore: bool,
 ) -> NeuralPolicy:
+    """The policy of one learner's networks."""
     if not config.normalise_observations:
         observations = Normaliser.empty(observations.mean.shape[0])
+    fall = jnp.log(config.final_std) - jnp.log(config.initial_std)
+    highest = jnp.log(config.initial_std) + jnp.minimum(progress / config.narrowing, 1.0) * fall
     return NeuralPolicy(
         network=networks.actor,
-        log_std=networks.log_std,
+        log_std=jnp.minimum(networks.log_std, highest),
         normaliser=observations,
         space=scenario.action_space,
         squash=config.squash,
         explore=explore,
     )
+
+
+def _policies(
+    config: PPO, scenario: Scenario, agents: Agent, progress: Float[Array, ""], explore: bool = True
+) -> NeuralPolicy:
+    """The policy of the learner, or of every learner, stacked."""
+
+    def one(agent: Agent) -> NeuralPolicy:
+        return _policy(config, scenario, agent.networks, agent.observations, progress, explore)
+
+    return _each(scenario, one)(agents)
+
+
+def _each(scenario: Scenario, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of one learner, for all of them."""
+    return function if scenario.learners == 1 else jax.vmap(function)
+
+
+def _keys(scenario: Scenario, key: PRNGKeyArray) -> PRNGKeyArray:
+    """A key a learner."""
+    return key if scenario.learners == 1 else jax.random.split(key, scenario.learners)
+
+
+def _together(scenario: Scenario, policies: Policy) -> Policy:
+    """What sits in the learners' seats."""
+    return policies if scenario.learners == 1 else Together(policies)
 
 
 def _optimiser(config: PPO) -> optax.GradientTransformation:

@@ -161,19 +161,45 @@ class Explorer(Policy):
         return self.policy.action(u), Draw(u, distribution.log_prob(u))
 
 
+class Together(Policy):
+    """The policies of several learners of one scenario, which act side by side."""
+
+    stacked: Policy
+    """Policies of one kind; leaves have a leading axis of learners."""
+
+    def shocks(self, key, shape):
+        keys = jax.random.split(key, self.count)
+        return jax.vmap(lambda policy, k: policy.shocks(k, shape), out_axes=len(shape))(self.stacked, keys)
+
+    def init(self):
+        return jax.vmap(lambda policy: policy.init())(self.stacked)
+
+    def act(self, shock, memory, observation):
+        return jax.vmap(lambda policy, *seen: policy.act(*seen))(self.stacked, shock, memory, observation)
+
+    @property
+    def count(self) -> int:
+        return jax.tree.leaves(self.stacked)[0].shape[0]
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """One by one."""
+        return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], self.stacked) for i in range(self.count))
+
+
 def features(observation: Any) -> Float[Array, "features"]:
     """Everything observed, as one vector."""
     return jnp.concatenate([jnp.ravel(leaf).astype(float) for leaf in jax.tree.leaves(observation)])
 
 
 def num_features(scenario: Scenario) -> int:
-    """How many numbers the learner in a scenario sees."""
+    """How many numbers a learner in a scenario sees."""
 
     def first(key: PRNGKeyArray) -> Float[Array, "features"]:
         shock = jax.tree.map(lambda leaf: leaf[0], scenario.shocks(key, (1,)))
         return features(scenario.reset(shock)[1])
 
-    return jax.eval_shape(first, jax.random.key(0)).shape[0]
+    return jax.eval_shape(first, jax.random.key(0)).shape[0] // scenario.learners
 
 
 def action_size(space: Box | Discrete) -> int:
