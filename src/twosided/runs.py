@@ -54,8 +54,8 @@ class TrainSettings:
     horizon: int = 200
     """Steps in an episode."""
     # What a maker wins in this market does not change what it can win next, and its inventory is worth
-    # nothing in expectation: a short memory loses nothing and hears less noise.
-    learner: Learner = PPO(discount=0.5)
+    # nothing in expectation: looking no further than the step loses nothing and hears no noise of others.
+    learner: Learner = PPO(discount=0.0)
     """How the policy is found."""
     seeds: int = 3
     """Independent trainings, side by side."""

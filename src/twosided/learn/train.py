@@ -27,7 +27,8 @@ class Progress:
     """The learner's states, leaves with a leading axis of seeds."""
     curve: dict[str, np.ndarray]
     """Of the chunk: `steps` (market steps a seed so far), `score` (total PnL a step of the policy at its best, with
-    inventory PnL's conditional expectation) and the learner's own metrics; a row a seed."""
+    inventory PnL's conditional expectation), `rivals` (the mean of the other makers') and the learner's own
+    metrics; a row a seed."""
 
 
 def train(
@@ -89,8 +90,10 @@ def _advance(
     iteration = progress.iteration + iterations
     # Fetching the metrics waits for the chunk: what follows sees finished work.
     curve = {name: np.asarray(values) for name, values in metrics.items()}
-    curve["score"] = np.asarray(score)
-    curve["steps"] = np.full(score.shape, iteration * learner.steps_per_iteration)
+    curve["score"], others = np.asarray(score[:, 0]), np.asarray(score[:, 1:])
+    if others.size:
+        curve["rivals"] = others.mean(1)
+    curve["steps"] = np.full(curve["score"].shape, iteration * learner.steps_per_iteration)
     return Progress(iteration, progress.iterations, states, curve)
 
 
@@ -102,14 +105,14 @@ def _chunk(scenario: Scenario, learner: Learner, states: Any, probe_key: Any, it
 
 
 def _score(scenario: Scenario, policy: Policy, key: Any):
-    """Total PnL a step of a policy, inventory PnL in expectation; on the same chance at every call."""
+    """Total PnL a step of every maker, inventory PnL in expectation; on the same chance at every call."""
 
     def record(observation, memory, step):
         pnl = step.transition.pnl
-        return (pnl.total - pnl.inventory + step.transition.expected_inventory_pnl)[0]
+        return pnl.total - pnl.inventory + step.transition.expected_inventory_pnl
 
     paths = max(1, PROBE_STEPS // scenario.horizon)
-    return episodes(scenario, policy, key, paths, record).mean()
+    return episodes(scenario, policy, key, paths, record).mean((0, 1))
 
 
 @eqx.filter_jit

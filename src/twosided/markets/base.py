@@ -225,13 +225,29 @@ def episodes(
 ) -> Any:
     """One episode on each of a number of paths, from its start to the horizon; what `record` keeps, as in `rollout`.
 
-    The start and all steps are drawn in one call, which also compiles in half the time of two.
+    Where a maker remembers what it lived through, an episode of which nothing is kept comes first: makers are
+    judged as they are once they have settled. The start and all steps are drawn in one call, which also compiles in
+    half the time of two.
     """
     key_scenario, key_policy = jax.random.split(key)
-    shocks = scenario.shocks(key_scenario, (1 + scenario.horizon, paths))
-    lots = policy.shocks(key_policy, (scenario.horizon, paths))
+    unseen = scenario.horizon if _remembers(scenario, policy) else 0
+    shocks = scenario.shocks(key_scenario, (1 + unseen + scenario.horizon, paths))
+    lots = policy.shocks(key_policy, (unseen + scenario.horizon, paths))
     carry = _start(scenario, policy, jax.tree.map(lambda leaf: leaf[0], shocks))
-    return _scan(scenario, policy, carry, jax.tree.map(lambda leaf: leaf[1:], shocks), lots, record)[1]
+
+    def live(carry: Carry, begin: int, end: int, record: Callable) -> tuple[Carry, Any]:
+        now = jax.tree.map(lambda leaf: leaf[1 + begin : 1 + end], shocks)
+        return _scan(scenario, policy, carry, now, jax.tree.map(lambda leaf: leaf[begin:end], lots), record)
+
+    if unseen:
+        carry, _ = live(carry, 0, unseen, lambda observation, memory, step: None)
+    return live(carry, unseen, unseen + scenario.horizon, record)[1]
+
+
+def _remembers(scenario: Scenario, policy: Policy) -> bool:
+    """Whether any maker has a memory."""
+    makers = (policy, *scenario.competitors)
+    return bool(jax.tree.leaves(jax.eval_shape(lambda: [maker.init() for maker in makers])))
 
 
 def _start(scenario: Scenario, policy: Policy, shocks: ScenarioShock) -> Carry:

@@ -1,0 +1,366 @@
+"""The cases of the study: what is trained and measured for the tables and figures of Ganesh et al. (2019).
+
+A case leaves records, by policy and metric as `evaluate` has them, and the small tables that its figures need: `curve`
+(a row a chunk of training and seed), `trace` (every step of some episodes) and what else is said at each.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+
+from twosided.book import ReferenceBook
+from twosided.distributions import Empirical
+from twosided.evaluation import evaluate, trace
+from twosided.exact.best_response import best_response
+from twosided.exact.dealer import optimum, optimum_by_tier
+from twosided.exact.dynamic_programming import penalised_optimum
+from twosided.flow import Tiers, UnitInvestors
+from twosided.learn.ppo import PPO
+from twosided.learn.train import Progress, train
+from twosided.markets.base import Scenario
+from twosided.markets.dealer import DealerMarket
+from twosided.markouts import adverse_selection, markouts
+from twosided.policies.adaptive import Adaptive
+from twosided.policies.neural import NeuralPolicy, Together
+from twosided.policies.rules import Persistent, Random, Split
+from twosided.prices import GeometricBrownian
+from twosided.records import MEAN, Record, mean_of_cases
+from twosided.rewards import AsymmetricPenalty, DeviationPenalty, ExcessPnL, Reward, SquarePenalty, TotalPnL
+from twosided.studies.base import Budget, Case, Outcome, Tell
+from twosided.types import Policy
+
+EXPLORING = "exploring"
+"""The case of the policy that still explores, which the paper's agents may have been judged as."""
+
+FIXED: Mapping[str, Policy] = {
+    "persistent-0.5": Persistent(epsilon_buy=-0.5, epsilon_sell=-0.5),
+    "persistent-0": Persistent(epsilon_buy=0.0, epsilon_sell=0.0),
+    "random-0.5": Random(low=-0.5, high=0.5),
+    "random-1": Random(low=-1.0, high=1.0),
+}
+"""The competitors of tables 1 and 3; persistent ones hedge 0.2 as in section 7.6."""
+ADAPTIVE = tuple((share, aversion) for aversion in (0, 1, 2) for share in (0.25, 0.5))
+"""Market share targets and risk aversions of the adaptive makers of tables 2, 4 and 5."""
+DRIFTS = (-1.0, -0.1, -0.01, 0.0, 0.01, 0.1, 1.0)
+"""μ of figure 4, a year."""
+PENALTIES: Mapping[str, Reward] = {
+    "none": TotalPnL(),
+    "stdev": DeviationPenalty(),
+    "square": SquarePenalty(),
+    "asymmetric": AsymmetricPenalty(),
+}
+"""The rewards of section 5.2, with the paper's weights."""
+SKEWED = Persistent(epsilon_buy=-0.5, epsilon_sell=0.0)
+"""The competitor of figure 5, figures 13 and 14, and table 4."""
+DAYS = {"6.5 h": 1 / 6552, "24 h": 1 / 24192}
+"""Years in a step of 15 minutes, by the hours of a trading day; 252 of them make a year."""
+
+PAPER = PPO(
+    hidden=(256, 256),
+    paths=32,
+    rollout_steps=200,
+    epochs=1,
+    minibatches=25,
+    clip=0.3,
+    learning_rate=5e-5,
+    learning_rate_end=1.0,
+    initial_std=1.0,
+    final_std=1.0,
+    discount=0.99,
+    decay=1.0,
+)
+"""What section 5.3 states: 2 x 256 tanh, clip 0.3, minibatches of 256, Adam at 5e-5, rollouts of 200 steps, one pass. What
+it leaves open is as in RLlib then: discount 0.99, no decay of advantages, an initial deviation of 1."""
+
+
+def learner(budget: Budget, millions: float, **changes) -> PPO:
+    """Our settings, with a hundredth of the steps when quick."""
+    steps = int(1e6 * millions) // (10 if budget.quick else 1)
+    return PPO(**({"steps": max(steps, 100_000)} | changes))
+
+
+def judged_steps(budget: Budget) -> int:
+    return 100_000 if budget.quick else 2_000_000
+
+
+def fit(
+    scenario: Scenario, config: PPO, budget: Budget, tell: Tell, chunks: int = 20
+) -> tuple[tuple[Policy, ...], pl.DataFrame]:
+    """Trained policies, one a seed, and the curve of their training."""
+    rows = []
+
+    def after_chunk(progress: Progress) -> None:
+        for i in range(budget.seeds):
+            rows.append({"seed": i} | {name: float(x[i]) for name, x in progress.curve.items()})
+        share = 100 * progress.iteration / progress.iterations
+        tell(f"{share:.0f}% trained, score {100 * progress.curve['score'].mean():.1f}")
+
+    tell("compiling")
+    policies, _ = train(scenario, config, budget.seed, budget.seeds, chunks, after_chunk=after_chunk)
+    return policies, pl.DataFrame(rows)
+
+
+def judge(
+    scenario: Scenario,
+    policies: tuple[Policy, ...],
+    budget: Budget,
+    tell: Tell,
+    supremum: float | None = None,
+    others: Mapping[str, Policy] = {},
+) -> list[Record]:
+    """Records of every seed's policy at its mode, of their mean, of the first as it explores, and of others."""
+    cases = {f"seed {i}": policy for i, policy in enumerate(policies)}
+    first = policies[0]
+    exploring = (
+        {EXPLORING: dataclasses.replace(first, explore=True)} if isinstance(first, NeuralPolicy) else {}
+    )
+    records = evaluate(
+        scenario,
+        {**cases, **exploring, **others},
+        seed=budget.seed,
+        steps=judged_steps(budget),
+        supremum=supremum,
+        progress=lambda case: tell(f"judging {case}"),
+    )
+    return records + mean_of_cases(records, list(cases), MEAN)
+
+
+def exact(case: str, **metrics: float) -> list[Record]:
+    """Records of what is known exactly."""
+    return [Record(case, 0, name, float(value)) for name, value in metrics.items()]
+
+
+def against_fixed(name: str, reward: Reward) -> Callable[[Budget, Tell], Outcome]:
+    """Tables 1 and 3, figures 1, 3 and 8 to 11: PPO against a competitor with fixed laws."""
+
+    def run(budget: Budget, tell: Tell) -> Outcome:
+        scenario = Scenario(DealerMarket(), (FIXED[name],), reward)
+        best = optimum(scenario, "excess" if isinstance(reward, ExcessPnL) else "own")
+        own = optimum(scenario)
+        policies, curve = fit(scenario, learner(budget, FIXED_MILLIONS, discount=0.5), budget, tell)
+        records = judge(scenario, policies, budget, tell, own.value)
+        records += exact(
+            "exact", supremum=best.value, epsilon_buy=best.buy.epsilon, epsilon_sell=best.sell.epsilon
+        )
+        curve = curve.with_columns(gap=100 * (1 - pl.col("score") / own.value))
+        return Outcome(records, {"curve": curve, "trace": trace(scenario, policies[0], budget.seed, 32)})
+
+    return run
+
+
+FIXED_MILLIONS = 4.0
+"""Million steps of training, a seed, against the fixed competitors."""
+
+
+def against_fixed_as_printed(name: str) -> Callable[[Budget, Tell], Outcome]:
+    """The same with the paper's own settings of PPO."""
+
+    def run(budget: Budget, tell: Tell) -> Outcome:
+        scenario = Scenario(DealerMarket(), (FIXED[name],))
+        steps = 100_000 if budget.quick else 2_000_000
+        policies, curve = fit(scenario, dataclasses.replace(PAPER, steps=steps), budget, tell)
+        supremum = optimum(scenario).value
+        curve = curve.with_columns(gap=100 * (1 - pl.col("score") / supremum))
+        return Outcome(judge(scenario, policies, budget, tell, supremum), {"curve": curve})
+
+    return run
+
+
+def against_adaptive(share: float, aversion: float) -> Callable[[Budget, Tell], Outcome]:
+    """Table 2 and figure 2, and the best response to what the adaptive maker quotes in the long run."""
+
+    def run(budget: Budget, tell: Tell) -> Outcome:
+        scenario = Scenario(DealerMarket(), (Adaptive(share_target=share, risk_aversion=float(aversion)),))
+        policies, curve = fit(scenario, learner(budget, 1.0, discount=0.9), budget, tell)
+        records = judge(scenario, policies, budget, tell)
+        steps = trace(scenario, policies[0], budget.seed, 32)
+        quoted = steps.filter(pl.col("maker") == 1)
+        for side in ("buy", "sell"):
+            response = best_response(Empirical(quoted[f"epsilon_{side}"].round(4).to_numpy()))
+            records += exact("best response", **{f"epsilon_{side}": response.points[0]})
+        worth = optimum(Scenario(DealerMarket(), (FIXED["persistent-0"],))).value
+        # A maker alone in the market, at the largest ε there is, wins all of it at twice the exchange's spread.
+        records += exact("alone", pnl_total=2 * worth, at_exchange=worth)
+        return Outcome(records, {"curve": curve, "trace": steps})
+
+    return run
+
+
+def adaptive_against(competitors: Mapping[str, Policy]) -> Callable[[Budget, Tell], Outcome]:
+    """Tables 4 and 5: adaptive makers in the judged seat, for both lengths of the trading day."""
+
+    def run(budget: Budget, tell: Tell) -> Outcome:
+        records = []
+        for name, competitor in competitors.items():
+            for hours, step in DAYS.items():
+                scenario = Scenario(DealerMarket(price=GeometricBrownian(time_step=step)), (competitor,))
+                makers = {
+                    f"{name}, {hours}, {share}, {aversion}": Adaptive(
+                        share_target=share, risk_aversion=float(aversion), time_step=step
+                    )
+                    for share, aversion in ADAPTIVE
+                }
+                tell(f"{name}, days of {hours}")
+                records += evaluate(scenario, makers, budget.seed, judged_steps(budget))
+        return Outcome(records)
+
+    return run
+
+
+HEDGES = ("random", "persistent", "adaptive 1", "adaptive 2", "ignoring 1", "ignoring 2")
+"""The rows of table 6."""
+
+
+def hedging(budget: Budget, tell: Tell) -> Outcome:
+    """Table 6: the same prices with different hedges, against Persistent(0), for both lengths of the trading day."""
+    records = []
+    for hours, step in DAYS.items():
+        scenario = Scenario(DealerMarket(price=GeometricBrownian(time_step=step)), (FIXED["persistent-0"],))
+        priced = Adaptive(share_target=0.5, risk_aversion=0.0, time_step=step)
+        ways: dict[str, Policy] = {"random": Random(), "persistent": Persistent(hedge=0.2)}
+        for internalises, name in ((True, "adaptive"), (False, "ignoring")):
+            for aversion in (1, 2):
+                ways[f"{name} {aversion}"] = dataclasses.replace(
+                    priced, risk_aversion=float(aversion), internalises=internalises
+                )
+        makers = {f"{hours}, {name}": Split(priced, way) for name, way in ways.items()}
+        tell(f"days of {hours}")
+        records += evaluate(scenario, makers, budget.seed, judged_steps(budget))
+    return Outcome(records)
+
+
+def skewing(budget: Budget, tell: Tell) -> Outcome:
+    """Figures 13 and 14: how often the adaptive maker's lower quote is each ε of its grid, by side."""
+    scenario = Scenario(DealerMarket(), (SKEWED,))
+    records, frames = [], {}
+    for aversion in (0, 2):
+        maker = Adaptive(share_target=0.25, risk_aversion=float(aversion))
+        steps = trace(scenario, maker, budget.seed, 16 if budget.quick else 128)
+        own = steps.filter(pl.col("maker") == 0)
+        buy, sell = (own[f"epsilon_{side}"].to_numpy() for side in ("buy", "sell"))
+        highest = np.round(np.maximum(buy, sell), 1)
+        case = f"risk aversion {aversion}"
+        records.append(Record(case, 0, "highest_is_0", float((highest == 0).mean())))
+        for side, lower in (("buy", buy[buy < sell]), ("sell", sell[sell < buy])):
+            values, counts = np.unique(np.round(lower, 1), return_counts=True)
+            most = int(np.argmax(counts))
+            records.append(Record(case, 0, f"lowest_{side}", float(values[most])))
+            records.append(Record(case, 0, f"lowest_{side}_share", float(counts[most] / counts.sum())))
+        frames[f"trace-{aversion}"] = steps.filter(pl.col("path") == 0)
+        tell(case)
+    return Outcome(records, frames)
+
+
+def drifting(drift: float) -> Callable[[Budget, Tell], Outcome]:
+    """Figure 4: three makers, and a midprice that drifts."""
+
+    def run(budget: Budget, tell: Tell) -> Outcome:
+        market = DealerMarket(price=GeometricBrownian(drift=drift), num_makers=3)
+        scenario = Scenario(market, (Adaptive(share_target=0.5, risk_aversion=1.0), FIXED["persistent-0"]))
+        policies, curve = fit(scenario, learner(budget, 1.0, discount=0.97, decay=0.9), budget, tell)
+        steps = trace(scenario, policies[0], budget.seed, 16)
+        by_time = (
+            steps.filter(pl.col("maker") == 0)
+            .group_by("time")
+            .agg(pl.col("inventory").mean(), inventory_error=pl.col("inventory").std() / 4)
+            .sort("time")
+        )
+        return Outcome(judge(scenario, policies, budget, tell), {"curve": curve, "inventory": by_time})
+
+    return run
+
+
+def penalised(name: str) -> Callable[[Budget, Tell], Outcome]:
+    """Figure 5: PPO with a risk penalty, and the exact optimum of the penalties that have one."""
+
+    def run(budget: Budget, tell: Tell) -> Outcome:
+        scenario = Scenario(DealerMarket(), (SKEWED,), PENALTIES[name])
+        records, frames, best = [], {}, None
+        if name in ("square", "asymmetric"):
+            tell("solving the dynamic program")
+            best = penalised_optimum(scenario)
+            records += exact(
+                "exact",
+                reward=best.value,
+                bound=best.errors.bound,
+                gain=best.gain,
+                inventory_std=best.inventory_std,
+            )
+            curve = best.curve
+            reached = curve.visits > 1e-5
+            columns = ("inventory", "epsilon_buy", "epsilon_sell", "visits", "hedge")
+            frames["exact"] = pl.DataFrame({c: getattr(curve, c)[reached] for c in columns})
+        policies, frames["curve"] = fit(scenario, learner(budget, 4.0, discount=0.9, decay=0.9), budget, tell)
+        others = {"exact policy": best.policy} if best else {}
+        records += judge(scenario, policies, budget, tell, others=others)
+        frames["trace"] = trace(scenario, policies[0], budget.seed, 64)
+        return Outcome(records, frames)
+
+    return run
+
+
+TOXIC_BOOK = ReferenceBook(spread_mean=4e-4, spread_std=2e-4, spread_min=4e-5, spread_max=1e-3, tick=4e-4)
+"""Section 7.4's high S_ref: four times the usual spreads, so that S_ref(1) exceeds what a step's move takes."""
+FORESIGHT = 5
+"""Steps that the toxic investors see ahead."""
+
+
+def toxic(budget: Budget, tell: Tell) -> Outcome:
+    """Figure 12: investors who know what comes; hedging is free."""
+    market = DealerMarket(
+        flow=UnitInvestors(informed=20, foresight=FORESIGHT), book=TOXIC_BOOK, hedge_cost=0.0
+    )
+    rival = Adaptive(share_target=0.5, risk_aversion=2.0, tick=4e-4, hedge_cost=0.0)
+    scenario = Scenario(market, (rival,))
+    policies, curve = fit(scenario, learner(budget, 2.0, discount=0.9, decay=0.9), budget, tell)
+    records = judge(scenario, policies, budget, tell)
+    steps = judged_steps(budget) // 4
+    first = {"seed 0": policies[0]}
+    split = adverse_selection(scenario, first, FORESIGHT, budget.seed, steps)
+    records += [dataclasses.replace(record, case="split") for record in split]
+    shown = trace(scenario, policies[0], budget.seed, 32)
+    marks = markouts(scenario, first, 20, budget.seed, steps)
+    return Outcome(records, {"curve": curve, "trace": shown, "markouts": marks})
+
+
+TIERS = Tiers((UnitInvestors(count=14), UnitInvestors(count=6, informed=6)))
+"""Fourteen investors who know nothing, and six who know the next move."""
+
+
+def tiered(budget: Budget, tell: Tell) -> Outcome:
+    """What knowing the client earns: PPO with one price for all and with one for each tier, and both optima."""
+    records, frames = [], {}
+    for by_tier in (False, True):
+        name = "by tier" if by_tier else "one price"
+        market = DealerMarket(flow=TIERS, by_tier=by_tier, hedge_cost=0.0)
+        scenario = Scenario(market, (Random(low=-0.5, high=0.5),))
+        best = optimum_by_tier(scenario).value if by_tier else optimum(scenario).value
+        policies, curve = fit(scenario, learner(budget, 2.0, discount=0.5), budget, tell)
+        found = judge(scenario, policies, budget, tell, best)
+        records += [dataclasses.replace(record, case=f"{name}, {record.case}") for record in found]
+        records += exact(f"{name}, exact", pnl_total=best)
+        frames[name.replace(" ", "-")] = curve
+    return Outcome(records, frames)
+
+
+def duel(budget: Budget, tell: Tell) -> Outcome:
+    """Two makers that learn at once, and how much a best response to either would earn against it."""
+    config = learner(budget, 2.0, discount=0.9)
+    pair = Scenario(DealerMarket(), (), learners=2)
+    rows, records = [], []
+
+    def look(progress: Progress, policies: tuple[Policy, ...]) -> None:
+        pass
+
+    policies, curve = fit(pair, config, budget, tell)
+    found = evaluate(
+        pair, {f"seed {i}": p for i, p in enumerate(policies)}, budget.seed, judged_steps(budget)
+    )
+    cases = [f"seed {i}" for i in range(budget.seeds)]
+    records += found + mean_of_cases(found, cases, MEAN)
+    alone = optimum(Scenario(DealerMarket(), (FIXED["persistent-0"],))).value
+    records += exact("collusive", pnl_total=alone) + exact("competitive", pnl_total=0.0)
+    return Outcome(records, {"curve": curve})
