@@ -45,7 +45,8 @@ def evaluate(
     Metrics, a step unless they end in `_path`, in the market's units: pnl_{part}, pnl_{part}_path,
     excess_{part}_over_{seat};
     market_share; sharpe (mean over deviation of a step's total PnL); {inventory and each action}_mean and _std;
-    inventory_min and _max; optimality_gap, in percent of the supremum. What is undefined, the Sharpe ratio of a
+    inventory_pnl_std; inventory_min and _max; reward, what the learner is paid; optimality_gap, in percent of the
+    supremum. What is undefined, the Sharpe ratio of a
     maker that never trades, is left out. Where an action has several numbers, as of a maker that quotes by tier,
     epsilon_buy is their mean and epsilon_buy_0, epsilon_buy_1, ... are each of them.
     """
@@ -57,6 +58,8 @@ def evaluate(
         means = {name: np.asarray(values, np.float64) for name, values in means.items()}
         for maker in range(scenario.market.num_makers):
             metrics = _metrics(means, maker, scenario.horizon)
+            if maker < scenario.learners:
+                metrics["reward"] = mean(means["reward"][:, maker])
             metrics["inventory_min"] = float(lowest[maker]), None
             metrics["inventory_max"] = float(highest[maker]), None
             if maker == 0 and supremum is not None and supremum > 0:
@@ -131,7 +134,8 @@ def _quantities(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
     transition = step.transition
     kept = {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
     kept["volume"] = transition.bought + transition.sold
-    varying = {"inventory": transition.inventory} | _action(step)
+    kept["reward"] = jnp.zeros_like(kept["volume"]).at[: jnp.size(step.reward)].set(step.reward)
+    varying = {"inventory": transition.inventory, "inventory_pnl": transition.pnl.inventory} | _action(step)
     squares = {f"{name}_squared": jnp.square(value) for name, value in varying.items()}
     return kept | varying | squares | {"pnl_total_squared": jnp.square(transition.pnl.total)}
 

@@ -7,6 +7,7 @@ A case leaves records, by policy and metric as `evaluate` has them, and the smal
 import dataclasses
 from collections.abc import Callable, Mapping
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
@@ -15,14 +16,16 @@ from twosided.book import ReferenceBook
 from twosided.distributions import Empirical
 from twosided.evaluation import evaluate, trace
 from twosided.exact.best_response import best_response
-from twosided.exact.dealer import optimum, optimum_by_tier
+from twosided.exact.cost_curve import expected_costs
+from twosided.exact.dealer import optimum
 from twosided.exact.dynamic_programming import penalised_optimum
+from twosided.exact.tiers import supremum
 from twosided.flow import Tiers, UnitInvestors
 from twosided.learn.ppo import PPO
-from twosided.learn.train import Progress, train
+from twosided.learn.train import Progress, policies_of, train
 from twosided.markets.base import Scenario
 from twosided.markets.dealer import DealerMarket
-from twosided.markouts import adverse_selection, markouts
+from twosided.markout import adverse_selection, markouts
 from twosided.policies.adaptive import Adaptive
 from twosided.policies.neural import NeuralPolicy, Together
 from twosided.policies.rules import Persistent, Random, Split
@@ -72,14 +75,14 @@ PAPER = PPO(
     discount=0.99,
     decay=1.0,
 )
-"""What section 5.3 states: 2 x 256 tanh, clip 0.3, minibatches of 256, Adam at 5e-5, rollouts of 200 steps, one pass. What
-it leaves open is as in RLlib then: discount 0.99, no decay of advantages, an initial deviation of 1."""
+"""What section 5.3 states: 2 x 256 tanh, clip 0.3, minibatches of 256, Adam at 5e-5, rollouts of 200 steps, one pass.
+What it leaves open is as in RLlib then: discount 0.99, no decay of advantages, an initial deviation of 1."""
 
 
-def learner(budget: Budget, millions: float, **changes) -> PPO:
-    """Our settings, with a hundredth of the steps when quick."""
-    steps = int(1e6 * millions) // (10 if budget.quick else 1)
-    return PPO(**({"steps": max(steps, 100_000)} | changes))
+def learner(budget: Budget, millions: float, discount: float, decay: float = 0.5) -> PPO:
+    """Our settings; a tenth of the steps when quick, and 100,000 at least."""
+    steps = round(1e6 * millions) // (10 if budget.quick else 1)
+    return PPO(steps=max(steps, 100_000), discount=discount, decay=decay)
 
 
 def judged_steps(budget: Budget) -> int:
@@ -140,7 +143,7 @@ def against_fixed(name: str, reward: Reward) -> Callable[[Budget, Tell], Outcome
         scenario = Scenario(DealerMarket(), (FIXED[name],), reward)
         best = optimum(scenario, "excess" if isinstance(reward, ExcessPnL) else "own")
         own = optimum(scenario)
-        policies, curve = fit(scenario, learner(budget, FIXED_MILLIONS, discount=0.5), budget, tell)
+        policies, curve = fit(scenario, learner(budget, FIXED_MILLIONS, discount=0.0), budget, tell)
         records = judge(scenario, policies, budget, tell, own.value)
         records += exact(
             "exact", supremum=best.value, epsilon_buy=best.buy.epsilon, epsilon_sell=best.sell.epsilon
@@ -337,8 +340,8 @@ def tiered(budget: Budget, tell: Tell) -> Outcome:
         name = "by tier" if by_tier else "one price"
         market = DealerMarket(flow=TIERS, by_tier=by_tier, hedge_cost=0.0)
         scenario = Scenario(market, (Random(low=-0.5, high=0.5),))
-        best = optimum_by_tier(scenario).value if by_tier else optimum(scenario).value
-        policies, curve = fit(scenario, learner(budget, 2.0, discount=0.5), budget, tell)
+        best = supremum(scenario)
+        policies, curve = fit(scenario, learner(budget, 2.0, discount=0.0), budget, tell)
         found = judge(scenario, policies, budget, tell, best)
         records += [dataclasses.replace(record, case=f"{name}, {record.case}") for record in found]
         records += exact(f"{name}, exact", pnl_total=best)
@@ -347,20 +350,92 @@ def tiered(budget: Budget, tell: Tell) -> Outcome:
 
 
 def duel(budget: Budget, tell: Tell) -> Outcome:
-    """Two makers that learn at once, and how much a best response to either would earn against it."""
-    config = learner(budget, 2.0, discount=0.9)
+    """Two makers that learn at once, and how much more a best response to either would earn."""
+    config, seeds = learner(budget, 2.0, discount=0.0), range(budget.seeds)
     pair = Scenario(DealerMarket(), (), learners=2)
-    rows, records = [], []
+    quotes = []
 
-    def look(progress: Progress, policies: tuple[Policy, ...]) -> None:
-        pass
+    def look(progress: Progress) -> None:
+        policies = policies_of(pair, config, progress.states, budget.seeds)
+        found = evaluate(pair, {str(i): p for i, p in enumerate(policies)}, budget.seed, 20_000)
+        sides = [r for r in found if r.metric in ("epsilon_buy_mean", "epsilon_sell_mean")]
+        for seed in seeds:
+            for maker in (0, 1):
+                mine = [r.value for r in sides if r.case == str(seed) and r.maker == maker]
+                steps = float(progress.curve["steps"][seed])
+                quotes.append({"seed": seed, "maker": maker, "steps": steps, "epsilon": float(np.mean(mine))})
+        tell(f"{100 * progress.iteration / progress.iterations:.0f}% of the pair trained")
 
-    policies, curve = fit(pair, config, budget, tell)
-    found = evaluate(
-        pair, {f"seed {i}": p for i, p in enumerate(policies)}, budget.seed, judged_steps(budget)
+    tell("compiling")
+    policies, _ = train(pair, config, budget.seed, budget.seeds, after_chunk=look)
+    cases = [f"seed {i}" for i in seeds]
+    records = evaluate(pair, dict(zip(cases, policies, strict=True)), budget.seed, judged_steps(budget))
+    records += mean_of_cases(records, cases, MEAN)
+
+    # The first pair: each seat's best response to the other, trained from scratch.
+    first = policies[0]
+    assert isinstance(first, Together)
+    for seat, rival in ((0, first.policies[1]), (1, first.policies[0])):
+        scenario = Scenario(DealerMarket(), (rival,))
+        responses, _ = fit(scenario, learner(budget, 1.0, discount=0.0), budget, tell)
+        found = judge(scenario, responses, budget, tell, others={"as trained": first.policies[seat]})
+        records += [dataclasses.replace(r, case=f"response {seat}, {r.case}") for r in found if r.maker == 0]
+    worth = optimum(Scenario(DealerMarket(), (FIXED["persistent-0"],))).value
+    records += exact("collusive", pnl_total=worth) + exact("competitive", pnl_total=0.0)
+    return Outcome(records, {"quotes": pl.DataFrame(quotes)})
+
+
+def book(budget: Budget, tell: Tell) -> Outcome:
+    """Figures 6 and 7: snapshots of the exchange's book and their spread curves."""
+    model = ReferenceBook()
+    shots = model.snapshot(model.shocks(jax.random.key(budget.seed), (24,)))
+    sizes = jnp.linspace(0.0, 3.0, 61)
+    curves = jax.vmap(lambda shot: jax.vmap(shot.spread_curve)(sizes))(shots)
+    levels = {"level": np.asarray(shots.levels[0]), "volume": np.asarray(shots.volumes[0])}
+    lines = {
+        "snapshot": np.repeat(np.arange(24), sizes.size),
+        "size": np.tile(np.asarray(sizes), 24),
+        "spread": 1e4 * np.asarray(curves).ravel(),
+    }
+    mean = float(expected_costs(model, [1.0]).mean())
+    return Outcome(
+        exact("book", spread_1=1e4 * mean), {"levels": pl.DataFrame(levels), "curves": pl.DataFrame(lines)}
     )
-    cases = [f"seed {i}" for i in range(budget.seeds)]
-    records += found + mean_of_cases(found, cases, MEAN)
-    alone = optimum(Scenario(DealerMarket(), (FIXED["persistent-0"],))).value
-    records += exact("collusive", pnl_total=alone) + exact("competitive", pnl_total=0.0)
-    return Outcome(records, {"curve": curve})
+
+
+def _cases() -> tuple[Case, ...]:
+    made = [Case("book", book), Case("skewing", skewing), Case("hedging", hedging)]
+    made.append(Case("adaptive-persistent", adaptive_against({"persistent": SKEWED})))
+    draws = {"one draw": Random(one_draw=True), "two draws": Random()}
+    made.append(Case("adaptive-random", adaptive_against(draws)))
+    for name in FIXED:
+        for reward, kind in ((TotalPnL(), "own"), (ExcessPnL(), "relative")):
+            made.append(Case(fixed_case(name, kind), against_fixed(name, reward)))
+    made.append(Case("random-1-as-printed", against_fixed_as_printed("random-1")))
+    for share, aversion in ADAPTIVE:
+        made.append(Case(adaptive_case(share, aversion), against_adaptive(share, aversion)))
+    made += [Case(drift_case(drift), drifting(drift)) for drift in DRIFTS]
+    made += [Case(f"penalty-{name}", penalised(name)) for name in PENALTIES]
+    return (*made, Case("toxic", toxic), Case("tiers", tiered), Case("duel", duel))
+
+
+def fixed_case(name: str, kind: str) -> str:
+    """The case of a fixed competitor and the reward trained on, own or relative."""
+    return f"{_word(name)}-{kind}"
+
+
+def adaptive_case(share: float, aversion: int) -> str:
+    return f"adaptive-{_word(f'{share:g}')}-{aversion}"
+
+
+def drift_case(drift: float) -> str:
+    return f"drift-{'down' if drift < 0 else 'up'}-{_word(f'{abs(drift):g}')}" if drift else "drift-0"
+
+
+def _word(name: str) -> str:
+    """A name without points."""
+    return name.replace(".", "")
+
+
+CASES = _cases()
+"""Short ones first."""

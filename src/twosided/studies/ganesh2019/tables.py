@@ -1,0 +1,451 @@
+"""Tables 1 to 6 of Ganesh et al. (2019): what they printed, ours beside it, and the claims that the text makes of them.
+
+PnL is a step's, times 100, at a midprice of 100.
+"""
+
+from twosided.records import MEAN
+from twosided.studies.base import (
+    Cell,
+    Claim,
+    Estimate,
+    Figure,
+    Finding,
+    Item,
+    Outcomes,
+    Row,
+    Table,
+    all_of,
+    greater,
+    within,
+)
+from twosided.studies.ganesh2019 import PUBLISHED
+from twosided.studies.ganesh2019.cases import (
+    ADAPTIVE,
+    DAYS,
+    EXPLORING,
+    FIXED,
+    HEDGES,
+    adaptive_case,
+    fixed_case,
+)
+
+PARTS = ("spread", "inventory", "hedge", "total")
+UNIT = "PnL a step × 100."
+NOTHING = Estimate(0.0)
+
+TABLE_2 = {
+    (0.25, 0): (81.83, 0.14, -0.73, 81.24),
+    (0.50, 0): (-7.92, 3.52, -0.00, -4.40),
+    (0.25, 1): (94.16, 0.30, -0.37, 94.09),
+    (0.50, 1): (4.88, 0.01, 0.74, 5.64),
+    (0.25, 2): (93.18, -0.49, -0.22, 92.47),
+    (0.50, 2): (23.87, 0.54, 2.02, 26.42),
+}
+"""By share target and risk aversion: the RL agent's excess by part."""
+TABLE_4 = {
+    (0.25, 0): (14.64, 0.02, 8.67, 23.33),
+    (0.25, 1): (10.34, -0.06, 8.21, 18.48),
+    (0.25, 2): (0.61, 0.03, 5.19, 5.83),
+    (0.50, 0): (55.7, 0.14, 2.77, 58.61),
+    (0.50, 1): (47.75, -0.09, 2.58, 50.23),
+    (0.50, 2): (34.01, -0.15, -2.18, 31.68),
+}
+TABLE_5 = {
+    (0.25, 0): (13.85, -0.03, 28.98, 42.81),
+    (0.25, 1): (-7.3, -0.1, 28.32, 20.92),
+    (0.25, 2): (-21.35, -0.07, 25.66, 4.24),
+    (0.50, 0): (28.81, 0.25, 25.38, 54.44),
+    (0.50, 1): (20.84, 0.02, 24.88, 45.74),
+    (0.50, 2): (17.05, -0.03, 17.19, 34.22),
+}
+"""By share target and risk aversion: the adaptive maker's excess by part."""
+TABLE_6 = {
+    "random": (51.36, 0.07, -15.70, 35.73),
+    "persistent": (51.43, -0.03, -3.84, 47.57),
+    "adaptive 1": (51.39, 0.02, -0.22, 51.19),
+    "adaptive 2": (51.34, 0.10, -1.23, 50.21),
+    "ignoring 1": (51.53, -0.07, -2.30, 49.17),
+    "ignoring 2": (50.56, -0.01, -43.47, 7.08),
+}
+"""PnL by part under each way of hedging."""
+NAMES = {
+    "persistent-0.5": "Persistent(−0.5)",
+    "persistent-0": "Persistent(0)",
+    "random-0.5": "Unif[−0.5, 0.5]",
+    "random-1": "Unif[−1, 1]",
+}
+LEARNED = {"own": "trained on own PnL", "relative": "trained on PnL less the competitor’s"}
+HEDGING = {
+    "random": "random, x in [0, 1]",
+    "persistent": "persistent, x = 0.2",
+    "adaptive 1": "adaptive, γ = 1",
+    "adaptive 2": "adaptive, γ = 2",
+    "ignoring 1": "v = 0, γ = 1",
+    "ignoring 2": "v = 0, γ = 2",
+}
+TIGHTEST_GAP = 3.0
+"""Percent: what we ask of our own makers."""
+
+
+def excess(found: Outcomes, case: str, of: str = MEAN, part: str = "total") -> Estimate:
+    """PnL over the competitor's, times 100."""
+    return found.estimate(case, of, f"excess_{part}_over_1", scale=100.0)
+
+
+def own(found: Outcomes, case: str, of: str, part: str = "total") -> Estimate:
+    return found.estimate(case, of, f"pnl_{part}", scale=100.0)
+
+
+def printed(name: str, part: str) -> float:
+    """Table 1."""
+    return 100 * PUBLISHED[name][f"excess_{part}_over_1"]
+
+
+def exact(found: Outcomes, case: str, metric: str, scale: float = 1.0) -> float:
+    return scale * found.record(case, "exact", metric).value
+
+
+def table_1(found: Outcomes) -> list[Table | Figure]:
+    tables = []
+    for kind, learned in LEARNED.items():
+        rows = []
+        for name, label in NAMES.items():
+            case = fixed_case(name, kind)
+            cells = []
+            for part in PARTS:
+                # For excess the supremum is that of spread PnL.
+                best = exact(found, case, "supremum", 100) if (part, kind) == ("spread", "relative") else None
+                cells.append(Cell(excess(found, case, part=part), printed(name, part), best))
+            total = Cell(own(found, case, MEAN), exact=100 * _supremum(found, name))
+            gap = Cell(found.estimate(case, MEAN, "optimality_gap"), digits=1)
+            rows.append(Row(label, (*cells, total, gap)))
+        note = f"Excess {UNIT} The last two: own total PnL, and how far it is below the best there is, in percent."
+        columns = ("spread", "inventory", "hedge", "total", "own total", "gap, %")
+        tables.append(Table(columns, tuple(rows), note, learned.capitalize()))
+    rows = []
+    for name, label in NAMES.items():
+        case = fixed_case(name, "own")
+        parts = tuple(Cell(excess(found, case, EXPLORING, part), printed(name, part)) for part in PARTS)
+        rows.append(Row(label, parts))
+    note = f"The first seed, judged as it explores. Excess {UNIT}"
+    tables.append(Table(PARTS, tuple(rows), note, "While it still explores"))
+    case = "random-1-as-printed"
+    cells = (
+        *(Cell(excess(found, case, part=part), printed("random-1", part)) for part in PARTS),
+        Cell(found.estimate(case, MEAN, "optimality_gap"), digits=1),
+    )
+    note = "2 million steps with 2 × 256 tanh, clip 0.3, minibatches of 256, a learning rate of 5e-5 and one pass."
+    tables.append(
+        Table((*PARTS, "gap, %"), (Row(NAMES["random-1"], cells),), note, "With the paper’s settings")
+    )
+    return tables
+
+
+def _supremum(found: Outcomes, name: str) -> float:
+    """Of own total PnL."""
+    return exact(found, fixed_case(name, "own"), "supremum")
+
+
+def outperforms_fixed(found: Outcomes) -> Finding:
+    return all_of(
+        greater(excess(found, fixed_case(name, "own")), NOTHING, names=(f"excess over {label}", "nothing"))
+        for name, label in NAMES.items()
+    )
+
+
+def gaps(found: Outcomes) -> Finding:
+    """Own PnL of makers trained on it, against all four."""
+    findings = []
+    for name, label in NAMES.items():
+        gap = found.estimate(fixed_case(name, "own"), MEAN, "optimality_gap")
+        findings.append(within(gap, 0.0, TIGHTEST_GAP, name=f"the gap against {label}, in percent,"))
+    return all_of(findings)
+
+
+def above_the_paper(found: Outcomes) -> Finding:
+    return all_of(
+        greater(
+            excess(found, fixed_case(name, "relative")),
+            Estimate(printed(name, "total")),
+            names=(f"excess over {label}", "theirs"),
+        )
+        for name, label in NAMES.items()
+    )
+
+
+def table_2(found: Outcomes) -> list[Table | Figure]:
+    rows = []
+    for share, aversion in ADAPTIVE:
+        case, theirs = adaptive_case(share, aversion), TABLE_2[share, aversion]
+        cells = tuple(
+            Cell(excess(found, case, part=part), value) for part, value in zip(PARTS, theirs, strict=True)
+        )
+        bound = 100 * found.record(case, "alone", "pnl_total").value
+        rows.append(
+            Row(f"γ = {aversion}, share {share:g}", (*cells, Cell(own(found, case, MEAN), exact=bound)))
+        )
+    note = (
+        f"Excess {UNIT} The exact number beside own total is a bound on every policy: a maker alone in the market earns "
+        "twice the exchange’s spread on every order, ε being at most 1."
+    )
+    first = Table((*PARTS, "own total"), tuple(rows), note)
+    rows = []
+    for share, aversion in ADAPTIVE:
+        case, cells = adaptive_case(share, aversion), []
+        for side in ("buy", "sell"):
+            response = found.record(case, "best response", f"epsilon_{side}").value
+            cells.append(Cell(found.estimate(case, MEAN, f"epsilon_{side}_mean"), exact=response))
+            cells.append(Cell(found.estimate(case, "seed 0", f"epsilon_{side}_mean", maker=1)))
+        rows.append(Row(f"γ = {aversion}, share {share:g}", tuple(cells)))
+    columns = ("ε bid", "adaptive’s ε bid", "ε ask", "adaptive’s ε ask")
+    note = "Exact: Theorem 1’s best response to how the adaptive maker quoted against the first seed, once both had settled."
+    return [first, Table(columns, tuple(rows), note, "What both quote")]
+
+
+def outperforms_adaptive(found: Outcomes) -> Finding:
+    return all_of(
+        greater(
+            excess(found, adaptive_case(share, 2)),
+            NOTHING,
+            names=(f"excess at γ = 2, share {share:g}", "nothing"),
+        )
+        for share in (0.25, 0.5)
+    )
+
+
+def closes_the_gap(found: Outcomes) -> Finding:
+    averse, neutral = (excess(found, adaptive_case(0.5, aversion)) for aversion in (2, 0))
+    return greater(averse, neutral, names=("excess at γ = 2, share 0.5", "at γ = 0"))
+
+
+def table_3(found: Outcomes) -> list[Table | Figure]:
+    tables = []
+    for kind, learned in LEARNED.items():
+        rows = []
+        for name, label in NAMES.items():
+            case, cells = fixed_case(name, kind), []
+            for side in ("sell", "buy"):
+                theirs = PUBLISHED[name]
+                mean, deviation = f"epsilon_{side}_mean", f"epsilon_{side}_std"
+                best = exact(found, case, f"epsilon_{side}")
+                cells.append(Cell(found.estimate(case, MEAN, mean), theirs[mean], best, digits=3))
+                cells.append(Cell(found.estimate(case, EXPLORING, deviation), theirs[deviation], digits=3))
+            rows.append(Row(label, tuple(cells)))
+        columns = ("ε ask", "deviation", "ε bid", "deviation ")
+        note = "Means are of the policy at its mode; deviations of the first seed as it explores. Exact: Theorem 1."
+        tables.append(Table(columns, tuple(rows), note, learned.capitalize()))
+    return tables
+
+
+def just_below(found: Outcomes) -> Finding:
+    """Under the persistent maker's quote, and by less than 0.1."""
+    findings = []
+    for name, quote in (("persistent-0.5", -0.5), ("persistent-0", 0.0)):
+        for side in ("buy", "sell"):
+            epsilon = found.estimate(fixed_case(name, "own"), MEAN, f"epsilon_{side}_mean")
+            findings.append(
+                within(epsilon, quote - 0.05, 0.05, name=f"mean ε ({side}) against {NAMES[name]}")
+            )
+    return all_of(findings)
+
+
+def near_theorem_1(found: Outcomes) -> Finding:
+    findings = []
+    for name in ("random-0.5", "random-1"):
+        case = fixed_case(name, "own")
+        for side in ("buy", "sell"):
+            epsilon = found.estimate(case, MEAN, f"epsilon_{side}_mean")
+            best = exact(found, case, f"epsilon_{side}")
+            findings.append(within(epsilon, best, 0.1, name=f"mean ε ({side}) against {NAMES[name]}"))
+    return all_of(findings)
+
+
+def _adaptive_table(case: str, names: dict[str, str], theirs: dict) -> "list":
+    def content(found: Outcomes) -> list[Table | Figure]:
+        tables = []
+        for name, label in names.items():
+            for hours in DAYS:
+                rows = []
+                for share in (0.25, 0.5):
+                    for aversion in (0, 1, 2):
+                        maker = f"{name}, {hours}, {share}, {aversion}"
+                        cells = tuple(
+                            Cell(excess(found, case, maker, part), value)
+                            for part, value in zip(PARTS, theirs[share, aversion], strict=True)
+                        )
+                        rows.append(Row(f"share {share:g}, γ = {aversion}", cells))
+                title = f"{label} days of {hours}"
+                tables.append(Table(PARTS, tuple(rows), f"Excess {UNIT}", title))
+        return tables
+
+    return content
+
+
+def adaptive_outperforms(case: str, name: str, hours: str = "24 h"):
+    def test(found: Outcomes) -> Finding:
+        return all_of(
+            greater(
+                excess(found, case, f"{name}, {hours}, {share}, {aversion}"),
+                NOTHING,
+                names=(f"excess at share {share:g}, γ = {aversion}", "nothing"),
+            )
+            for share, aversion in ADAPTIVE
+        )
+
+    return test
+
+
+def less_competitive(case: str, name: str, hours: str = "24 h"):
+    """The more averse to risk, the smaller the excess."""
+
+    def test(found: Outcomes) -> Finding:
+        findings = []
+        for share in (0.25, 0.5):
+            series = [excess(found, case, f"{name}, {hours}, {share}, {aversion}") for aversion in (0, 1, 2)]
+            for i in (0, 1):
+                names = (f"share {share:g}, γ = {i}", f"γ = {i + 1}")
+                findings.append(greater(series[i], series[i + 1], names=names))
+        return all_of(findings)
+
+    return test
+
+
+def table_6(found: Outcomes) -> list[Table | Figure]:
+    tables = []
+    for hours in DAYS:
+        rows = []
+        for way in HEDGES:
+            cells = tuple(
+                Cell(own(found, "hedging", f"{hours}, {way}", part), value)
+                for part, value in zip(PARTS, TABLE_6[way], strict=True)
+            )
+            rows.append(Row(HEDGING[way], cells))
+        tables.append(Table(PARTS, tuple(rows), UNIT, f"Days of {hours}"))
+    return tables
+
+
+def adaptive_hedges_best(found: Outcomes) -> Finding:
+    findings = []
+    for ours in ("adaptive 1", "adaptive 2"):
+        for other in ("random", "persistent", f"ignoring {ours[-1]}"):
+            a, b = (own(found, "hedging", f"24 h, {way}") for way in (ours, other))
+            findings.append(greater(a, b, names=(HEDGING[ours], HEDGING[other])))
+    return all_of(findings)
+
+
+def over_hedges(hours: str):
+    def test(found: Outcomes) -> Finding:
+        cost = own(found, "hedging", f"{hours}, ignoring 2", "hedge")
+        return within(cost, -43.0, 5.0, name="hedge cost for γ = 2 that ignores internalisation")
+
+    return test
+
+
+FIXED_CASES = tuple(fixed_case(name, kind) for name in FIXED for kind in LEARNED)
+ADAPTIVE_CASES = tuple(adaptive_case(share, aversion) for share, aversion in ADAPTIVE)
+
+ITEMS = (
+    Item(
+        "table-1",
+        "The learner against persistent and random makers",
+        "What PPO earns over its competitor, five times from scratch, at the mode of its policy. A maker that is paid its own "
+        "PnL does not seek excess: its gap is the measure of it.",
+        (*FIXED_CASES, "random-1-as-printed"),
+        table_1,
+        (
+            Claim(
+                "section 6.1", "The RL agent outperforms the random and persistent agents.", outperforms_fixed
+            ),
+            Claim("this project", "Own PnL is within 3% of its exact supremum against all four.", gaps),
+            Claim(
+                "this project", "Trained on relative PnL, the excess is above the paper’s.", above_the_paper
+            ),
+        ),
+    ),
+    Item(
+        "table-2",
+        "The learner against adaptive makers",
+        "The adaptive maker learns back from what the learner leaves it.",
+        ADAPTIVE_CASES,
+        table_2,
+        (
+            Claim(
+                "section 6.1", "It outperforms a risk averse adaptive agent (γ = 2).", outperforms_adaptive
+            ),
+            Claim("section 6.1", "The adaptive agent does better at lower risk aversion.", closes_the_gap),
+        ),
+    ),
+    Item(
+        "table-3",
+        "What the learner quotes",
+        "Mean and deviation of ε on both sides, against the fixed competitors, beside Theorem 1.",
+        FIXED_CASES,
+        table_3,
+        (
+            Claim("section 6.1", "It prices just below the persistent agent.", just_below),
+            Claim(
+                "section 6.1", "It prices close to the optimal point against random agents.", near_theorem_1
+            ),
+        ),
+    ),
+    Item(
+        "table-4",
+        "The adaptive maker against a persistent one",
+        "The competitor quotes ε = −0.5 to buy and 0 to sell and hedges 0.2. The paper does not say how long its trading day "
+        "is; that sets the risk of a step.",
+        ("adaptive-persistent",),
+        _adaptive_table("adaptive-persistent", {"persistent": "Persistent,"}, TABLE_4),
+        (
+            Claim(
+                "section 7.7",
+                "The adaptive agent outperforms in total PnL.",
+                adaptive_outperforms("adaptive-persistent", "persistent"),
+            ),
+            Claim(
+                "section 7.7",
+                "More risk aversion makes it less competitive.",
+                less_competitive("adaptive-persistent", "persistent"),
+            ),
+        ),
+    ),
+    Item(
+        "table-5",
+        "The adaptive maker against a random one",
+        "Section 7.7 writes one ε for both sides, section 3.1 draws them apart: both are shown.",
+        ("adaptive-random",),
+        _adaptive_table(
+            "adaptive-random", {"one draw": "One ε for both sides,", "two draws": "An ε a side,"}, TABLE_5
+        ),
+        (
+            Claim(
+                "section 7.7",
+                "The adaptive agent outperforms in total PnL (an ε a side).",
+                adaptive_outperforms("adaptive-random", "two draws"),
+            ),
+            Claim(
+                "section 7.7",
+                "More risk aversion makes it less competitive (an ε a side).",
+                less_competitive("adaptive-random", "two draws"),
+            ),
+        ),
+    ),
+    Item(
+        "table-6",
+        "Ways of hedging under the same prices",
+        "An adaptive maker’s prices (share 0.5, γ = 0) with six ways of hedging, against Persistent(0). The cost of ignoring "
+        "internalisation at γ = 1 and 2 tells how large the paper’s risk of a step was: between half and all of what the "
+        "last unit of a hedge costs, as for days of 24 hours.",
+        ("hedging",),
+        table_6,
+        (
+            Claim(
+                "section 7.6",
+                "The adaptive hedging policy outperforms the alternatives.",
+                adaptive_hedges_best,
+            ),
+            Claim(
+                "section 7.6", "Ignoring internalisation costs 43 in hedges for γ = 2.", over_hedges("24 h")
+            ),
+        ),
+    ),
+)
