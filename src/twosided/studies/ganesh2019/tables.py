@@ -3,6 +3,8 @@
 PnL is a step's, times 100, at a midprice of 100.
 """
 
+from collections.abc import Mapping
+
 from twosided.records import MEAN
 from twosided.studies.base import (
     Cell,
@@ -185,8 +187,8 @@ def table_2(found: Outcomes) -> list[Table | Figure]:
             Row(f"γ = {aversion}, share {share:g}", (*cells, Cell(own(found, case, MEAN), exact=bound)))
         )
     note = (
-        f"Excess {UNIT} The exact number beside own total is a bound on every policy: a maker alone in the market earns "
-        "twice the exchange’s spread on every order, ε being at most 1."
+        f"Excess {UNIT} The exact number beside own total is a bound on every policy: a maker alone in the market "
+        "earns twice the exchange’s spread on every order, ε being at most 1."
     )
     first = Table((*PARTS, "own total"), tuple(rows), note)
     rows = []
@@ -198,7 +200,7 @@ def table_2(found: Outcomes) -> list[Table | Figure]:
             cells.append(Cell(found.estimate(case, "seed 0", f"epsilon_{side}_mean", maker=1)))
         rows.append(Row(f"γ = {aversion}, share {share:g}", tuple(cells)))
     columns = ("ε bid", "adaptive’s ε bid", "ε ask", "adaptive’s ε ask")
-    note = "Exact: Theorem 1’s best response to how the adaptive maker quoted against the first seed, once both had settled."
+    note = "Exact: Theorem 1’s best response to how the adaptive maker quoted against the first seed."
     return [first, Table(columns, tuple(rows), note, "What both quote")]
 
 
@@ -260,7 +262,7 @@ def near_theorem_1(found: Outcomes) -> Finding:
     return all_of(findings)
 
 
-def _adaptive_table(case: str, names: dict[str, str], theirs: dict) -> "list":
+def _adaptive_table(case: str, names: dict[str, str], theirs: Mapping):
     def content(found: Outcomes) -> list[Table | Figure]:
         tables = []
         for name, label in names.items():
@@ -348,8 +350,8 @@ ITEMS = (
     Item(
         "table-1",
         "The learner against persistent and random makers",
-        "What PPO earns over its competitor, five times from scratch, at the mode of its policy. A maker that is paid its own "
-        "PnL does not seek excess: its gap is the measure of it.",
+        "What PPO earns over its competitor at the mode of its policy, mean of its seeds. A maker that is paid its "
+        "own PnL does not seek excess: its gap is the measure of it.",
         (*FIXED_CASES, "random-1-as-printed"),
         table_1,
         (
@@ -391,8 +393,8 @@ ITEMS = (
     Item(
         "table-4",
         "The adaptive maker against a persistent one",
-        "The competitor quotes ε = −0.5 to buy and 0 to sell and hedges 0.2. The paper does not say how long its trading day "
-        "is; that sets the risk of a step.",
+        "The competitor quotes ε = −0.5 to buy and 0 to sell and hedges 0.2. The paper does not say how long its "
+        "trading day is; that sets the risk of a step.",
         ("adaptive-persistent",),
         _adaptive_table("adaptive-persistent", {"persistent": "Persistent,"}, TABLE_4),
         (
@@ -432,9 +434,9 @@ ITEMS = (
     Item(
         "table-6",
         "Ways of hedging under the same prices",
-        "An adaptive maker’s prices (share 0.5, γ = 0) with six ways of hedging, against Persistent(0). The cost of ignoring "
-        "internalisation at γ = 1 and 2 tells how large the paper’s risk of a step was: between half and all of what the "
-        "last unit of a hedge costs, as for days of 24 hours.",
+        "An adaptive maker’s prices (share 0.5, γ = 0) with six ways of hedging, against Persistent(0). The cost of "
+        "ignoring internalisation at γ = 1 and 2 tells how large the paper’s risk of a step was: between half and all "
+        "of what the last unit of a hedge costs, as for days of 24 hours.",
         ("hedging",),
         table_6,
         (
