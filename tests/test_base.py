@@ -66,6 +66,30 @@ class Two(Policy):
         return Move(jnp.asarray(2.0)), memory
 
 
+class Couple(Policy):
+    """Two learners: the first plays one more than its own last number, the second twice its own and one more."""
+
+    def shocks(self, key, shape):
+        return None
+
+    def init(self):
+        return None
+
+    def act(self, shock, memory, observation):
+        return Move(jnp.array([1.0, 2.0]) * observation.last + 1), memory
+
+
+class Rise(Reward):
+    """Pays by how much the maker's PnL exceeds that of its last step in the episode."""
+
+    def init(self):
+        return jnp.zeros(())
+
+    def __call__(self, memory, transition, seat):
+        total = transition.pnl.total[seat]
+        return total - memory, total
+
+
 class Seniority(Reward):
     """Pays the number of steps of the episode."""
 
@@ -213,6 +237,56 @@ def test_the_reward_is_seat_0_s():
     assert column(step.reward) == [-4.0] * 4
 
 
+# Several learners.
+
+
+def alike(leaf):
+    """The values over time, (steps, seats), of the first path; all paths are alike."""
+    leaf = np.asarray(leaf)
+    np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:, :1], leaf.shape))
+    return leaf[:, 0].T.tolist()
+
+
+def test_several_learners_sit_in_the_first_seats():
+    scenario = Scenario(Toy(sharpness=1.0, num_makers=3), (Diarist(),), horizon=4, learners=2)
+    carry, (acted_on, _, step) = run(scenario, Couple(), 6)
+    # Seat 2 is the competitor's, who plays its days through all episodes.
+    assert alike(step.action.x) == [[1, 2, 3, 4, 1, 2], [1, 3, 7, 15, 1, 3], [1, 2, 3, 4, 5, 6]]
+    assert alike(step.reward) == [[-1, -4, -9, -16, -1, -4], [-1, -9, -49, -225, -1, -9]]
+    # What they see before and after the step is theirs, and a start is a start for both.
+    assert alike(acted_on.last) == [[0, 1, 2, 3, 0, 1], [0, 1, 3, 7, 0, 1]]
+    assert alike(step.observation.last) == [[1, 2, 3, 4, 1, 2], [1, 3, 7, 15, 1, 3]]
+    assert alike(step.observation.age) == [[1, 2, 3, 4, 1, 2]] * 2
+    assert alike(step.observed.last) == [*alike(acted_on.last), [0, 1, 2, 3, 0, 5]]
+    # An end is everybody's.
+    assert column(step.truncated) == [False, False, False, True, False, False]
+    assert step.terminated.shape == (6, 3)
+    np.testing.assert_array_equal(carry.state.memories[0], 6)
+
+
+def test_every_learner_s_reward_remembers_its_own():
+    scenario = Scenario(Toy(sharpness=1.0, num_makers=2), (), reward=Rise(), horizon=4, learners=2)
+    carry, (_, _, step) = run(scenario, Couple(), 6)
+    # PnL is -1, -4, -9, -16 and -1, -9, -49, -225; an episode's first step counts whole.
+    assert alike(step.reward) == [[-1, -3, -5, -7, -1, -3], [-1, -8, -40, -176, -1, -8]]
+    np.testing.assert_array_equal(carry.state.reward, [[-4, -9]] * 3)
+
+
+@pytest.mark.parametrize(
+    ("learners", "action", "expected"),
+    [
+        (1, [5.0, 7.0, 9.0], [[5, 7, 9], [2, 2, 2], [2, 2, 2]]),
+        (2, [[5.0, 7.0, 9.0], [4.0, 3.0, 1.0]], [[5, 7, 9], [4, 3, 1], [2, 2, 2]]),
+    ],
+)
+def test_one_number_of_a_competitor_is_as_many_as_the_learners_give(learners, action, expected):
+    # The toy's arithmetic goes by element, so three makers may as well give three numbers each.
+    scenario = Scenario(Toy(num_makers=3), (Two(),) * (3 - learners), learners=learners)
+    shock = scenario.shocks(jax.random.key(0), ())
+    _, step = scenario.step(scenario.reset(shock)[0], Move(jnp.asarray(action)), shock)
+    assert step.action.x.tolist() == expected
+
+
 TIGHT, WIDE = Persistent(epsilon_buy=-0.5, epsilon_sell=0.2), Persistent(epsilon_buy=0.4, epsilon_sell=-0.3)
 
 
@@ -320,6 +394,20 @@ def test_every_other_seat_needs_a_competitor(others):
     message = f"competitors must fill the 1 other seats of a market of 2 makers, but got {len(others)}"
     with pytest.raises(ValueError, match=f"^{message}$"):
         Scenario(DealerMarket(), others)
+
+
+@pytest.mark.parametrize(("others", "seats"), [((), 1), ((TIGHT, WIDE), 1), ((TIGHT,), 0)])
+def test_every_seat_that_does_not_learn_needs_a_competitor(others, seats):
+    message = f"competitors must fill the {seats} other seats of a market of 3 makers, but got {len(others)}"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Scenario(DealerMarket(num_makers=3), others, learners=3 - seats)
+
+
+@pytest.mark.parametrize("learners", [0, -1, 3])
+def test_at_least_one_learns_and_at_most_all(learners):
+    message = f"learners must be from 1 to the market's 2 makers, but got {learners}"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Scenario(DealerMarket(), (), learners=learners)
 
 
 def test_a_horizon_is_at_least_one_step():

@@ -109,6 +109,26 @@ def test_the_score_is_that_of_the_policy_at_its_best(whole):
         assert chunks[-1].curve["score"][i] == pytest.approx(0.5 - (played - 2.0) ** 2 - spread**2, abs=0.01)
 
 
+def test_several_learners_stop_and_go_on_with_the_same_bits():
+    market = Toy(income=0.5, sharpness=1.0, goal=jax.numpy.array([2.0, -1.0]), num_makers=2)
+    scenario = Scenario(market, (), horizon=8, learners=2)
+    policies, whole = train(scenario, LEARNER, seeds=2, chunks=2)
+    _, stopped = train(scenario, LEARNER, seeds=2, chunks=2, after_chunk=lambda p: True)
+    assert (stopped.iteration, whole.iteration) == (5, 10)
+    _, resumed = train(scenario, LEARNER, seeds=2, chunks=2, resume=stopped)
+    assert_same_bits(resumed, whole)
+    # A checkpoint is read into shapes that are known without training.
+    shapes = blank(scenario, LEARNER, seed=0, seeds=2)
+    for shape, leaf in zip(jax.tree.leaves(shapes), jax.tree.leaves(whole.states), strict=True):
+        assert (shape.shape, shape.dtype) == (leaf.shape, leaf.dtype)
+    # A policy a seed, of both learners; the score is the mean of theirs.
+    assert [policy.count for policy in policies] == [2, 2]
+    found = evaluate(scenario, {"policy": policies[1]}, steps=PROBE_STEPS)
+    earned = [find(found, "policy", "pnl_total", maker).value for maker in (0, 1)]
+    assert abs(earned[0] - earned[1]) > 0.5
+    assert whole.curve["score"][1] == pytest.approx(np.mean(earned), abs=0.01)
+
+
 def test_a_dealer_learns_to_undercut():
     # Against a maker at the exchange's spread: undercutting it a little earns nearly all of the 0.94 a step,
     # quoting the same or not caring about half of it.

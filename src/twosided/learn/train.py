@@ -27,8 +27,8 @@ class Progress:
     """The learner's states, leaves with a leading axis of seeds."""
     curve: dict[str, np.ndarray]
     """Of the chunk: `steps` (market steps a seed so far), `score` (total PnL a step of the policy at its best, with
-    inventory PnL's conditional expectation), `rivals` (the mean of the other makers') and the learner's own
-    metrics; a row a seed."""
+    inventory PnL's conditional expectation; the mean of several learners), `rivals` (the mean of the other
+    makers', if there are any) and the learner's own metrics; a row a seed."""
 
 
 def train(
@@ -90,7 +90,8 @@ def _advance(
     iteration = progress.iteration + iterations
     # Fetching the metrics waits for the chunk: what follows sees finished work.
     curve = {name: np.asarray(values) for name, values in metrics.items()}
-    curve["score"], others = np.asarray(score[:, 0]), np.asarray(score[:, 1:])
+    mine, others = np.split(np.asarray(score), [scenario.learners], axis=1)
+    curve["score"] = mine.mean(1)
     if others.size:
         curve["rivals"] = others.mean(1)
     curve["steps"] = np.full(curve["score"].shape, iteration * learner.steps_per_iteration)

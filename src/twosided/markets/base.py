@@ -106,11 +106,14 @@ class Scenario(eqx.Module):
 
     def __check_init__(self):
         check_horizon(self.horizon)
-        check("learners", self.learners, "at least 1", self.learners >= 1)
-        others = self.market.num_makers - self.learners
+        makers = self.market.num_makers
+        check(
+            "learners", self.learners, f"from 1 to the market's {makers} makers", 1 <= self.learners <= makers
+        )
+        others = makers - self.learners
         if len(self.competitors) != others:
             raise ValueError(
-                f"competitors must fill the {others} other seats of a market of {self.market.num_makers} makers, "
+                f"competitors must fill the {others} other seats of a market of {makers} makers, "
                 f"but got {len(self.competitors)}"
             )
 
