@@ -17,20 +17,21 @@ from twosided.policies.neural import (
     Explorer,
     NeuralPolicy,
     Normaliser,
+    Together,
     action_size,
     features,
     perceptron,
 )
-from twosided.types import Box, Discrete
+from twosided.types import Box, Discrete, as_arrays
 
 SEEN = Seen(age=jnp.float32(2.0), coin=jnp.float32(-1.0), last=jnp.float32(0.5))
 QUOTES = Box(low=DealerAction(-1.0, -0.5, 0.0), high=DealerAction(1.0, 2.0, 1.0))
 LIST = Discrete(Move(jnp.array([-2.0, 0.0, 1.0, 5.0])))
 
 
-def policy_over(space, log_std=0.0, scale=1.0, **options):
+def policy_over(space, log_std=0.0, scale=1.0, seed=0, **options):
     size = action_size(space)
-    network = perceptron(3, size, (8,), "tanh", scale, jax.random.key(0))
+    network = perceptron(3, size, (8,), "tanh", scale, jax.random.key(seed))
     std = jnp.full(size if isinstance(space, Box) else 0, log_std)
     return NeuralPolicy(network, std, Normaliser.empty(3), space, **options)
 
@@ -204,6 +205,68 @@ def test_the_normaliser_stands_before_the_network():
     )
     np.testing.assert_allclose(shifted.distribution(SEEN).mean, policy.head(jnp.zeros(3)).mean, rtol=1e-6)
     assert (policy.distribution(SEEN).mean != shifted.distribution(SEEN).mean).any()
+
+
+# Several learners' policies.
+
+THREE_SEEN = Seen(
+    age=jnp.array([2.0, 0.0, 1.0]), coin=jnp.array([-1.0, 1.0, 1.0]), last=jnp.array([0.5, 3.0, -2.0])
+)
+
+
+def together(policies):
+    return Together(jax.tree.map(lambda *leaves: jnp.stack(leaves), *policies))
+
+
+def assert_close(tree, other):
+    for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(other), strict=True):
+        assert a.shape == jnp.shape(b)
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def stacked(trees, axis=0):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *trees)
+
+
+@pytest.mark.parametrize("space", [QUOTES, LIST], ids=["box", "list"])
+def test_together_they_do_what_they_do_alone(space):
+    space = as_arrays(space)
+    alone = [Explorer(policy_over(space, -float(i), seed=i, explore=True)) for i in range(3)]
+    both, key = together(alone), jax.random.key(5)
+    keys = jax.random.split(key, 3)
+    # Leading axes of time and paths come first, then the learners.
+    shocks = both.shocks(key, (4, 2))
+    each = [policy.shocks(k, (4, 2)) for policy, k in zip(alone, keys, strict=True)]
+    np.testing.assert_array_equal(shocks, stacked(each, axis=2))
+    assert len(np.unique(shocks)) == shocks.size
+    assert_close(both.init(), stacked([policy.init() for policy in alone]))
+    acted = both.act(shocks[1, 0], both.init(), THREE_SEEN)
+    seen = [jax.tree.map(lambda leaf, i=i: leaf[i], THREE_SEEN) for i in range(3)]
+    assert_close(acted, stacked([alone[i].act(each[i][1, 0], alone[i].init(), seen[i]) for i in range(3)]))
+
+
+def test_together_at_their_best_they_need_no_chance():
+    alone = [policy_over(as_arrays(QUOTES), seed=i) for i in range(3)]
+    both = together(alone)
+    assert both.shocks(jax.random.key(0), (4, 2)) is None
+    assert both.init() is None
+    action, memory = both.act(None, None, THREE_SEEN)
+    seen = [jax.tree.map(lambda leaf, i=i: leaf[i], THREE_SEEN) for i in range(3)]
+    assert_close(action, stacked([alone[i].act(None, None, seen[i])[0] for i in range(3)]))
+    assert memory is None
+    # No two play alike, on what they see nor on the same.
+    same = both.act(None, None, jax.tree.map(lambda leaf: leaf[jnp.zeros(3, int)], THREE_SEEN))[0]
+    assert len(np.unique(action.epsilon_buy)) == len(np.unique(same.epsilon_buy)) == 3
+
+
+def test_together_come_apart():
+    alone = [policy_over(as_arrays(QUOTES), seed=i) for i in range(3)]
+    both = together(alone)
+    assert both.count == len(both.policies) == 3
+    for one, other in zip(both.policies, alone, strict=True):
+        assert jax.tree.structure(one) == jax.tree.structure(other)
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 # Networks and features.
