@@ -99,7 +99,7 @@ class PPO(Learner):
     initial_std: Scalar = 0.6
     """Deviation of the Gaussian at first, the box being [-1, 1] in every dimension."""
     final_std: Scalar = 0.004
-    """Deviation that it has at most at the end; the bound falls to it by the same factor an update."""
+    """Deviation that it has at most at the end; the bound moves from the first to it by the same factor an update."""
     narrowing: Scalar = 0.8
     """Part of the training over which that bound falls, in (0, 1]."""
     learning_rate: Scalar = 1e-3
@@ -163,7 +163,7 @@ class PPO(Learner):
         """Fresh learners and first episodes."""
         key_agents, key_start, key_time, key = jax.random.split(key, 4)
         agents = _each(scenario, lambda k: self._fresh(scenario, k))(_keys(scenario, key_agents))
-        policy = _together(scenario, Explorer(_policies(self, scenario, agents, jnp.zeros(()))))
+        policy = _together(scenario, Explorer(_policies(self, scenario, agents)))
         # Episodes start out of step with each other, so that a rollout sees all their ages at once.
         carry = start(scenario, policy, key_start, self.paths)
         ages = jax.random.randint(key_time, (self.paths,), 0, scenario.horizon)
@@ -210,15 +210,17 @@ class PPO(Learner):
     def _iterate(self, scenario: Scenario, state: TrainState) -> tuple[TrainState, dict]:
         """One rollout and its update; several learners update side by side, each from what it saw itself."""
         key_rollout, key_update, key = jax.random.split(state.key, 3)
-        progress = self._progress(state)
+        progress = self._progress(state.iteration)
         # The first rollout only sets the scales of observations and rewards: nothing is learned from it.
         learns = state.iteration > 0
-        carry, samples = _collect(self, scenario, state, progress, key_rollout)
+        carry, samples = _collect(self, scenario, state, key_rollout)
 
         def learn(agent: Agent, samples: Sample, key: PRNGKeyArray) -> tuple[Agent, dict]:
             batch = _advantages(self, agent, samples)
             updated, metrics = _update(self, scenario, agent, batch, progress, key)
             agent = jax.tree.map(lambda new, old: jnp.where(learns, new, old), updated, agent)
+            narrowed = jnp.minimum(agent.networks.log_std, self._highest_log_std(state.iteration + 1))
+            agent = eqx.tree_at(lambda a: a.networks.log_std, agent, narrowed)
             return _rescale(self, agent, samples), metrics | {"reward": samples.reward.mean()}
 
         agents, metrics = _each(scenario, learn)(state.agents, samples, _keys(scenario, key_update))
@@ -226,12 +228,17 @@ class PPO(Learner):
 
     def policy(self, scenario: Scenario, state: TrainState, explore: bool = False) -> Policy:
         """The policy as it stands: its mode, or the distribution that it explores with; `Together` for several."""
-        policies = _policies(self, scenario, state.agents, self._progress(state), explore)
+        policies = _policies(self, scenario, state.agents, explore)
         return _together(scenario, policies)
 
-    def _progress(self, state: TrainState) -> Float[Array, ""]:
+    def _progress(self, iteration: Int[Array, ""]) -> Float[Array, ""]:
         """From 0 at the first update to 1 after the last."""
-        return jnp.clip((state.iteration - 1) / max(self.iterations - 1, 1), 0.0, 1.0)
+        return jnp.clip((iteration - 1) / max(self.iterations - 1, 1), 0.0, 1.0)
+
+    def _highest_log_std(self, iteration: Int[Array, ""]) -> Float[Array, ""]:
+        """The bound on the logarithm of the deviation, which an update may pass but no rollout."""
+        fall = jnp.log(self.final_std) - jnp.log(self.initial_std)
+        return jnp.log(self.initial_std) + jnp.minimum(self._progress(iteration) / self.narrowing, 1.0) * fall
 
 
 class Batch(eqx.Module):
@@ -243,9 +250,7 @@ class Batch(eqx.Module):
     value: Float[Array, "n"]
 
 
-def _collect(
-    config: PPO, scenario: Scenario, state: TrainState, progress: Float[Array, ""], key: PRNGKeyArray
-) -> tuple[Carry, Sample]:
+def _collect(config: PPO, scenario: Scenario, state: TrainState, key: PRNGKeyArray) -> tuple[Carry, Sample]:
     """A rollout of the learners; with several, samples have a leading axis of them."""
     seen = _each(scenario, features)
 
@@ -259,7 +264,7 @@ def _collect(
             truncated=jnp.broadcast_to(step.truncated, step.reward.shape),
         )
 
-    policy = _together(scenario, Explorer(_policies(config, scenario, state.agents, progress)))
+    policy = _together(scenario, Explorer(_policies(config, scenario, state.agents)))
     carry, samples = rollout(scenario, policy, state.carry, key, config.rollout_steps, record)
     if scenario.learners > 1:
         samples = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 2, 0), samples)
@@ -302,7 +307,7 @@ def _update(
     size = batch.advantage.shape[0]
 
     def loss(networks: Networks, part: Batch) -> tuple[Float[Array, ""], dict]:
-        policy = _policy(config, scenario, networks, agent.observations, progress, explore=True)
+        policy = _policy(config, scenario, networks, agent.observations, explore=True)
         distributions = jax.vmap(policy.head)(part.observation)
         log_ratio = jax.vmap(lambda d, u: d.log_prob(u))(distributions, part.draw.u) - part.draw.log_prob
         ratio = jnp.exp(log_ratio)
@@ -370,17 +375,14 @@ def _policy(
     scenario: Scenario,
     networks: Networks,
     observations: Normaliser,
-    progress: Float[Array, ""],
     explore: bool,
 ) -> NeuralPolicy:
     """The policy of one learner's networks."""
     if not config.normalise_observations:
         observations = Normaliser.empty(observations.mean.shape[0])
-    fall = jnp.log(config.final_std) - jnp.log(config.initial_std)
-    highest = jnp.log(config.initial_std) + jnp.minimum(progress / config.narrowing, 1.0) * fall
     return NeuralPolicy(
         network=networks.actor,
-        log_std=jnp.minimum(networks.log_std, highest),
+        log_std=networks.log_std,
         normaliser=observations,
         space=scenario.action_space,
         squash=config.squash,
@@ -388,13 +390,11 @@ def _policy(
     )
 
 
-def _policies(
-    config: PPO, scenario: Scenario, agents: Agent, progress: Float[Array, ""], explore: bool = True
-) -> NeuralPolicy:
+def _policies(config: PPO, scenario: Scenario, agents: Agent, explore: bool = True) -> NeuralPolicy:
     """The policy of the learner, or of every learner, stacked."""
 
     def one(agent: Agent) -> NeuralPolicy:
-        return _policy(config, scenario, agent.networks, agent.observations, progress, explore)
+        return _policy(config, scenario, agent.networks, agent.observations, explore)
 
     return _each(scenario, one)(agents)
 
