@@ -49,6 +49,8 @@ def rollouts(scenario, policy, keys):
         transition = step.transition
         kept = {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
         kept |= {"inventory": transition.inventory, "volume": transition.bought + transition.sold}
+        kept |= {"inventory_pnl": transition.pnl.inventory, "expected": transition.expected_inventory_pnl}
+        kept["reward"] = jnp.full(3, step.reward)
         return kept | {name: getattr(step.action, name) for name in vars(step.action)}
 
     return jax.lax.map(lambda key: episodes(scenario, policy, key, PATHS, keep), keys)
@@ -81,10 +83,12 @@ def by_hand(steps, maker):
             out[f"excess_{part}_over_{other}"] = own[f"pnl_{part}"].mean() - other_pnl.mean()
     out["market_share"] = own["volume"].sum() / steps["volume"].sum()
     out["sharpe"] = own["pnl_total"].mean() / own["pnl_total"].std()
-    for name in ("inventory", "epsilon_buy", "epsilon_sell", "hedge_fraction"):
+    for name in ("inventory", "inventory_pnl", "epsilon_buy", "epsilon_sell", "hedge_fraction"):
         out[f"{name}_mean"], out[f"{name}_std"] = own[name].mean(), own[name].std()
     if maker == 0:
-        out["optimality_gap"] = 100 * (1 - own["pnl_total"].mean() / 0.5)
+        expected = own["pnl_total"] - own["pnl_inventory"] + own["expected"]
+        out["optimality_gap"] = 100 * (1 - expected.mean() / 0.5)
+        out["reward"] = own["reward"].mean()
     return out
 
 

@@ -43,11 +43,10 @@ def evaluate(
     (`twosided.exact`); with it the gap to it is among the metrics.
 
     Metrics, a step unless they end in `_path`, in the market's units: pnl_{part}, pnl_{part}_path,
-    excess_{part}_over_{seat};
-    market_share; sharpe (mean over deviation of a step's total PnL); {inventory and each action}_mean and _std;
-    inventory_pnl_std; inventory_min and _max; reward, what the learner is paid; optimality_gap, in percent of the
-    supremum. What is undefined, the Sharpe ratio of a
-    maker that never trades, is left out. Where an action has several numbers, as of a maker that quotes by tier,
+    excess_{part}_over_{seat}; market_share; sharpe (mean over deviation of a step's total PnL); {inventory and each
+    action}_mean and _std; inventory_pnl_std; inventory_min and _max; reward, what the learner is paid;
+    optimality_gap, in percent of the supremum, from inventory PnL's conditional expectation: its draws have the same
+    mean and far more noise. What is undefined, the Sharpe ratio of a maker that never trades, is left out. Where an action has several numbers, as of a maker that quotes by tier,
     epsilon_buy is their mean and epsilon_buy_0, epsilon_buy_1, ... are each of them.
     """
     records = []
@@ -63,7 +62,7 @@ def evaluate(
             metrics["inventory_min"] = float(lowest[maker]), None
             metrics["inventory_max"] = float(highest[maker]), None
             if maker == 0 and supremum is not None and supremum > 0:
-                below = supremum - means["pnl_total"][:, 0]
+                below = supremum - means["expected_total"][:, 0]
                 metrics["optimality_gap"] = _times(100 / supremum, mean(below))
             records += [Record(case, maker, name, *metrics[name], seed, study) for name in metrics]
     return records
@@ -133,6 +132,7 @@ def _quantities(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
     """What is averaged of a step, for every maker; a name with `_squared` goes with a deviation."""
     transition = step.transition
     kept = {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
+    kept["expected_total"] = kept["pnl_total"] - kept["pnl_inventory"] + transition.expected_inventory_pnl
     kept["volume"] = transition.bought + transition.sold
     kept["reward"] = jnp.zeros_like(kept["volume"]).at[: jnp.size(step.reward)].set(step.reward)
     varying = {"inventory": transition.inventory, "inventory_pnl": transition.pnl.inventory} | _action(step)

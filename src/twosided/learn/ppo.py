@@ -99,7 +99,7 @@ class PPO(Learner):
     initial_std: Scalar = 0.6
     """Deviation of the Gaussian at first, the box being [-1, 1] in every dimension."""
     final_std: Scalar = 0.004
-    """Deviation that it has at most at the end; the bound moves from the first to it by the same factor an update."""
+    """Deviation at the end, and the least there is; the bound on it moves here from the first by equal factors."""
     narrowing: Scalar = 0.8
     """Part of the training over which that bound falls, in (0, 1]."""
     learning_rate: Scalar = 1e-3
@@ -219,7 +219,7 @@ class PPO(Learner):
             batch = _advantages(self, agent, samples)
             updated, metrics = _update(self, scenario, agent, batch, progress, key)
             agent = jax.tree.map(lambda new, old: jnp.where(learns, new, old), updated, agent)
-            narrowed = jnp.minimum(agent.networks.log_std, self._highest_log_std(state.iteration + 1))
+            narrowed = jnp.clip(agent.networks.log_std, *self._log_std_range(state.iteration + 1))
             agent = eqx.tree_at(lambda a: a.networks.log_std, agent, narrowed)
             return _rescale(self, agent, samples), metrics | {"reward": samples.reward.mean()}
 
@@ -235,10 +235,11 @@ class PPO(Learner):
         """From 0 at the first update to 1 after the last."""
         return jnp.clip((iteration - 1) / max(self.iterations - 1, 1), 0.0, 1.0)
 
-    def _highest_log_std(self, iteration: Int[Array, ""]) -> Float[Array, ""]:
-        """The bound on the logarithm of the deviation, which an update may pass but no rollout."""
-        fall = jnp.log(self.final_std) - jnp.log(self.initial_std)
-        return jnp.log(self.initial_std) + jnp.minimum(self._progress(iteration) / self.narrowing, 1.0) * fall
+    def _log_std_range(self, iteration: Int[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Where the logarithm of the deviation is held; an update may leave it, a rollout never."""
+        first, last = jnp.log(self.initial_std), jnp.log(self.final_std)
+        part = jnp.minimum(self._progress(iteration) / self.narrowing, 1.0)
+        return jnp.minimum(first, last), first + part * (last - first)
 
 
 class Batch(eqx.Module):
