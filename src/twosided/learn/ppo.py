@@ -98,10 +98,8 @@ class PPO(Learner):
     """Map a Gaussian to the action box by tanh instead of clipping it."""
     initial_std: Scalar = 0.6
     """Deviation of the Gaussian at first, the box being [-1, 1] in every dimension."""
-    final_std: Scalar = 0.004
+    final_std: Scalar = 0.003
     """Deviation at the end, and the least there is; the bound on it moves here from the first by equal factors."""
-    narrowing: Scalar = 0.8
-    """Part of the training over which that bound falls, in (0, 1]."""
     learning_rate: Scalar = 1e-3
     """Adam's step size at first."""
     learning_rate_end: Scalar = 0.0
@@ -146,7 +144,6 @@ class PPO(Learner):
             check(name, value, "at least 0 and finite", lambda value=value: is_at_least(value, 0))
         check("discount", self.discount, "in [0, 1)", lambda: 0 <= self.discount < 1)
         check("decay", self.decay, "in [0, 1]", lambda: 0 <= self.decay <= 1)
-        check("narrowing", self.narrowing, "in (0, 1]", lambda: 0 < self.narrowing <= 1)
         if self.value_clip is not None:
             check("value_clip", self.value_clip, "positive and finite", lambda: is_positive(self.value_clip))
 
@@ -238,8 +235,7 @@ class PPO(Learner):
     def _log_std_range(self, iteration: Int[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Where the logarithm of the deviation is held; an update may leave it, a rollout never."""
         first, last = jnp.log(self.initial_std), jnp.log(self.final_std)
-        part = jnp.minimum(self._progress(iteration) / self.narrowing, 1.0)
-        return jnp.minimum(first, last), first + part * (last - first)
+        return jnp.minimum(first, last), first + self._progress(iteration) * (last - first)
 
 
 class Batch(eqx.Module):

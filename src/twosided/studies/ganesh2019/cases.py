@@ -154,7 +154,7 @@ def against_fixed(name: str, reward: Reward) -> Callable[[Budget, Tell], Outcome
     return run
 
 
-FIXED_MILLIONS = 4.0
+FIXED_MILLIONS = 2.0
 """Million steps of training, a seed, against the fixed competitors."""
 
 
@@ -296,7 +296,7 @@ def penalised(name: str) -> Callable[[Budget, Tell], Outcome]:
             reached = curve.visits > 1e-5
             columns = ("inventory", "epsilon_buy", "epsilon_sell", "visits", "hedge")
             frames["exact"] = pl.DataFrame({c: getattr(curve, c)[reached] for c in columns})
-        policies, frames["curve"] = fit(scenario, learner(budget, 4.0, discount=0.9, decay=0.9), budget, tell)
+        policies, frames["curve"] = fit(scenario, learner(budget, 4.0, discount=0.7), budget, tell)
         others = {"exact policy": best.policy} if best else {}
         records += judge(scenario, policies, budget, tell, others=others)
         frames["trace"] = trace(scenario, policies[0], budget.seed, 64)
