@@ -46,8 +46,9 @@ def evaluate(
     excess_{part}_over_{seat}; market_share; sharpe (mean over deviation of a step's total PnL); {inventory and each
     action}_mean and _std; inventory_pnl_std; inventory_min and _max; reward, what the learner is paid;
     optimality_gap, in percent of the supremum, from inventory PnL's conditional expectation: its draws have the same
-    mean and far more noise. What is undefined, the Sharpe ratio of a maker that never trades, is left out. Where an action has several numbers, as of a maker that quotes by tier,
-    epsilon_buy is their mean and epsilon_buy_0, epsilon_buy_1, ... are each of them.
+    mean and far more noise. What is undefined, the Sharpe ratio of a maker that never trades, is left out.
+    Where an action has several numbers, as of a maker that quotes by tier, epsilon_buy is their mean and
+    epsilon_buy_0, epsilon_buy_1, ... are each of them.
     """
     records = []
     for case, policy in policies.items():

@@ -155,6 +155,7 @@ def figure_skew(
     trace: pl.DataFrame,
     optimal_buy: float | None = None,
     optimal_sell: float | None = None,
+    *,
     exact: pl.DataFrame | None = None,
 ) -> go.Figure:
     """Mean epsilon a side ± a standard deviation by the inventory before it, and the time spent there.
