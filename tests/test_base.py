@@ -380,7 +380,8 @@ def test_a_rollout_is_a_plain_loop_over_time_and_paths():
 def test_episodes_run_from_their_start_to_the_horizon():
     acted_on, memory, step = one_episode(Scenario(Toy(), (), horizon=6), Diarist(), everything)
     assert column(acted_on.age) == [0, 1, 2, 3, 4, 5]
-    assert column(memory) == [1, 2, 3, 4, 5, 6]
+    # A maker that remembers has lived through an episode of which nothing is kept.
+    assert column(memory) == [7, 8, 9, 10, 11, 12]
     assert column(step.truncated) == [False] * 5 + [True]
     # The coin of the start is of the same draw as the others, and none is used twice.
     np.testing.assert_array_equal(acted_on.coin[1:], step.observation.coin[:-1])

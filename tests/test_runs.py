@@ -14,7 +14,7 @@ from twosided.settings import build, dump, read
 
 SMALL = {
     "learner": {"kind": "ppo", "steps": 1792, "paths": 16, "rollout_steps": 16, "epochs": 1, "minibatches": 2}
-    | {"hidden": [8], "discount": 0.5},
+    | {"hidden": [8], "discount": 0.0},
     "horizon": 20,
     "seeds": 2,
     "chunks": 4,

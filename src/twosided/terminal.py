@@ -136,7 +136,13 @@ def stopping(console: Console) -> Iterator[Stop]:
         if stop.asked:
             raise KeyboardInterrupt
         stop.asked = True
-        console.print("\nstopping after this part; Ctrl-C again stops at once")
+        # Plain, because the signal may come while rich is still loading what it needs for markup.
+        console.print(
+            "\nstopping after this part; Ctrl-C again stops at once",
+            markup=False,
+            emoji=False,
+            highlight=False,
+        )
 
     before = signal.signal(signal.SIGINT, ask)
     try:

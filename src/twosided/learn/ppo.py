@@ -98,8 +98,9 @@ class PPO(Learner):
     """Map a Gaussian to the action box by tanh instead of clipping it."""
     initial_std: Scalar = 0.6
     """Deviation of the Gaussian at first, the box being [-1, 1] in every dimension."""
-    final_std: Scalar = 0.003
-    """Deviation at the end, and the least there is; the bound on it moves here from the first by equal factors."""
+    final_std: Scalar | None = 0.003
+    """Deviation at the end, and the least there is; the bound on it falls here from the first by equal factors. None
+    leaves it free."""
     learning_rate: Scalar = 1e-3
     """Adam's step size at first."""
     learning_rate_end: Scalar = 0.0
@@ -136,7 +137,7 @@ class PPO(Learner):
         )
         divides = f"a divisor of paths times rollout_steps ({batch})"
         check("minibatches", self.minibatches, divides, batch % self.minibatches == 0)
-        for name in ("initial_std", "final_std", "learning_rate", "clip", "max_gradient_norm"):
+        for name in ("initial_std", "learning_rate", "clip", "max_gradient_norm"):
             value = getattr(self, name)
             check(name, value, "positive and finite", lambda value=value: is_positive(value))
         for name in ("learning_rate_end", "value_weight", "entropy_weight", "entropy_weight_end"):
@@ -144,6 +145,9 @@ class PPO(Learner):
             check(name, value, "at least 0 and finite", lambda value=value: is_at_least(value, 0))
         check("discount", self.discount, "in [0, 1)", lambda: 0 <= self.discount < 1)
         check("decay", self.decay, "in [0, 1]", lambda: 0 <= self.decay <= 1)
+        if (final := self.final_std) is not None:
+            most = f"positive and at most initial_std ({self.initial_std})"
+            check("final_std", final, most, lambda: 0 < final <= self.initial_std)
         if self.value_clip is not None:
             check("value_clip", self.value_clip, "positive and finite", lambda: is_positive(self.value_clip))
 
@@ -216,8 +220,13 @@ class PPO(Learner):
             batch = _advantages(self, agent, samples)
             updated, metrics = _update(self, scenario, agent, batch, progress, key)
             agent = jax.tree.map(lambda new, old: jnp.where(learns, new, old), updated, agent)
-            narrowed = jnp.clip(agent.networks.log_std, *self._log_std_range(state.iteration + 1))
-            agent = eqx.tree_at(lambda a: a.networks.log_std, agent, narrowed)
+            if self.final_std is not None:
+                low, high = (
+                    jnp.log(self.final_std),
+                    self._highest_log_std(self.final_std, state.iteration + 1),
+                )
+                narrowed = jnp.clip(agent.networks.log_std, low, high)
+                agent = eqx.tree_at(lambda a: a.networks.log_std, agent, narrowed)
             return _rescale(self, agent, samples), metrics | {"reward": samples.reward.mean()}
 
         agents, metrics = _each(scenario, learn)(state.agents, samples, _keys(scenario, key_update))
@@ -232,10 +241,10 @@ class PPO(Learner):
         """From 0 at the first update to 1 after the last."""
         return jnp.clip((iteration - 1) / max(self.iterations - 1, 1), 0.0, 1.0)
 
-    def _log_std_range(self, iteration: Int[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """Where the logarithm of the deviation is held; an update may leave it, a rollout never."""
-        first, last = jnp.log(self.initial_std), jnp.log(self.final_std)
-        return jnp.minimum(first, last), first + self._progress(iteration) * (last - first)
+    def _highest_log_std(self, final_std: Scalar, iteration: Int[Array, ""]) -> Float[Array, ""]:
+        """The bound on the logarithm of the deviation, which an update may pass but no rollout."""
+        first, last = jnp.log(self.initial_std), jnp.log(final_std)
+        return first + self._progress(iteration) * (last - first)
 
 
 class Batch(eqx.Module):

@@ -164,8 +164,8 @@ class Explorer(Policy):
 class Together(Policy):
     """The policies of several learners of one scenario, which act side by side."""
 
-    stacked: Policy
-    """Policies of one kind; leaves have a leading axis of learners."""
+    stacked: Any
+    """Policies of one kind as one, whose leaves have a leading axis of learners."""
 
     def shocks(self, key, shape):
         keys = jax.random.split(key, self.count)

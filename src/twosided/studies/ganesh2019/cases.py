@@ -71,7 +71,7 @@ PAPER = PPO(
     learning_rate=5e-5,
     learning_rate_end=1.0,
     initial_std=1.0,
-    final_std=1.0,
+    final_std=None,
     discount=0.99,
     decay=1.0,
 )
