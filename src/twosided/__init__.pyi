@@ -3,6 +3,7 @@ from .evaluation import evaluate as evaluate
 from .evaluation import trace as trace
 from .exact.dealer import optimum as optimum
 from .flow import Investors as Investors
+from .flow import Tiers as Tiers
 from .flow import UnitInvestors as UnitInvestors
 from .learn.ppo import PPO as PPO
 from .learn.train import train as train
@@ -12,6 +13,8 @@ from .markets.base import rollout as rollout
 from .markets.base import start as start
 from .markets.dealer import DealerAction as DealerAction
 from .markets.dealer import DealerMarket as DealerMarket
+from .markout import adverse_selection as adverse_selection
+from .markout import markouts as markouts
 from .policies.adaptive import Adaptive as Adaptive
 from .policies.neural import NeuralPolicy as NeuralPolicy
 from .policies.rules import Persistent as Persistent

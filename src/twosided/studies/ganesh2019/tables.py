@@ -76,7 +76,7 @@ NAMES = {
     "random-0.5": "Unif[−0.5, 0.5]",
     "random-1": "Unif[−1, 1]",
 }
-LEARNED = {"own": "trained on own PnL", "relative": "trained on PnL less the competitor’s"}
+LEARNED = {"own": "Trained on own PnL", "relative": "Trained on PnL less the competitor’s"}
 HEDGING = {
     "random": "random, x in [0, 1]",
     "persistent": "persistent, x = 0.2",
@@ -123,7 +123,7 @@ def table_1(found: Outcomes) -> list[Table | Figure]:
             rows.append(Row(label, (*cells, total, gap)))
         note = f"Excess {UNIT} The last two: own total PnL, and how far it is below the best there is, in percent."
         columns = ("spread", "inventory", "hedge", "total", "own total", "gap, %")
-        tables.append(Table(columns, tuple(rows), note, learned.capitalize()))
+        tables.append(Table(columns, tuple(rows), note, learned))
     rows = []
     for name, label in NAMES.items():
         case = fixed_case(name, "own")
@@ -235,7 +235,7 @@ def table_3(found: Outcomes) -> list[Table | Figure]:
             rows.append(Row(label, tuple(cells)))
         columns = ("ε ask", "deviation", "ε bid", "deviation ")
         note = "Means are of the policy at its mode; deviations of the first seed as it explores. Exact: Theorem 1."
-        tables.append(Table(columns, tuple(rows), note, learned.capitalize()))
+        tables.append(Table(columns, tuple(rows), note, learned))
     return tables
 
 
