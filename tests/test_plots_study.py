@@ -321,7 +321,7 @@ def make_exact(reach=100.0):
 
 
 def test_the_exact_skew_is_dashed_over_the_same_inventories():
-    figure = figure_skew(make_trace(), -0.5, 0.0, make_exact())
+    figure = figure_skew(make_trace(), -0.5, 0.0, exact=make_exact())
     for quote, side in (("bid", "buy"), ("ask", "sell")):
         (learned,), (exact,) = named(figure, f"{quote} ε"), named(figure, f"{quote} ε, exact")
         assert exact.line.dash == "dash" and exact.line.color == learned.line.color
@@ -358,7 +358,7 @@ FIGURES = {
     "book": lambda: figure_book(np.array([1e-4, 2e-4]), np.array([0.3, 0.4])),
     "bars": lambda: figure_bars(make_bars(), "case", {"own": "own"}, marks={"own": "printed"}),
     "no bars": lambda: figure_bars(make_bars().clear(), "case", {"own": "own"}, marks={"own": "printed"}),
-    "skew": lambda: figure_skew(make_trace(), 0.0, 0.1, make_exact()),
+    "skew": lambda: figure_skew(make_trace(), 0.0, 0.1, exact=make_exact()),
 }
 
 
