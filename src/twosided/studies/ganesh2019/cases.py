@@ -154,7 +154,7 @@ def against_fixed(name: str, reward: Reward) -> Callable[[Budget, Tell], Outcome
     return run
 
 
-FIXED_MILLIONS = 2.0
+FIXED_MILLIONS = 1.0
 """Million steps of training, a seed, against the fixed competitors."""
 
 
