@@ -143,7 +143,9 @@ def against_fixed(name: str, reward: Reward) -> Callable[[Budget, Tell], Outcome
         scenario = Scenario(DealerMarket(), (FIXED[name],), reward)
         best = optimum(scenario, "excess" if isinstance(reward, ExcessPnL) else "own")
         own = optimum(scenario)
-        policies, curve = fit(scenario, learner(budget, FIXED_MILLIONS, discount=0.0), budget, tell)
+        # What it leaves to a competitor costs that one hedges later on: only excess has a reason to look ahead.
+        config = learner(budget, FIXED_MILLIONS, discount=0.7 if isinstance(reward, ExcessPnL) else 0.0)
+        policies, curve = fit(scenario, config, budget, tell)
         records = judge(scenario, policies, budget, tell, own.value)
         records += exact(
             "exact", supremum=best.value, epsilon_buy=best.buy.epsilon, epsilon_sell=best.sell.epsilon
