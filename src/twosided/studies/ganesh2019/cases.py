@@ -17,7 +17,7 @@ from twosided.distributions import Empirical
 from twosided.evaluation import evaluate, trace
 from twosided.exact.best_response import best_response
 from twosided.exact.cost_curve import expected_costs
-from twosided.exact.dealer import optimum
+from twosided.exact.dealer import optimum, value_per_side
 from twosided.exact.dynamic_programming import penalised_optimum
 from twosided.exact.tiers import supremum
 from twosided.flow import Tiers, UnitInvestors
@@ -27,7 +27,7 @@ from twosided.markets.base import Scenario
 from twosided.markets.dealer import DealerMarket
 from twosided.markout import adverse_selection, markouts
 from twosided.policies.adaptive import Adaptive
-from twosided.policies.neural import NeuralPolicy, Together
+from twosided.policies.neural import Together
 from twosided.policies.rules import Persistent, Random, Split
 from twosided.prices import GeometricBrownian
 from twosided.records import MEAN, Record, mean_of_cases
@@ -114,15 +114,11 @@ def judge(
     supremum: float | None = None,
     others: Mapping[str, Policy] = {},
 ) -> list[Record]:
-    """Records of every seed's policy at its mode, of their mean, of the first as it explores, and of others."""
+    """Records of every seed's policy at its mode, of their mean, and of others."""
     cases = {f"seed {i}": policy for i, policy in enumerate(policies)}
-    first = policies[0]
-    exploring = (
-        {EXPLORING: dataclasses.replace(first, explore=True)} if isinstance(first, NeuralPolicy) else {}
-    )
     records = evaluate(
         scenario,
-        {**cases, **exploring, **others},
+        {**cases, **others},
         seed=budget.seed,
         steps=judged_steps(budget),
         supremum=supremum,
@@ -141,12 +137,13 @@ def against_fixed(name: str, reward: Reward) -> Callable[[Budget, Tell], Outcome
 
     def run(budget: Budget, tell: Tell) -> Outcome:
         scenario = Scenario(DealerMarket(), (FIXED[name],), reward)
-        best = optimum(scenario, "excess" if isinstance(reward, ExcessPnL) else "own")
         own = optimum(scenario)
+        best = optimum(scenario, "excess") if isinstance(reward, ExcessPnL) else own
         # What it leaves to a competitor costs that one hedges later on: only excess has a reason to look ahead.
         config = learner(budget, FIXED_MILLIONS, discount=0.7 if isinstance(reward, ExcessPnL) else 0.0)
         policies, curve = fit(scenario, config, budget, tell)
-        records = judge(scenario, policies, budget, tell, own.value)
+        exploring = {EXPLORING: dataclasses.replace(policies[0], explore=True)}
+        records = judge(scenario, policies, budget, tell, own.value, exploring)
         records += exact(
             "exact", supremum=best.value, epsilon_buy=best.buy.epsilon, epsilon_sell=best.sell.epsilon
         )
@@ -186,9 +183,8 @@ def against_adaptive(share: float, aversion: float) -> Callable[[Budget, Tell], 
         for side in ("buy", "sell"):
             response = best_response(Empirical(quoted[f"epsilon_{side}"].round(4).to_numpy()))
             records += exact("best response", **{f"epsilon_{side}": response.points[0]})
-        worth = optimum(Scenario(DealerMarket(), (FIXED["persistent-0"],))).value
-        # A maker alone in the market, at the largest ε there is, wins all of it at twice the exchange's spread.
-        records += exact("alone", pnl_total=2 * worth, at_exchange=worth)
+        # A maker alone in the market, at the largest ε there is, wins both sides at twice the exchange's spread.
+        records += exact("alone", pnl_total=2 * 2 * value_per_side(DealerMarket()))
         return Outcome(records, {"curve": curve, "trace": steps})
 
     return run
@@ -382,8 +378,8 @@ def duel(budget: Budget, tell: Tell) -> Outcome:
         responses, _ = fit(scenario, learner(budget, 1.0, discount=0.0), budget, tell)
         found = judge(scenario, responses, budget, tell, others={"as trained": first.policies[seat]})
         records += [dataclasses.replace(r, case=f"response {seat}, {r.case}") for r in found if r.maker == 0]
-    worth = optimum(Scenario(DealerMarket(), (FIXED["persistent-0"],))).value
-    records += exact("collusive", pnl_total=worth) + exact("competitive", pnl_total=0.0)
+    # Both at the largest ε there is, twice the exchange's spread, with half of both sides each.
+    records += exact("collusive", pnl_total=2 * value_per_side(DealerMarket()))
     return Outcome(records, {"quotes": pl.DataFrame(quotes)})
 
 
