@@ -58,44 +58,49 @@ class ExcessPnL(Reward):
         return total[seat] - competitors, memory
 
 
-class SquarePenalty(Reward):
+class _StepPenalty(Reward):
+    """What the penalties share that are a function of the step's inventory PnL alone."""
+
+    weight: Scalar
+    """α, each penalty's own."""
+    expected_inventory: bool = eqx.field(static=True, default=True)
+    """Train on conditional expectations given the position, an unbiased reduction of variance."""
+
+    def __check_init__(self):
+        _check_weight(self.weight)
+
+    def init(self):
+        return None
+
+    def __call__(self, memory, transition, seat):
+        total = _total(transition, self.expected_inventory)
+        return total[seat] - self.weight * self._harm(transition)[seat], memory
+
+    @abc.abstractmethod
+    def _harm(self, transition: Transition) -> Float[Array, "makers"]:
+        """What the weight multiplies, at least 0."""
+
+
+class SquarePenalty(_StepPenalty):
     """The maker's own total PnL less α · InventoryPnL², "InvPnL²" in section 5.2 of Ganesh et al. (2019)."""
 
     weight: Scalar = 0.07
     """α, per unit of currency."""
-    expected_inventory: bool = eqx.field(static=True, default=True)
-    """Train on conditional expectations given the position, an unbiased reduction of variance."""
 
-    def __check_init__(self):
-        _check_weight(self.weight)
-
-    def init(self):
-        return None
-
-    def __call__(self, memory, transition, seat):
-        square = transition.expected_inventory_square
-        square = square if self.expected_inventory else jnp.square(transition.pnl.inventory)
-        return _total(transition, self.expected_inventory)[seat] - self.weight * square[seat], memory
+    def _harm(self, transition):
+        expected = transition.expected_inventory_square
+        return expected if self.expected_inventory else jnp.square(transition.pnl.inventory)
 
 
-class AsymmetricPenalty(Reward):
+class AsymmetricPenalty(_StepPenalty):
     """The maker's own total PnL plus α · min(0, InventoryPnL), "Asymmetric" in section 5.2 of Ganesh et al. (2019)."""
 
     weight: Scalar = 0.3
     """α, a number."""
-    expected_inventory: bool = eqx.field(static=True, default=True)
-    """Train on conditional expectations given the position, an unbiased reduction of variance."""
 
-    def __check_init__(self):
-        _check_weight(self.weight)
-
-    def init(self):
-        return None
-
-    def __call__(self, memory, transition, seat):
-        loss = transition.expected_inventory_loss
-        loss = loss if self.expected_inventory else jnp.minimum(transition.pnl.inventory, 0.0)
-        return _total(transition, self.expected_inventory)[seat] + self.weight * loss[seat], memory
+    def _harm(self, transition):
+        expected = transition.expected_inventory_loss
+        return -(expected if self.expected_inventory else jnp.minimum(transition.pnl.inventory, 0.0))
 
 
 class DeviationPenalty(Reward):
