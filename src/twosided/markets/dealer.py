@@ -180,19 +180,15 @@ class DealerMarket(Market):
             terminated=jnp.zeros((), bool),
         )
 
-    def quoted(self, observed: DealerObservation, action: DealerAction) -> dict[str, Float[Array, "makers"]]:
+    def quoted(self, state: DealerState, action: DealerAction) -> dict[str, Float[Array, "makers"]]:
         """At size 1: P (1 - S_ref(1) (1 + ε_b)) and P (1 + S_ref(1) (1 + ε_s)), the mean of all tiers' prices."""
-        book = Snapshot(observed.spread, observed.volumes, jnp.full_like(observed.spread, self.book.tick))
-        half = observed.mid * book.spread_curve(jnp.ones_like(observed.spread))
+        mid = jnp.broadcast_to(state.price.mid, self.num_makers)
+        half = mid * state.book.spread_curve(jnp.ones_like(state.book.spread))
         buy, sell = (
-            jnp.mean(leaf, -1) if jnp.ndim(leaf) > observed.mid.ndim else leaf
+            jnp.mean(leaf, -1) if jnp.ndim(leaf) > 1 else leaf
             for leaf in (action.epsilon_buy, action.epsilon_sell)
         )
-        return {
-            "mid": observed.mid,
-            "bid": observed.mid - half * (1 + buy),
-            "ask": observed.mid + half * (1 + sell),
-        }
+        return {"mid": mid, "bid": mid - half * (1 + buy), "ask": mid + half * (1 + sell)}
 
     @property
     def _by_tier(self) -> bool:
