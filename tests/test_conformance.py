@@ -89,8 +89,8 @@ def assert_close(actual, expected, money):
 
 def money_at_stake(market, actions, outcome):
     """The largest position at the largest price."""
-    _, last, transitions = outcome
-    mid = jax.vmap(market.quoted)(last, at(actions, -1))["mid"]
+    observation, _, transitions = outcome
+    mid = market.quoted(observation, at(actions, 0))["mid"]
     return float(np.abs(mid).max() * np.abs(transitions.inventory).max())
 
 
@@ -137,7 +137,7 @@ def test_shapes_and_types_hold(market, chance):
         assert shapes(transition.observation) == shapes(observation)
         state = after
     # Every maker has its own entry of what it sees, earns and quotes.
-    pnl, quoted = transition.pnl, jax.eval_shape(market.quoted, state, at(actions, 0, 0))
+    pnl, quoted = transition.pnl, jax.eval_shape(market.quoted, observation, at(actions, 0, 0))
     assert set(quoted) == {"mid", "bid", "ask"}
     volumes = transition.inventory, transition.bought, transition.sold
     for leaf in jax.tree.leaves((observation, quoted, pnl, transition.expected_inventory_pnl, volumes)):

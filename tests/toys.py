@@ -94,7 +94,7 @@ class Toy(Market):
             terminated=terminated,
         )
 
-    def quoted(self, state, action):
+    def quoted(self, observed, action):
         return {"mid": 0 * action.x, "bid": action.x, "ask": action.x}
 
     def _coin(self, shock):

@@ -81,7 +81,7 @@ def trace(scenario: Scenario, policy: Policy, seed: int = 0, paths: int = 64) ->
 def shown(market: Market, step: Step) -> dict[str, Any]:
     """What a trace holds of a step, for every maker."""
     transition = step.transition
-    kept = market.quoted(step.before, step.action)
+    kept = market.quoted(step.observed, step.action)
     kept |= {"inventory": step.observed.inventory, **_action(step)}
     kept |= {"bought": transition.bought, "sold": transition.sold}
     return kept | {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}

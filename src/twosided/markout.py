@@ -93,8 +93,8 @@ def _markouts(scenario: Scenario, policy: Policy, keys: Any, paths: int, lags: i
             "spread": transition.pnl.spread,
             "won": transition.bought - transition.sold,
             "volume": transition.bought + transition.sold,
-            "mid": quoted(step.before, step.action)["mid"],
-            "mid_after": quoted(step.after, step.action)["mid"],
+            "mid": quoted(step.observed, step.action)["mid"],
+            "mid_after": quoted(transition.observation, step.action)["mid"],
         }
 
     def batch(key: Any):
@@ -119,7 +119,7 @@ def _split(scenario: Scenario, policy: Policy, keys: Any, paths: int, window: An
 
     def record(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
         transition, quoted = step.transition, scenario.market.quoted
-        before, after = (quoted(state, step.action)["mid"] for state in (step.before, step.after))
+        before, after = (quoted(seen, step.action)["mid"] for seen in (step.observed, transition.observation))
         parts = {part: getattr(transition.pnl, part) for part in PARTS}
         return parts | {"won": transition.bought - transition.sold, "move": after - before}
 

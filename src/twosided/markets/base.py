@@ -49,11 +49,8 @@ class Market(eqx.Module):
         """One step of all makers; leaves of the action have a leading axis of makers."""
 
     @abc.abstractmethod
-    def quoted(self, state: Any, action: Any) -> dict[str, Float[Array, "makers"]]:
-        """What a figure shows of the quotes in a step: mid, bid and ask of every maker, in currency.
-
-        From the state before the step, since makers need not see all of it.
-        """
+    def quoted(self, observed: Any, action: Any) -> dict[str, Float[Array, "makers"]]:
+        """What a figure shows of the quotes in a step: mid, bid and ask of every maker, in currency."""
 
 
 class ScenarioState(eqx.Module):
@@ -76,10 +73,6 @@ class ScenarioShock(eqx.Module):
 class Step(eqx.Module):
     """A step as the learner in a scenario lives it; with several learners, leaves have a leading axis of them."""
 
-    before: Any
-    """The market's state before the step."""
-    after: Any
-    """The market's state after the step, before any new start."""
     observed: Any
     """What every maker saw before it acted, leaves with a leading axis of makers."""
     observation: Any
@@ -169,8 +162,6 @@ class Scenario(eqx.Module):
         time = state.time + 1
         after = ScenarioState(market, transition.observation, time, reward_memory, tuple(memories))
         step = Step(
-            before=state.market,
-            after=market,
             observed=state.observation,
             observation=self._learners(transition.observation),
             reward=reward[0] if self.learners == 1 else reward,

@@ -180,15 +180,19 @@ class DealerMarket(Market):
             terminated=jnp.zeros((), bool),
         )
 
-    def quoted(self, state: DealerState, action: DealerAction) -> dict[str, Float[Array, "makers"]]:
+    def quoted(self, observed: DealerObservation, action: DealerAction) -> dict[str, Float[Array, "makers"]]:
         """At size 1: P (1 - S_ref(1) (1 + ε_b)) and P (1 + S_ref(1) (1 + ε_s)), the mean of all tiers' prices."""
-        mid = jnp.broadcast_to(state.price.mid, self.num_makers)
-        half = mid * state.book.spread_curve(jnp.ones_like(state.book.spread))
+        book = Snapshot(observed.spread, observed.volumes, jnp.full_like(observed.spread, self.book.tick))
+        half = observed.mid * book.spread_curve(jnp.ones_like(observed.spread))
         buy, sell = (
-            jnp.mean(leaf, -1) if jnp.ndim(leaf) > 1 else leaf
+            jnp.mean(leaf, -1) if jnp.ndim(leaf) > observed.mid.ndim else leaf
             for leaf in (action.epsilon_buy, action.epsilon_sell)
         )
-        return {"mid": mid, "bid": mid - half * (1 + buy), "ask": mid + half * (1 + sell)}
+        return {
+            "mid": observed.mid,
+            "bid": observed.mid - half * (1 + buy),
+            "ask": observed.mid + half * (1 + sell),
+        }
 
     @property
     def _by_tier(self) -> bool:
