@@ -158,6 +158,17 @@ def test_an_end_at_the_horizon_is_the_market_s():
     assert not step.truncated.any()
 
 
+def test_nothing_is_kept_after_the_market_ends_an_episode():
+    scenario = Scenario(Toy(lifetime=3.0, income=2.0), (), horizon=5)
+
+    def record(observation, memory, step):
+        return step.transition.pnl.total, step.terminated
+
+    pnl, ends = one_episode(scenario, Diarist(), record)
+    np.testing.assert_array_equal(pnl[:, 0, 0], [2.0, 2.0, 2.0, 0.0, 0.0])
+    np.testing.assert_array_equal(ends[:, 0], [False, False, True, False, False])
+
+
 def test_one_step_episodes():
     _, (acted_on, _, step) = run(Scenario(Toy(), (), horizon=1), Diarist(), 4)
     assert column(step.truncated) == [True] * 4

@@ -87,11 +87,10 @@ def assert_close(actual, expected, money):
         np.testing.assert_allclose(a, b, rtol=0, atol=ROUNDING * scale, err_msg=name)
 
 
-def money_at_stake(market, actions, outcome):
+def money_at_stake(outcome):
     """The largest position at the largest price."""
-    observation, _, transitions = outcome
-    mid = market.quoted(observation, at(actions, 0))["mid"]
-    return float(np.abs(mid).max() * np.abs(transitions.inventory).max())
+    _, _, transitions = outcome
+    return float(np.abs(transitions.quotes.mid).max() * np.abs(transitions.inventory).max())
 
 
 def shapes(tree):
@@ -101,7 +100,7 @@ def shapes(tree):
 def test_compiled_is_not_compiled_and_a_batch_is_a_loop(market, chance):
     shocks, actions, outcome = chance
     observation, last, transitions = outcome
-    money, path = money_at_stake(market, actions, outcome), 1
+    money, path = money_at_stake(outcome), 1
     with jax.disable_jit():
         state, seen = market.reset(at(shocks, 0, path))
         assert_close(seen, at(observation, path), money)
@@ -137,10 +136,9 @@ def test_shapes_and_types_hold(market, chance):
         assert shapes(transition.observation) == shapes(observation)
         state = after
     # Every maker has its own entry of what it sees, earns and quotes.
-    pnl, quoted = transition.pnl, jax.eval_shape(market.quoted, observation, at(actions, 0, 0))
-    assert set(quoted) == {"mid", "bid", "ask"}
-    volumes = transition.inventory, transition.bought, transition.sold
-    for leaf in jax.tree.leaves((observation, quoted, pnl, transition.expected_inventory_pnl, volumes)):
+    pnl, quotes = transition.pnl, transition.quotes
+    volumes = transition.held, transition.inventory, transition.bought, transition.sold
+    for leaf in jax.tree.leaves((observation, quotes, pnl, transition.expected_inventory_pnl, volumes)):
         assert leaf.shape[0] == market.num_makers
         assert leaf.dtype == jnp.float32
     assert (transition.terminated.shape, transition.terminated.dtype) == ((), jnp.bool_)
@@ -157,7 +155,7 @@ def test_float64_agrees(market, chance):
         precise = compiled(market, doubled(shocks), doubled(actions))
         for leaf in jax.tree.leaves(precise):
             assert leaf.dtype != jnp.float32
-    assert_close(outcome, precise, money_at_stake(market, actions, outcome))
+    assert_close(outcome, precise, money_at_stake(outcome))
 
 
 def test_every_corner_of_the_actions_is_a_sane_step(market, chance):

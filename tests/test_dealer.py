@@ -109,11 +109,12 @@ def test_the_first_observation_is_of_a_maker_that_has_done_nothing():
 
 def test_what_is_quoted_is_what_a_unit_trades_at():
     state, action = state_of(inventory=[0.0, 0.0]), action_of([-0.5, 0.0], [0.0, 1.0], [0.0, 0.0])
-    nothing = jnp.zeros(2)
-    quoted = MARKET.quoted(MARKET._observe(state, nothing, nothing, nothing), action)
-    np.testing.assert_array_equal(quoted["mid"], [100.0, 100.0])
-    np.testing.assert_allclose(quoted["bid"], [100 - 0.0075, 100 - 0.015], rtol=1e-7)
-    np.testing.assert_allclose(quoted["ask"], [100 + 0.015, 100 + 0.030], rtol=1e-7)
+    after, transition = MARKET.step(state, action, THREE_SELL)
+    quotes = transition.quotes
+    np.testing.assert_array_equal(quotes.mid, [100.0, 100.0])
+    np.testing.assert_array_equal(quotes.mid_after, [after.price.mid] * 2)
+    np.testing.assert_allclose(quotes.bid, [100 - 0.0075, 100 - 0.015], rtol=1e-7)
+    np.testing.assert_allclose(quotes.ask, [100 + 0.015, 100 + 0.030], rtol=1e-7)
 
 
 def test_ties_on_both_sides_go_by_the_lots():
@@ -294,9 +295,9 @@ def test_each_tier_goes_to_its_own_best_price():
     np.testing.assert_allclose(transition.pnl.spread, earned, rtol=1e-6)
     np.testing.assert_allclose(after.cash, [-300 + earned[0], -100 + 400 + earned[1]], rtol=1e-6)
     # A figure shows the mean of the tiers' prices.
-    quoted = TWO_TIERS.quoted(TWO_TIERS.reset(TIERED)[1], action)
-    half = (quoted["ask"] - 100) / (1 + np.array([0.5, 0.15]))
-    np.testing.assert_allclose((100 - quoted["bid"]) / half, 1 + np.array([0.0, -0.1]), rtol=1e-3)
+    quotes = transition.quotes
+    half = (quotes.ask - 100) / (1 + np.array([0.5, 0.15]))
+    np.testing.assert_allclose((100 - quotes.bid) / half, 1 + np.array([0.0, -0.1]), rtol=1e-3)
 
 
 def test_one_epsilon_is_for_all_tiers():

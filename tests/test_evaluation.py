@@ -335,3 +335,28 @@ def test_quotes_by_tier_have_a_name_each():
     bought = frame.group_by("path", "time").agg(pl.col("bought", "sold").sum())
     assert (bought["bought"] + bought["sold"]).unique().to_list() == [5.0]
     assert frame.filter(pl.col("maker") == 0)["sold"].max() == 0
+
+
+def test_an_episode_that_the_market_ends_counts_up_to_its_end():
+    scenario = Scenario(Toy(income=2.0, lifetime=3.0), (), horizon=6)
+    metrics = table(evaluate(scenario, {"policy": Still()}, steps=60))
+    assert metrics["pnl_total", 0] == (1.0, 0.0)
+    assert metrics["pnl_total_path", 0][0] == 6.0
+    assert metrics["ended", 0] == (1.0, 0.0)
+    assert trace(scenario, Still(), paths=2)["time"].to_list() == [0, 1, 2] * 2
+    assert ("ended", 0) not in table(
+        evaluate(Scenario(Toy(income=2.0), (), horizon=6), {"policy": Still()}, steps=60)
+    )
+
+
+class Still(Policy):
+    """Plays 0."""
+
+    def shocks(self, key, shape):
+        return None
+
+    def init(self):
+        return None
+
+    def act(self, shock, memory, observation):
+        return Move(jnp.zeros(())), memory

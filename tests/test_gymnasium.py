@@ -24,7 +24,7 @@ from twosided.policies.rules import Persistent, Random
 from twosided.prices import GeometricBrownian
 from twosided.rewards import ExcessPnL, TotalPnL
 from twosided.runs import TrainSettings
-from twosided.types import Box, Discrete, PnL, Policy, Transition, as_arrays
+from twosided.types import Box, Discrete, PnL, Policy, Quotes, Transition, as_arrays
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*observation space m.*imum value is.*infinity", "ignore:.*does not have a spec|.*having a spec"
@@ -54,10 +54,8 @@ class Walk(Market):
         place, nothing = state + action, jnp.zeros(2)
         pnl = PnL(spread=place, hedge=-2 * place, inventory=4 * place, fees=-8 * place)
         ends = place[0] > 2.5
-        return place, Transition(self._observe(place, shock), pnl, *[nothing] * 6, terminated=ends)
-
-    def quoted(self, observation, action):
-        return None
+        quotes = Quotes(*[nothing] * 4)
+        return place, Transition(self._observe(place, shock), pnl, quotes, *[nothing] * 7, terminated=ends)
 
     def _observe(self, place, shock):
         return {"place": place, "chance": jnp.broadcast_to(shock, 2), "other": place[::-1]}

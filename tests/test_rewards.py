@@ -10,7 +10,7 @@ from twosided.markets.dealer import DealerMarket
 from twosided.policies.rules import Persistent, Random
 from twosided.prices import GeometricBrownian
 from twosided.rewards import AsymmetricPenalty, DeviationPenalty, ExcessPnL, SquarePenalty, TotalPnL
-from twosided.types import PnL, Transition
+from twosided.types import PnL, Quotes, Transition
 
 
 def transition(spread, hedge, inventory, expected):
@@ -19,6 +19,8 @@ def transition(spread, hedge, inventory, expected):
     return Transition(
         observation=None,
         pnl=pnl,
+        quotes=Quotes(*[nothing] * 4),
+        held=nothing,
         expected_inventory_pnl=jnp.array(expected),
         expected_inventory_square=jnp.square(jnp.array(expected)) + 1,
         expected_inventory_loss=-(jnp.array(expected) ** 2),

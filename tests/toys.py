@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from twosided.markets.base import Market
-from twosided.types import Box, Discrete, PnL, Scalar, Transition
+from twosided.types import Box, Discrete, PnL, Quotes, Scalar, Transition
 
 
 class Move(eqx.Module):
@@ -85,6 +85,8 @@ class Toy(Market):
         return after, Transition(
             observation=self._observe(after),
             pnl=PnL(pay, nothing, nothing, nothing),
+            quotes=Quotes(nothing, nothing, action.x, action.x),
+            held=nothing,
             expected_inventory_pnl=nothing,
             expected_inventory_square=nothing,
             expected_inventory_loss=nothing,
@@ -93,9 +95,6 @@ class Toy(Market):
             sold=nothing,
             terminated=terminated,
         )
-
-    def quoted(self, observed, action):
-        return {"mid": 0 * action.x, "bid": action.x, "ask": action.x}
 
     def _coin(self, shock):
         return jnp.where(shock, 1.0, -1.0)

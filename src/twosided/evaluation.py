@@ -16,12 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
-from twosided.markets.base import Market, Scenario, Step, episodes
+from twosided.markets.base import Scenario, Step, episodes
 from twosided.records import Record
 from twosided.types import PARTS, Policy, as_arrays
 
 BATCH_STEPS = 2**18
 """Market steps that are held in memory at a time."""
+
+LIVED = "lived"
+"""What is recorded of a trace beside its columns: whether the episode had not ended before the step."""
 
 Estimate = tuple[float, float | None]
 """A value and its standard error."""
@@ -47,6 +50,8 @@ def evaluate(
     action}_mean and _std; inventory_pnl_std; inventory_min and _max; reward, what the learner is paid;
     optimality_gap, in percent of the supremum, from inventory PnL's conditional expectation: its draws have the same
     mean and far more noise. What is undefined, the Sharpe ratio of a maker that never trades, is left out.
+    Where the market itself ends an episode, what would follow counts as steps without trades, position or reward, and
+    `ended` is the share of episodes that it ends.
     Where an action has several numbers, as of a maker that quotes by tier, epsilon_buy is their mean and
     epsilon_buy_0, epsilon_buy_1, ... are each of them.
     """
@@ -72,17 +77,20 @@ def evaluate(
 def trace(scenario: Scenario, policy: Policy, seed: int = 0, paths: int = 64) -> pl.DataFrame:
     """Every step of a number of episodes, a row a maker: what it saw, did, won and earned, for figures.
 
-    Columns: path, time, maker; mid, bid, ask; inventory before the step; each part of the action, named as by
-    `evaluate`; bought, sold; pnl_{part}.
+    Columns: path, time, maker; mid, bid, ask, and exchange_bid, exchange_ask where the market shows them; inventory
+    before the step; each part of the action, named as by `evaluate`; bought, sold; pnl_{part}. An episode that the
+    market ends has no rows after its end.
     """
     return frame_of(_trace(as_arrays(scenario), as_arrays(policy), _chance(seed), paths))
 
 
-def shown(market: Market, step: Step) -> dict[str, Any]:
+def shown(step: Step) -> dict[str, Any]:
     """What a trace holds of a step, for every maker."""
-    transition = step.transition
-    kept = market.quoted(step.observed, step.action)
-    kept |= {"inventory": step.observed.inventory, **_action(step)}
+    transition, quotes = step.transition, step.transition.quotes
+    kept = {"mid": quotes.mid, "bid": quotes.bid, "ask": quotes.ask}
+    if quotes.exchange_bid is not None:
+        kept |= {"exchange_bid": quotes.exchange_bid, "exchange_ask": quotes.exchange_ask}
+    kept |= {"inventory": transition.held, **_action(step)}
     kept |= {"bought": transition.bought, "sold": transition.sold}
     return kept | {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
 
@@ -90,9 +98,10 @@ def shown(market: Market, step: Step) -> dict[str, Any]:
 def frame_of(steps: Mapping[str, Any]) -> pl.DataFrame:
     """A trace as a table, from what is shown of the steps, leading axes (time, paths, makers)."""
     columns = {name: np.asarray(values) for name, values in steps.items()}
+    lived = columns.pop(LIVED, np.ones(columns["inventory"].shape, bool)).ravel()
     time, path, maker = np.indices(columns["inventory"].shape)
     columns = {"path": path, "time": time, "maker": maker} | columns
-    frame = pl.DataFrame({name: values.ravel() for name, values in columns.items()})
+    frame = pl.DataFrame({name: values.ravel()[lived] for name, values in columns.items()})
     return frame.sort("path", "time", "maker")
 
 
@@ -110,7 +119,7 @@ def _chance(seed: int) -> Any:
 @eqx.filter_jit
 def _trace(scenario: Scenario, policy: Policy, key: Any, paths: int) -> dict[str, Any]:
     def record(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
-        return shown(scenario.market, step)
+        return shown(step) | {LIVED: jnp.ones_like(step.transition.held, bool)}
 
     return episodes(scenario, policy, key, paths, record)
 
@@ -135,6 +144,7 @@ def _quantities(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
     kept = {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
     kept["expected_total"] = kept["pnl_total"] - kept["pnl_inventory"] + transition.expected_inventory_pnl
     kept["volume"] = transition.bought + transition.sold
+    kept["ended"] = jnp.broadcast_to(step.terminated, kept["volume"].shape).astype(kept["volume"].dtype)
     kept["reward"] = jnp.zeros_like(kept["volume"]).at[: jnp.size(step.reward)].set(step.reward)
     varying = {"inventory": transition.inventory, "inventory_pnl": transition.pnl.inventory} | _action(step)
     squares = {f"{name}_squared": jnp.square(value) for name, value in varying.items()}
@@ -165,6 +175,8 @@ def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str
                 out[f"excess_{part}_over_{other}"] = mean(own[f"pnl_{part}"] - means[f"pnl_{part}"][:, other])
     if means["volume"].any():
         out["market_share"] = ratio(own["volume"], means["volume"].sum(1))
+    if own["ended"].any():
+        out["ended"] = _times(horizon, mean(own["ended"]))
     if _deviation(own["pnl_total"], own["pnl_total_squared"])[0] > 0:
         out["sharpe"] = _sharpe(own["pnl_total"], own["pnl_total_squared"])
     for squared in (name for name in own if name.endswith("_squared") and not name.startswith("pnl")):

@@ -88,13 +88,13 @@ def _markouts(scenario: Scenario, policy: Policy, keys: Any, paths: int, lags: i
     counted = scenario.horizon - lags + 1
 
     def record(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
-        transition, quoted = step.transition, scenario.market.quoted
+        transition = step.transition
         return {
             "spread": transition.pnl.spread,
             "won": transition.bought - transition.sold,
             "volume": transition.bought + transition.sold,
-            "mid": quoted(step.observed, step.action)["mid"],
-            "mid_after": quoted(transition.observation, step.action)["mid"],
+            "mid": transition.quotes.mid,
+            "mid_after": transition.quotes.mid_after,
         }
 
     def batch(key: Any):
@@ -118,10 +118,9 @@ def _split(scenario: Scenario, policy: Policy, keys: Any, paths: int, window: An
     """Path means of the parts of SPLIT, (batches · paths, makers)."""
 
     def record(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
-        transition, quoted = step.transition, scenario.market.quoted
-        before, after = (quoted(seen, step.action)["mid"] for seen in (step.observed, transition.observation))
+        transition, quotes = step.transition, step.transition.quotes
         parts = {part: getattr(transition.pnl, part) for part in PARTS}
-        return parts | {"won": transition.bought - transition.sold, "move": after - before}
+        return parts | {"won": transition.bought - transition.sold, "move": quotes.mid_after - quotes.mid}
 
     def batch(key: Any) -> dict[str, Any]:
         kept = episodes(scenario, policy, key, paths, record)

@@ -43,12 +43,32 @@ class PnL(eqx.Module):
         return self.spread + self.hedge + self.inventory + self.fees
 
 
+class Quotes(eqx.Module):
+    """The prices of a step, for every maker, in the market's currency."""
+
+    mid: Float[Array, "makers"]
+    """The midprice that the step's trades are measured against."""
+    mid_after: Float[Array, "makers"]
+    """The midprice that wealth is marked at when the step has ended."""
+    bid: Float[Array, "makers"]
+    """At which the maker buys from clients, a unit."""
+    ask: Float[Array, "makers"]
+    """At which it sells to them, a unit."""
+    exchange_bid: Float[Array, "makers"] | None = None
+    """At which it can sell on the exchange, where the market shows it."""
+    exchange_ask: Float[Array, "makers"] | None = None
+    """At which it can buy there."""
+
+
 class Transition(eqx.Module):
     """What a step of a market gives, for every maker; the observation is the one before any reset."""
 
     observation: Any
     """The market's observation at t+1, leaves with a leading axis of makers."""
     pnl: PnL
+    quotes: Quotes
+    held: Float[Array, "makers"]
+    """Position before the step's trades, in units."""
     expected_inventory_pnl: Float[Array, "makers"]
     """E[inventory PnL | state, action]: the price innovation's mean in place of its draw. Where the flow knows the
     innovation it is the draw, since trades then depend on it; so are the next two."""
@@ -57,7 +77,7 @@ class Transition(eqx.Module):
     expected_inventory_loss: Float[Array, "makers"]
     """E[min(inventory PnL, 0) | state, action]."""
     inventory: Float[Array, "makers"]
-    """Position after the step's trades, the one that was revalued, in units."""
+    """Position after the step's trades, in units."""
     bought: Float[Array, "makers"]
     """Volume bought from clients in the step, in units."""
     sold: Float[Array, "makers"]

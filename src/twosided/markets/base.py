@@ -48,10 +48,6 @@ class Market(eqx.Module):
     def step(self, state: Any, action: Any, shock: Any) -> tuple[Any, Transition]:
         """One step of all makers; leaves of the action have a leading axis of makers."""
 
-    @abc.abstractmethod
-    def quoted(self, observed: Any, action: Any) -> dict[str, Float[Array, "makers"]]:
-        """What a figure shows of the quotes in a step: mid, bid and ask of every maker, in currency."""
-
 
 class ScenarioState(eqx.Module):
     """Everything that a path carries from step to step, the makers' memories included."""
@@ -228,6 +224,7 @@ def episodes(
 ) -> Any:
     """One episode on each of a number of paths, from its start to the horizon; what `record` keeps, as in `rollout`.
 
+    Where the market itself ends an episode, what is kept of the steps from there to the horizon is 0 (false).
     Where a maker remembers what it lived through, an episode of which nothing is kept comes first: makers are
     judged as they are once they have settled. The start and all steps are drawn in one call, which also compiles in
     half the time of two.
@@ -244,7 +241,20 @@ def episodes(
 
     if unseen:
         carry, _ = live(carry, 0, unseen, lambda observation, memory, step: None)
-    return live(carry, unseen, unseen + scenario.horizon, record)[1]
+        # Where the market ended the unseen episode the next one is under way: all begin together.
+        now = jax.tree.map(lambda leaf: leaf[unseen], shocks)
+        carry = Carry(*jax.vmap(scenario.restart)(carry.state, now), carry.memory)
+
+    def record_end(observation: Any, memory: Any, step: Step) -> tuple[Any, Any]:
+        return record(observation, memory, step), step.terminated
+
+    kept, ends = live(carry, unseen, unseen + scenario.horizon, record_end)[1]
+    lived = jnp.cumsum(ends, axis=0, dtype=jnp.int32) - ends == 0
+
+    def while_it_lived(leaf: Array) -> Array:
+        return jnp.where(lived.reshape(*lived.shape, *[1] * (leaf.ndim - 2)), leaf, jnp.zeros_like(leaf))
+
+    return jax.tree.map(while_it_lived, kept)
 
 
 def _remembers(scenario: Scenario, policy: Policy) -> bool:

@@ -29,7 +29,7 @@ from twosided.book import BookShock, ReferenceBook, Snapshot
 from twosided.flow import BUY, SELL, OrderFlow, UnitInvestors
 from twosided.markets.base import Market
 from twosided.prices import GeometricBrownian, PriceProcess
-from twosided.types import Box, PnL, Scalar, Transition, check, is_at_least
+from twosided.types import Box, PnL, Quotes, Scalar, Transition, check, is_at_least
 
 
 class DealerAction(eqx.Module):
@@ -171,6 +171,8 @@ class DealerMarket(Market):
         return after, Transition(
             observation=self._observe(after, seen[..., BUY], seen[..., SELL], inventory_pnl),
             pnl=PnL(spread, -hedge_cost, inventory_pnl, jnp.zeros_like(spread)),
+            quotes=self._quotes(state, epsilon, price.mid),
+            held=state.inventory,
             expected_inventory_pnl=expected,
             expected_inventory_square=square,
             expected_inventory_loss=loss,
@@ -179,20 +181,6 @@ class DealerMarket(Market):
             sold=sold,
             terminated=jnp.zeros((), bool),
         )
-
-    def quoted(self, observed: DealerObservation, action: DealerAction) -> dict[str, Float[Array, "makers"]]:
-        """At size 1: P (1 - S_ref(1) (1 + ε_b)) and P (1 + S_ref(1) (1 + ε_s)), the mean of all tiers' prices."""
-        book = Snapshot(observed.spread, observed.volumes, jnp.full_like(observed.spread, self.book.tick))
-        half = observed.mid * book.spread_curve(jnp.ones_like(observed.spread))
-        buy, sell = (
-            jnp.mean(leaf, -1) if jnp.ndim(leaf) > observed.mid.ndim else leaf
-            for leaf in (action.epsilon_buy, action.epsilon_sell)
-        )
-        return {
-            "mid": observed.mid,
-            "bid": observed.mid - half * (1 + buy),
-            "ask": observed.mid + half * (1 + sell),
-        }
 
     @property
     def _by_tier(self) -> bool:
@@ -224,6 +212,14 @@ class DealerMarket(Market):
         last = jax.tree.map(lambda leaf: leaf[-1:], shock)
         ahead = jax.tree.map(lambda old, new: jnp.concatenate([old[1:], new]), state.ahead, last)
         return _first(path), path.mid - state.price.mid, ahead
+
+    def _quotes(self, state: DealerState, epsilon: Float[Array, "makers *tiers 2"], mid_after: Any) -> Quotes:
+        """At size 1: P (1 - S_ref(1) (1 + ε_b)) and P (1 + S_ref(1) (1 + ε_s)), the mean of all tiers' prices."""
+        mid = state.price.mid
+        half = mid * state.book.spread_curve(jnp.ones_like(mid))
+        epsilon = epsilon.reshape(self.num_makers, -1, 2).mean(1)
+        bid, ask = mid - half * (1 + epsilon[:, BUY]), mid + half * (1 + epsilon[:, SELL])
+        return Quotes(jnp.full_like(bid, mid), jnp.full_like(bid, mid_after), bid, ask)
 
     def _expected(self, state: DealerState, inventory, inventory_pnl):
         """E[Y | state, action], E[Y²] and E[min(Y, 0)] of inventory PnL Y; itself where investors know it."""
