@@ -9,6 +9,7 @@ import pytest
 
 from twosided.flow import Investors, Tiers, UnitInvestors
 from twosided.markets.dealer import DealerMarket
+from twosided.markets.electronic import ElectronicMarket, TwoSidedElectronicMarket
 from twosided.prices import Bachelier
 from twosided.types import Discrete
 
@@ -25,6 +26,8 @@ MARKETS = {
         flow=Tiers((UnitInvestors(count=7), UnitInvestors(count=5, informed=5, foresight=2))), by_tier=True
     ),
     "dealer, one quote for all tiers": DealerMarket(flow=Tiers()),
+    "electronic": ElectronicMarket(full_information=True),
+    "electronic, two sides": TwoSidedElectronicMarket(noise=0.3, same_quote=True),
 }
 STEPS, PATHS = 12, 4
 

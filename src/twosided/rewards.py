@@ -43,6 +43,44 @@ class TotalPnL(Reward):
         return _total(transition, self.expected_inventory)[seat], memory
 
 
+class SpreadPnL(Reward):
+    """The maker's own spread PnL alone: what trades earn over the mid at once, whatever their position does later."""
+
+    def init(self):
+        return None
+
+    def __call__(self, memory, transition, seat):
+        return transition.pnl.spread[seat], memory
+
+
+class Balanced(Reward):
+    """Profit, inventory and the quality of the market weighed: w_p · SpreadPnL - w_i · |inventory| - w_q · (ask - bid).
+
+    The aims are Chan and Shelton's (2001); a narrow spread is what makes a market good for its traders.
+    """
+
+    profit: Scalar = 1.0
+    """w_p, a number."""
+    inventory: Scalar = 0.0
+    """w_i, currency per unit held after the step."""
+    quality: Scalar = 0.0
+    """w_q, currency per currency of spread."""
+
+    def __check_init__(self):
+        for name in ("profit", "inventory", "quality"):
+            value = getattr(self, name)
+            check(name, value, "at least 0 and finite", lambda value=value: is_at_least(value, 0))
+
+    def init(self):
+        return None
+
+    def __call__(self, memory, transition, seat):
+        width = transition.quotes.ask - transition.quotes.bid
+        profit = self.profit * transition.pnl.spread
+        cost = self.inventory * jnp.abs(transition.inventory) + self.quality * width
+        return (profit - cost)[seat], memory
+
+
 class ExcessPnL(Reward):
     """The maker's total PnL less the mean total PnL of its competitors."""
 
