@@ -118,7 +118,7 @@ class _EventMarket(Market):
         price = jnp.asarray(self.initial, shock.dtype)
         half = jnp.asarray(self._first_spread, shock.dtype) / 2
         state = ElectronicState(price, price - half + nothing, price + half + nothing, *[nothing] * 3)
-        return state, self._observe(state)
+        return state, self.observe(state)
 
     def step(
         self, state: ElectronicState, action: Any, shock: Float[Array, ""]
@@ -141,7 +141,7 @@ class _EventMarket(Market):
         nothing = jnp.zeros_like(spread)
         everyone = nothing + 1
         return after, Transition(
-            observation=self._observe(after),
+            observation=self.observe(after),
             pnl=PnL(spread, nothing, inventory_pnl, nothing),
             quotes=Quotes(state.price * everyone, price * everyone, bid, ask),
             held=state.inventory,
@@ -167,7 +167,7 @@ class _EventMarket(Market):
         """Bid and ask after the maker's change."""
 
     @abc.abstractmethod
-    def _observe(self, state: ElectronicState) -> ElectronicObservation:
+    def observe(self, state: ElectronicState) -> ElectronicObservation:
         """What the maker sees of the state."""
 
     def _event(self, shock: Float[Array, ""]) -> tuple[Float[Array, ""], ...]:
@@ -200,7 +200,7 @@ class ElectronicMarket(_EventMarket):
     def _quotes(self, state, action):
         return state.bid + action.change, state.ask + action.change
 
-    def _observe(self, state):
+    def observe(self, state):
         return ElectronicObservation(state.imbalance, state.inventory, None, self._mispricing(state))
 
 
@@ -235,7 +235,7 @@ class TwoSidedElectronicMarket(_EventMarket):
         allowed = (ask - bid >= self.narrowest) & (ask - bid <= self.widest)
         return jnp.where(allowed, bid, state.bid), jnp.where(allowed, ask, state.ask)
 
-    def _observe(self, state):
+    def observe(self, state):
         spread = state.ask - state.bid
         return ElectronicObservation(state.imbalance, state.inventory, spread, self._mispricing(state))
 

@@ -1,0 +1,112 @@
+"""Policies of finite lists: their probabilities by hand, cells, sampling, and refusals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from twosided.markets.electronic import ElectronicObservation, TwoSidedElectronicMarket
+from twosided.policies.tabular import (
+    ImbalanceAndSpreadCells,
+    ImbalanceCells,
+    MispricingCells,
+    Table,
+    TabularPolicy,
+    Threshold,
+    chosen,
+    drawn,
+    explored,
+)
+
+
+def seen(imbalance=0.0, spread=0.0, mispricing=0.0):
+    return ElectronicObservation(*map(jnp.float32, (imbalance, 0.0, spread, mispricing)))
+
+
+def rows(policy, imbalances):
+    return np.stack([policy.probabilities(seen(imbalance)) for imbalance in imbalances])
+
+
+def test_the_threshold_policy():
+    table = rows(Threshold(2), [-3, -2, -1, 0, 1, 2, 3])
+    np.testing.assert_array_equal(table.argmax(1) - 1, [-1, -1, 0, 0, 0, 1, 1])
+    np.testing.assert_array_equal(table.max(1), 1.0)
+
+
+def test_exploration_shares_epsilon_among_all_actions():
+    table = rows(Threshold(1, epsilon=0.3), [-1, 0, 1])
+    np.testing.assert_allclose(table, [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]], atol=1e-7)
+    np.testing.assert_allclose(explored(jnp.array([0.5, 0.5]), 1.0), [0.5, 0.5])
+
+
+def test_a_table_reads_what_lies_beyond_it_at_its_ends():
+    table = rows(Table((1.0, 0.0, -1.0)), [-5, -1, 0, 1, 5])
+    np.testing.assert_array_equal(table.argmax(1) - 1, [1, 1, 0, -1, -1])
+    one = rows(Table((1.0,), epsilon=0.6), [-4, 0, 4])
+    np.testing.assert_allclose(one, [[0.2, 0.2, 0.6]] * 3, atol=1e-7)
+
+
+def test_draws_have_their_probabilities():
+    probabilities = jnp.array([0.2, 0.0, 0.5, 0.3])
+    uniforms = (jnp.arange(1000) + 0.5) / 1000
+    picked = jax.vmap(lambda u: drawn(probabilities, u))(uniforms)
+    np.testing.assert_array_equal(picked.sum(0), [200, 0, 500, 300])
+    np.testing.assert_array_equal(picked.sum(1), 1)
+    # Probabilities that rounding leaves below 1 in all still draw the last one.
+    np.testing.assert_array_equal(drawn(jnp.array([0.4, 0.4]), jnp.float32(0.99)), [0, 1])
+
+
+def test_what_is_chosen_is_the_action_of_the_list():
+    space = TwoSidedElectronicMarket().action_space
+    for index in range(9):
+        action = chosen(space, jnp.eye(9)[index])
+        assert (float(action.change_bid), float(action.change_ask)) == (index // 3 - 1, index % 3 - 1)
+
+
+def test_acting_draws_from_the_row_of_what_is_seen():
+    policy = TabularPolicy(
+        jnp.array([[1.0, 0, 0], [0, 0.5, 0.5], [0, 0, 1.0]]), ImbalanceCells(1), Threshold().space
+    )
+    shocks = policy.shocks(jax.random.key(0), (4000,))
+    changes = jax.vmap(lambda shock: policy.act(shock, None, seen(0))[0].change)(shocks)
+    # Half of 4000, with a standard error of 32.
+    assert set(np.unique(changes)) == {0.0, 1.0}
+    assert abs(changes.sum() - 2000) < 4 * 32
+    assert float(policy.act(shocks[0], None, seen(-7))[0].change) == -1
+
+
+@pytest.mark.parametrize(
+    ("cells", "observations", "expected"),
+    [
+        (ImbalanceCells(2), [seen(-9), seen(-2), seen(0), seen(2), seen(9)], [0, 0, 2, 4, 4]),
+        (MispricingCells(1), [seen(mispricing=m) for m in (-3, -1, 0, 2)], [0, 0, 1, 2]),
+        (ImbalanceAndSpreadCells(1, 2), [seen(-1, 0), seen(-1, 2), seen(0, 1), seen(5, 7)], [0, 2, 4, 8]),
+    ],
+)
+def test_cells(cells, observations, expected):
+    assert [int(cells(observation)) for observation in observations] == expected
+    assert len(cells.labels) == cells.size == len(set(cells.labels))
+
+
+def test_labels_say_what_a_cell_holds():
+    assert ImbalanceCells(2).labels == ("≤ −2", "−1", "0", "1", "≥ 2")
+    assert ImbalanceAndSpreadCells(1, 1).labels[0] == "≤ −1, spread 0"
+
+
+@pytest.mark.parametrize(
+    ("make", "refusal"),
+    [
+        (lambda: Threshold(0), "threshold must be a whole number of at least 1, but got 0"),
+        (lambda: Threshold(1.5), "threshold must be a whole number of at least 1"),
+        (lambda: Threshold(float("nan")), "threshold must be a whole number of at least 1"),
+        (lambda: Threshold(epsilon=1.5), r"epsilon must be in \[0, 1\], but got 1.5"),
+        (lambda: Threshold(epsilon=float("nan")), r"epsilon must be in \[0, 1\]"),
+        (lambda: Table((0.0, 1.0)), "changes must be an odd number of them"),
+        (lambda: Table((2.0,)), "changes must be -1, 0 or 1 each"),
+        (lambda: ImbalanceCells(0), "limit must be from 1 to 1000"),
+        (lambda: ImbalanceAndSpreadCells(widest=0), "widest must be from 1 to 1000"),
+    ],
+)
+def test_bad_parameters(make, refusal):
+    with pytest.raises(ValueError, match=refusal):
+        make()
