@@ -10,7 +10,10 @@ import pytest
 from twosided.flow import Investors, Tiers, UnitInvestors
 from twosided.markets.dealer import DealerMarket
 from twosided.markets.electronic import ElectronicMarket, TwoSidedElectronicMarket
-from twosided.prices import Bachelier
+from twosided.markets.hedging import HedgingMarket
+from twosided.markets.portfolio import PortfolioMarket
+from twosided.prices import Bachelier, Garch
+from twosided.prices.assets import EqualCorrelation
 from twosided.types import Discrete
 
 MARKETS = {
@@ -28,6 +31,14 @@ MARKETS = {
     "dealer, one quote for all tiers": DealerMarket(flow=Tiers()),
     "electronic": ElectronicMarket(full_information=True),
     "electronic, two sides": TwoSidedElectronicMarket(noise=0.3, same_quote=True),
+    "hedging": HedgingMarket(),
+    "hedging with all there is": HedgingMarket(
+        price=Garch(), skews=True, gross=True, informed=True, signal_correlation=0.5
+    ),
+    "portfolio": PortfolioMarket(),
+    "portfolio of ten, convex": PortfolioMarket(
+        EqualCorrelation(assets=10, correlation=0.5), convex=True, informed=True
+    ),
 }
 STEPS, PATHS = 12, 4
 

@@ -12,8 +12,8 @@ SOURCE = PROJECT / "src" / "twosided"
 # A room knows its own stage and those before it.
 STAGES = [
     ("errors", "types", "records"),
-    ("distributions", "tables", "settings", "store"),
-    ("data", "prices", "flow", "book", "rewards"),
+    ("distributions", "poisson", "tables", "settings", "store"),
+    ("data", "prices", "flow", "clients", "book", "spreads", "rewards"),
     ("markets",),
     ("policies", "exact", "calibrate"),
     ("learn",),

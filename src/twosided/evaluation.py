@@ -155,6 +155,8 @@ def _action(step: Step) -> dict[str, Any]:
     """Every part of the action, a number a maker; of a part with several, their mean and each of them."""
     parts: dict[str, Any] = {}
     for name, leaf in dataclasses.asdict(step.action).items():
+        if leaf is None:  # a part that makers of this market do not have
+            continue
         several = leaf.reshape(leaf.shape[0], -1)
         parts[name] = several.mean(1) if leaf.ndim > 1 else leaf
         if leaf.ndim > 1:

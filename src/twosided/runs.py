@@ -108,8 +108,11 @@ Watch = Callable[[str, Progress | None, float], None]
 def scenario_of(
     market: Market, competitors: tuple[Policy, ...], reward: Reward = TotalPnL(), horizon: int = 200
 ) -> Scenario:
-    """The scenario with a learner's seat beside the competitors'."""
-    market = dataclasses.replace(market, num_makers=1 + len(competitors))
+    """The scenario with a learner's seat beside the competitors'. Raises RunError."""
+    try:
+        market = dataclasses.replace(market, num_makers=1 + len(competitors))
+    except ValueError as error:
+        raise RunError(str(error)) from error
     return Scenario(market, competitors, reward, horizon)
 
 

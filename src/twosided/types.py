@@ -84,6 +84,8 @@ class Transition(eqx.Module):
     """Volume sold to clients in the step, in units."""
     terminated: Bool[Array, ""]
     """The market itself ended (a breach): nothing follows, so nothing is bootstrapped."""
+    overhedge: Float[Array, "makers"] | None = None
+    """Where several assets hedge one position: by how much they hedge beyond it, or add to it, in units."""
 
 
 class Box(eqx.Module):

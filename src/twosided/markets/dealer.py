@@ -225,10 +225,7 @@ class DealerMarket(Market):
         """E[Y | state, action], E[Y²] and E[min(Y, 0)] of inventory PnL Y; itself where investors know it."""
         if self.flow.lookahead:
             return inventory_pnl, jnp.square(inventory_pnl), jnp.minimum(inventory_pnl, 0.0)
-        change = self.price.change(state.price)
-        fall, rise = change.fall, change.mean - change.fall
-        loss = jnp.maximum(inventory, 0.0) * fall + jnp.minimum(inventory, 0.0) * rise
-        return inventory * change.mean, jnp.square(inventory) * change.square, loss
+        return self.price.change(state.price).revaluation(inventory)
 
     def _observe(self, state: DealerState, bought, sold, inventory_pnl) -> DealerObservation:
         def everyone(value):

@@ -1,33 +1,13 @@
-"""Rewards: the PnL of a step, and a memory of the reward's own, to the number that a learner maximises.
-
-The innovation of the midprice is independent of the action, so for a reward that is linear in inventory PnL
-a learner may see its conditional expectation in place of its sample: the objective is the same, and nearly
-all of the noise is gone; likewise for a penalty that is a function of the step's inventory PnL alone. What is
-reported is always the sample.
-"""
+"""Rewards of a maker that quotes: PnL, alone or against others, and the penalties on the risk of its inventory."""
 
 import abc
-from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from twosided.types import PnL, Scalar, Transition, check, is_at_least
-
-
-class Reward(eqx.Module):
-    """What the maker in a seat is paid for a step."""
-
-    @abc.abstractmethod
-    def init(self) -> Any:
-        """The memory at the start of an episode; None for a reward that needs none."""
-
-    @abc.abstractmethod
-    def __call__(
-        self, memory: Any, transition: Transition, seat: int | Int[Array, ""]
-    ) -> tuple[Float[Array, ""], Any]:
-        """The reward of the maker in the seat, and the memory."""
+from twosided.rewards.reward import Reward, total_pnl
+from twosided.types import Scalar, Transition, check, is_at_least
 
 
 class TotalPnL(Reward):
@@ -40,7 +20,7 @@ class TotalPnL(Reward):
         return None
 
     def __call__(self, memory, transition, seat):
-        return _total(transition, self.expected_inventory)[seat], memory
+        return total_pnl(transition, self.expected_inventory)[seat], memory
 
 
 class SpreadPnL(Reward):
@@ -91,7 +71,7 @@ class ExcessPnL(Reward):
         return None
 
     def __call__(self, memory, transition, seat):
-        total = _total(transition, self.expected_inventory)
+        total = total_pnl(transition, self.expected_inventory)
         competitors = (total.sum() - total[seat]) / max(total.shape[0] - 1, 1)
         return total[seat] - competitors, memory
 
@@ -111,7 +91,7 @@ class _StepPenalty(Reward):
         return None
 
     def __call__(self, memory, transition, seat):
-        total = _total(transition, self.expected_inventory)
+        total = total_pnl(transition, self.expected_inventory)
         return total[seat] - self.weight * self._harm(transition)[seat], memory
 
     @abc.abstractmethod
@@ -169,7 +149,7 @@ class DeviationPenalty(Reward):
         held = jnp.arange(self.window) < count
         mean = jnp.where(held, values, 0.0).sum() / count
         variance = jnp.where(held, jnp.square(values - mean), 0.0).sum() / count
-        total = _total(transition, self.expected_inventory)[seat]
+        total = total_pnl(transition, self.expected_inventory)[seat]
         return total - self.weight * jnp.sqrt(variance), RollingWindow(values, count)
 
 
@@ -183,9 +163,3 @@ class RollingWindow(eqx.Module):
 
 def _check_weight(weight: Scalar) -> None:
     check("weight", weight, "at least 0 and finite", lambda: is_at_least(weight, 0))
-
-
-def _total(transition: Transition, expected_inventory: bool) -> Float[Array, "makers"]:
-    pnl = transition.pnl
-    inventory = transition.expected_inventory_pnl if expected_inventory else pnl.inventory
-    return PnL(pnl.spread, pnl.hedge, inventory, pnl.fees).total

@@ -1,0 +1,24 @@
+"""Midprice processes: how the price that everybody refers to moves, whoever trades.
+
+A process is deterministic given its shock, `step(state, shock)`, so that paths are compared on common
+chance and history can stand in its place. Its state is a pytree whose `mid` the market reads.
+
+process.py     what a process is, and the moments that it must know
+brownian.py    geometric and arithmetic Brownian motion
+departures.py  jumps and volatility clustering
+assets.py      several assets whose moves are correlated
+"""
+
+from twosided.prices.brownian import Bachelier, GeometricBrownian
+from twosided.prices.departures import Garch, MertonJumps
+from twosided.prices.process import ChangeMoments, PriceProcess, PriceState
+
+__all__ = [
+    "Bachelier",
+    "ChangeMoments",
+    "Garch",
+    "GeometricBrownian",
+    "MertonJumps",
+    "PriceProcess",
+    "PriceState",
+]

@@ -1,0 +1,78 @@
+"""Brownian midprices: geometric and arithmetic."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twosided.prices.process import ChangeMoments, PriceProcess, PriceState, log_normal_change, mixed
+from twosided.types import Scalar, check, is_at_least, is_positive
+
+
+class Brownian(PriceProcess):
+    """What the Brownian processes share."""
+
+    initial: Scalar = 100.0
+    """P_0, the midprice at the start of an episode, in currency."""
+    drift: Scalar = 0.0
+    """μ, per unit of time: a year in the dealer market, a whole simulation where clients are hedged."""
+    volatility: Scalar = 0.1
+    """σ, per square root of a unit of time."""
+    time_step: Scalar = 1 / 6552
+    """Δ, units of time in a step; 15 minutes of a year of 252 days of 6.5 hours."""
+
+    def __check_init__(self):
+        check("initial", self.initial, "positive and finite", lambda: is_positive(self.initial))
+        check("drift", self.drift, "finite", lambda: np.isfinite(self.drift))
+        check("volatility", self.volatility, "at least 0 and finite", lambda: is_at_least(self.volatility, 0))
+        check("time_step", self.time_step, "positive and finite", lambda: is_positive(self.time_step))
+
+    def shocks(self, key, shape):
+        return jax.random.normal(key, shape)
+
+    def correlated(self, shock, normal, correlation):
+        return mixed(shock, normal, correlation)
+
+    def reset(self, shock):
+        return PriceState(mid=jnp.asarray(self.initial, dtype=shock.dtype))
+
+
+class GeometricBrownian(Brownian):
+    """Geometric Brownian motion: P_{t+1} = P_t exp((μ - σ²/2) Δ + σ √Δ Z), Z standard normal.
+
+    E[P_t] = P_0 exp(μ t) and Var[log P_t] = σ² t. Ganesh et al. (2019), section 3.3.
+    """
+
+    def step(self, state, shock):
+        variance = jnp.square(self.volatility) * self.time_step
+        growth = jnp.exp(self.drift * self.time_step - variance / 2 + jnp.sqrt(variance) * shock)
+        return PriceState(mid=state.mid * growth)
+
+    def change(self, state):
+        variance = jnp.square(self.volatility) * self.time_step
+        return log_normal_change(state.mid, self.drift * self.time_step, variance)
+
+
+class Bachelier(Brownian):
+    """Arithmetic Brownian motion: P_{t+1} = P_t + μ Δ + σ √Δ Z, Z standard normal.
+
+    E[P_t] = P_0 + μ t and Var[P_t] = σ² t.
+    """
+
+    drift: Scalar = 0.0
+    """μ, currency per unit of time."""
+    volatility: Scalar = 10.0
+    """σ, currency per square root of a unit of time."""
+
+    def step(self, state, shock):
+        change = self.drift * self.time_step + self.volatility * jnp.sqrt(self.time_step) * shock
+        return PriceState(mid=state.mid + change)
+
+    def change(self, state):
+        mean = jnp.asarray(self.drift * self.time_step, state.mid.dtype)
+        deviation = jnp.asarray(self.volatility * jnp.sqrt(self.time_step), state.mid.dtype)
+        z = mean / jnp.where(deviation > 0, deviation, 1.0)
+        normal = jax.scipy.stats.norm
+        fall = jnp.where(
+            deviation > 0, mean * normal.cdf(-z) - deviation * normal.pdf(z), jnp.minimum(mean, 0.0)
+        )
+        return ChangeMoments(mean=mean, square=jnp.square(mean) + jnp.square(deviation), fall=fall)
