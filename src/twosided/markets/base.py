@@ -201,18 +201,23 @@ def rollout(
     key: PRNGKeyArray,
     steps: int,
     record: Callable[[Any, Any, Step], Any],
+    learn: Callable[[Any, Step], Any] = lambda memory, step: memory,
+    unroll: int = 1,
 ) -> tuple[Carry, Any]:
     """Run a policy in the learner's seat for a number of steps, new episodes included.
 
     `record(observation, memory, step)` says what to keep of a step of one path, given the observation that was
     acted on and the policy's memory of it; it comes back with leading axes (time, paths). Chance depends on
     the key and on nothing that a policy does, so policies with the same key meet the same arrivals, prices and
-    books.
+    books. `learn(memory, step)` is what a policy that learns as it goes remembers after a step.
+    `unroll` steps are compiled as one: on few paths the loop itself is what takes time.
     """
     paths = carry.state.time.shape[0]
     key_scenario, key_policy = jax.random.split(key)
     shocks = scenario.shocks(key_scenario, (steps, paths))
-    return _scan(scenario, policy, carry, shocks, policy.shocks(key_policy, (steps, paths)), record)
+    return _scan(
+        scenario, policy, carry, shocks, policy.shocks(key_policy, (steps, paths)), record, learn, unroll
+    )
 
 
 def episodes(
@@ -277,6 +282,8 @@ def _scan(
     shocks: ScenarioShock,
     lots: Any,
     record: Callable[[Any, Any, Step], Any],
+    learn: Callable[[Any, Step], Any] = lambda memory, step: memory,
+    unroll: int = 1,
 ) -> tuple[Carry, Any]:
     """The loop over time: for one path, mapped over paths, scanned over steps."""
 
@@ -288,9 +295,9 @@ def _scan(
         following = (state, step.observation)
         restarted = scenario.restart(state, shock)
         state, observation = jax.tree.map(lambda a, b: jnp.where(done, a, b), restarted, following)
-        return Carry(state, observation, memory), kept
+        return Carry(state, observation, learn(memory, step)), kept
 
-    return jax.lax.scan(lambda carry, x: jax.vmap(one)(carry, *x), carry, (shocks, lots))
+    return jax.lax.scan(lambda carry, x: jax.vmap(one)(carry, *x), carry, (shocks, lots), unroll=unroll)
 
 
 def seat(tree: Any, index: int) -> Any:

@@ -10,9 +10,12 @@ from twosided.plots.run import (
     figure_skew,
 )
 from twosided.plots.study import figure_bars, figure_book, figure_distributions, figure_lines
+from twosided.plots.tables import figure_arrows, figure_best, figure_table
 
 __all__ = [
+    "figure_arrows",
     "figure_bars",
+    "figure_best",
     "figure_book",
     "figure_book_fit",
     "figure_distributions",
@@ -23,4 +26,5 @@ __all__ = [
     "figure_lines",
     "figure_markouts",
     "figure_skew",
+    "figure_table",
 ]

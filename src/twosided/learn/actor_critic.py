@@ -1,0 +1,169 @@
+"""Actor and critic with tables: a policy that stays random where that is best, as Chan and Shelton's (2001) third.
+
+The actor draws from the softmax of preferences θ, the critic holds the value V of each cell. After a step from s with
+action a, reward r and s' (Sutton and Barto 2018, section 13.6, without the factor of γ^t),
+
+    δ = r + γ V(s') - V(s)
+    z_V ← γ λ z_V + 1(s),                       V ← V + α δ z_V
+    z_θ ← γ λ z_θ + 1(s) (1(a) - π(. | s)),     θ ← θ + β δ z_θ
+
+Both step sizes fall by equal factors. A maker that sees the imbalance alone does not see the state of the market, and
+then the best policy may have to be random, which no greedy one is.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from twosided.learn.base import Learner
+from twosided.learn.temporal_difference import (
+    UNROLL,
+    LearnState,
+    actions_of,
+    check_steps,
+    falling,
+    greedy,
+)
+from twosided.markets.base import Scenario, Step, rollout, start
+from twosided.policies.tabular import Cells, ImbalanceCells, TabularPolicy, chosen, drawn
+from twosided.types import Discrete, Policy, Scalar, check, is_positive
+
+
+class Play(eqx.Module):
+    """What the maker knows and remembers."""
+
+    preferences: Float[Array, "cells actions"]
+    """θ."""
+    values: Float[Array, "cells"]
+    """V."""
+    actor_trace: Float[Array, "cells actions"]
+    critic_trace: Float[Array, "cells"]
+    row: Float[Array, "cells"]
+    """1 at s."""
+
+
+class _Player(Policy):
+    """A maker that draws from the softmax of its preferences and learns of every step."""
+
+    learner: "ActorCritic"
+    space: Discrete
+    actor_step: Scalar
+    critic_step: Scalar
+
+    def shocks(self, key, shape):
+        return jax.random.uniform(key, shape)
+
+    def init(self):
+        row = jnp.zeros(self.learner.cells.size)
+        table = jnp.zeros((self.learner.cells.size, self.space.size))
+        return Play(table, row, table, row, row)
+
+    def act(self, shock, memory, observation):
+        cells = self.learner.cells
+        row = (jnp.arange(cells.size) == cells(observation)).astype(memory.values.dtype)
+        probabilities = jax.nn.softmax((row[:, None] * memory.preferences).sum(0))
+        choice = drawn(probabilities, shock)
+        decay = self.learner.discount * self.learner.trace_decay
+        memory = Play(
+            memory.preferences,
+            memory.values,
+            decay * memory.actor_trace + row[:, None] * (choice - probabilities),
+            decay * memory.critic_trace + row,
+            row,
+        )
+        return chosen(self.space, choice), memory
+
+    def learn(self, memory: Play, step: Step) -> Play:
+        cells = self.learner.cells
+        following = (jnp.arange(cells.size) == cells(step.observation)).astype(memory.values.dtype)
+        ahead = jnp.where(step.terminated, 0.0, self.learner.discount * (following * memory.values).sum())
+        error = step.reward + ahead - (memory.row * memory.values).sum()
+        kept = jnp.where(step.terminated | step.truncated, 0.0, 1.0)
+        return Play(
+            memory.preferences + self.actor_step * error * memory.actor_trace,
+            memory.values + self.critic_step * error * memory.critic_trace,
+            kept * memory.actor_trace,
+            kept * memory.critic_trace,
+            memory.row,
+        )
+
+
+class ActorCritic(Learner):
+    """Actor and critic with tables and eligibility traces; its policy is random."""
+
+    steps: int = eqx.field(static=True, default=750_000)
+    """Market steps to learn from, a seed; 5,000 days of 150."""
+    rollout_steps: int = eqx.field(static=True, default=3_000)
+    """Market steps between two changes of the step sizes."""
+    cells: Cells = ImbalanceCells()
+    """What the maker tells apart."""
+    discount: Scalar = 0.9
+    """γ, a step."""
+    trace_decay: Scalar = 0.9
+    """λ, a step: how far back a reward is credited."""
+    actor_step: Scalar = 0.005
+    """β at first."""
+    actor_step_end: Scalar = 0.005
+    """β at the end; it falls by equal factors."""
+    critic_step: Scalar = 0.05
+    """α at first."""
+    critic_step_end: Scalar = 0.0005
+    """α at the end; it falls by equal factors."""
+
+    def __check_init__(self):
+        check_steps(self.steps, self.rollout_steps)
+        check("discount", self.discount, "in [0, 1)", lambda: 0 <= self.discount < 1)
+        check("trace_decay", self.trace_decay, "in [0, 1]", lambda: 0 <= self.trace_decay <= 1)
+        for name in ("actor_step", "actor_step_end", "critic_step", "critic_step_end"):
+            value = getattr(self, name)
+            check(name, value, "positive and finite", lambda value=value: is_positive(value))
+
+    @property
+    def iterations(self) -> int:
+        return -(-self.steps // self.rollout_steps)
+
+    @property
+    def steps_per_iteration(self) -> int:
+        return self.rollout_steps
+
+    def begin(self, scenario: Scenario, key: PRNGKeyArray) -> LearnState:
+        key_start, key = jax.random.split(key)
+        player = _Player(self, actions_of(scenario), self.actor_step, self.critic_step)
+        return LearnState(start(scenario, player, key_start, 1), key, jnp.zeros((), jnp.int32))
+
+    def train_chunk(self, scenario, state, iterations):
+        """A number of iterations; `reward` is the mean a step of the maker as it draws."""
+
+        def one(_: Any, carry: Any) -> Any:
+            state, total = carry
+            key_now, key = jax.random.split(state.key)
+            progress = state.iteration / max(self.iterations - 1, 1)
+            player = _Player(
+                self,
+                actions_of(scenario),
+                falling(self.actor_step, self.actor_step_end, progress),
+                falling(self.critic_step, self.critic_step_end, progress),
+            )
+            after, rewards = rollout(
+                scenario,
+                player,
+                state.carry,
+                key_now,
+                self.rollout_steps,
+                lambda observation, memory, step: step.reward,
+                player.learn,
+                UNROLL,
+            )
+            return LearnState(after, key, state.iteration + 1), total + rewards.mean()
+
+        state, total = jax.lax.fori_loop(0, iterations, one, (state, jnp.zeros(())))
+        return state, {"reward": total / iterations}
+
+    def policy(self, scenario, state, explore=False):
+        """What it prefers in each cell, or with `explore` the probabilities that it draws from."""
+        preferences = state.carry.memory.preferences[0]
+        table = jax.nn.softmax(preferences) if explore else greedy(preferences)
+        return TabularPolicy(table, self.cells, actions_of(scenario))
