@@ -118,9 +118,10 @@ def _sections(
         text = LEARNING + (LEAST_GAP if optimum else "")
         sections.append(Section("How it learned", text, figure_learning(curves, supremum)))
     if trace is not None and not trace.is_empty():
-        text = EPSILON + (OPTIMAL_EPSILON if any(value is not None for value in best) else "")
-        sections.append(Section(f"How it quotes{of}", text, figure_epsilon(trace, *best)))
-        sections.append(Section(f"Skew against inventory{of}", SKEW, figure_skew(trace, *best)))
+        if "epsilon_buy" in trace.columns:
+            text = EPSILON + (OPTIMAL_EPSILON if any(value is not None for value in best) else "")
+            sections.append(Section(f"How it quotes{of}", text, figure_epsilon(trace, *best)))
+            sections.append(Section(f"Skew against inventory{of}", SKEW, figure_skew(trace, *best)))
         sections.append(Section(f"One episode{of}", EPISODE, figure_episode(trace)))
     return sections
 

@@ -12,12 +12,13 @@ import os
 import platform
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 import polars as pl
@@ -30,7 +31,7 @@ from twosided.exact.dealer import NotExact, optimum
 from twosided.learn.base import Learner
 from twosided.learn.ppo import PPO
 from twosided.learn.train import Progress, blank, policies_of, train
-from twosided.markets.base import Market, Scenario, check_horizon
+from twosided.markets.base import Market, Scenario, check_horizon, episodes
 from twosided.markets.dealer import DealerMarket
 from twosided.policies.rules import Persistent
 from twosided.records import MEAN, Record, from_frame, mean_of_cases, to_frame
@@ -116,6 +117,32 @@ def scenario_of(
     return Scenario(market, competitors, reward, horizon)
 
 
+def check_fit(scenario: Scenario, policies: Iterable[Policy] = (), learner: Learner | None = None) -> None:
+    """Try a step of each policy and the start of the learner, on shapes alone.
+
+    Raises RunError where they, the competitors or the reward are made for another market.
+    """
+    key, kind = jax.random.key(0), type(scenario.market).__name__
+
+    def first(policy: Policy) -> Any:
+        return episodes(scenario, policy, key, 1, lambda observation, memory, step: step.reward)
+
+    for policy in policies:
+        try:
+            eqx.filter_eval_shape(first, policy)
+        except AttributeError as error:
+            raise RunError(
+                f"{type(policy).__name__} cannot play in {kind} with these parts: {error}"
+            ) from error
+    if learner is not None:
+        try:
+            eqx.filter_eval_shape(learner.begin, scenario, key)
+        except (AttributeError, ValueError) as error:
+            raise RunError(
+                f"{type(learner).__name__} cannot learn in {kind} with these parts: {error}"
+            ) from error
+
+
 def run(
     settings: TrainSettings, text: str, folder: Path, stop: Stop | None = None, watch: Watch | None = None
 ) -> bool:
@@ -128,6 +155,7 @@ def run(
     if (folder / store.ABOUT).exists():
         return True
     scenario, clock = settings.scenario, {}
+    check_fit(scenario, learner=settings.learner)
     watch("preparing", None, math.nan)
     best, described = _optimum(scenario)
     stop = stop or Stop()

@@ -2,6 +2,7 @@
 
     gymnasium.make("twosided/Dealer-v0", competitors=["random:low=-1,high=1"])      one dealer market
     gymnasium.make_vec("twosided/Dealer-v0", num_envs=64)                           many, a compiled call a step
+    gymnasium.make("twosided/Electronic-v0")                                        the electronic market
     ScenarioEnv(scenario), ScenarioVectorEnv(scenario, 64)                          the same of any scenario
 
 An observation is the scenario's as one vector, in the order of its fields; an action is the vector of its fields in
@@ -32,6 +33,8 @@ from twosided.settings import build, read
 from twosided.types import PARTS, Policy, check
 
 SETTINGS = "twosided.runs:TrainSettings"
+ELECTRONIC = {"market": "electronic-market", "competitors": (), "reward": "spread-pnl", "horizon": 150}
+"""The electronic market, where nobody else makes prices, paid by the spread part of PnL over days of 150 events."""
 RESTARTS: dict[AutoresetMode, Restarts] = {
     AutoresetMode.SAME_STEP: "same step",
     AutoresetMode.NEXT_STEP: "next step",
@@ -132,6 +135,16 @@ def dealers(
 ) -> ScenarioVectorEnv:
     """What `gymnasium.make_vec("twosided/Dealer-v0", num_envs, ...)` makes."""
     return ScenarioVectorEnv(scenario_of_words(**parts), num_envs, block, autoreset_mode)
+
+
+def electronic(**parts: Any) -> ScenarioEnv:
+    """What `gymnasium.make("twosided/Electronic-v0", ...)` makes: the electronic market, with its own defaults."""
+    return dealer(**ELECTRONIC | parts)
+
+
+def electronics(num_envs: int, **parts: Any) -> ScenarioVectorEnv:
+    """What `gymnasium.make_vec("twosided/Electronic-v0", num_envs, ...)` makes."""
+    return dealers(num_envs, **ELECTRONIC | parts)
 
 
 def scenario_of_words(

@@ -24,6 +24,11 @@ def _register(gymnasium: ModuleType) -> None:
         entry_point="twosided.adapters.gymnasium:dealer",
         vector_entry_point="twosided.adapters.gymnasium:dealers",
     )
+    gymnasium.register(
+        id="twosided/Electronic-v0",
+        entry_point="twosided.adapters.gymnasium:electronic",
+        vector_entry_point="twosided.adapters.gymnasium:electronics",
+    )
 
 
 class _Waiting:

@@ -13,7 +13,7 @@ from twosided.markets.dealer import DealerMarket
 from twosided.policies.neural import num_features
 from twosided.policies.rules import Persistent
 from twosided.records import to_frame
-from twosided.runs import RunError, scenario_of, trained_policies
+from twosided.runs import RunError, check_fit, scenario_of, trained_policies
 from twosided.settings import Settings
 from twosided.types import Policy, check, check_seed
 
@@ -64,6 +64,7 @@ class Evaluate:
         scenario = scenario_of(market, competitors, horizon=horizon)
         if trained is not None and num_features(scenario) != num_features(trained.scenario):
             raise RunError(f"the makers of {self.run} see another number of things than this market shows")
+        check_fit(scenario, judged.values())
         try:
             supremum = optimum(scenario).value
         except NotExact:

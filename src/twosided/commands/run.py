@@ -10,9 +10,10 @@ from rich.console import Console
 
 from twosided import store
 from twosided.commands.output import print_records
+from twosided.markets.dealer import DealerMarket
 from twosided.report import KnownOptimum, Provenance, Published, page
 from twosided.runs import BEST, RunError, TrainSettings, read_verdict, run
-from twosided.settings import Settings, build, dump, load, read
+from twosided.settings import Settings, build, describe, dump, kebab, load, read
 from twosided.studies.ganesh2019 import CITATION, COMPETITORS, PUBLISHED
 from twosided.terminal import Display, stopping
 
@@ -100,7 +101,7 @@ def _present(folder: Path, json: bool) -> None:
     path = folder / store.REPORT
     seconds = {f"{part} took": f"{value:.0f} s" for part, value in verdict.about["seconds"].items()}
     content = page(
-        f"A market maker against {_against(settings)}",
+        _title(settings),
         verdict.records,
         summary=_summary(settings),
         compared=[BEST],
@@ -139,14 +140,25 @@ def _known(optimum: dict[str, Any]) -> KnownOptimum | None:
     )
 
 
+def _title(settings: TrainSettings) -> str:
+    if settings.competitors:
+        return f"A market maker against {_against(settings)}"
+    return f"A market maker alone: {kebab(type(settings.market).__name__).replace('-', ' ')}"
+
+
 def _summary(settings: TrainSettings) -> str:
     """What is going on, for somebody who has never seen it."""
     makers, updates = 1 + len(settings.competitors), settings.learner.iterations
+    learned = (
+        f"One seat learned by trial and error in {updates:,} updates, {settings.seeds} times from scratch; "
+    )
+    if not isinstance(settings.market, DealerMarket):
+        market = describe(f"{type(settings.market).__module__}:{type(settings.market).__name__}").summary
+        return f"{market} {learned}this page says what it earns."
     return (
         f"Investors trade with whichever of {makers} makers offers the best price. A maker earns the spread between "
         "its price and the midprice, may hedge what it holds on an exchange, at a cost, and gains or loses with the "
-        f"midprice on the rest. One seat learned by trial and error in {updates:,} updates, {settings.seeds} times "
-        "from scratch; this page says what it earns and how far it is from the best."
+        f"midprice on the rest. {learned}this page says what it earns and how far it is from the best."
     )
 
 
