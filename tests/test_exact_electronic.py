@@ -13,7 +13,6 @@ from twosided.exact.electronic import (
     best_table,
     bootstrapped_values,
     day_value,
-    electronic_chain,
     full_information,
     information_value,
     long_run_value,
@@ -21,6 +20,7 @@ from twosided.exact.electronic import (
     state_values,
     threshold_map,
 )
+from twosided.exact.electronic_chain import electronic_chain
 from twosided.exact.order_flow import NotExact
 from twosided.markets.base import Scenario
 from twosided.markets.electronic import ElectronicMarket, TwoSidedElectronicMarket
@@ -250,6 +250,28 @@ def test_simulation_agrees(market, reward, policy):
     found = next(record for record in records if record.metric == "reward")
     assert exact.error < found.error / 2
     assert abs(found.value - exact.value) < 4 * found.error
+
+
+class BothQuotes(FinitePolicy):
+    """Threshold 2 for a maker of two quotes, which it moves together."""
+
+    @property
+    def space(self):
+        return TwoSidedElectronicMarket().action_space
+
+    def probabilities(self, observation):
+        lower, stay, raise_ = Threshold(2).probabilities(observation)
+        return jnp.zeros(9).at[jnp.array([0, 4, 8])].set(jnp.stack([lower, stay, raise_]))
+
+
+def test_two_quotes_without_a_spread_are_one():
+    market = TwoSidedElectronicMarket(widest=0.0)
+    assert day_value(electronic_chain(market), BothQuotes()).value == pytest.approx(
+        by_recursion(2, 150), abs=1e-9
+    )
+    # And a spread that nobody crosses is paid by the uninformed alone: half of it, on each of their orders.
+    wide = TwoSidedElectronicMarket(narrowest=1000.0, widest=1000.0)
+    assert day_value(electronic_chain(wide), BothQuotes()).value == pytest.approx(0.2 * 500, rel=1e-6)
 
 
 def test_the_map_of_thresholds():

@@ -8,10 +8,10 @@ from twosided.evaluation import evaluate
 from twosided.exact.electronic import (
     bootstrapped_values,
     day_value,
-    electronic_chain,
     state_action_values,
     state_values,
 )
+from twosided.exact.electronic_chain import electronic_chain
 from twosided.learn.monte_carlo import (
     day_sums,
     monte_carlo_action_values,

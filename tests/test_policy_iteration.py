@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from twosided.exact.electronic import day_value, electronic_chain, state_action_values
+from twosided.exact.electronic import day_value, state_action_values
+from twosided.exact.electronic_chain import electronic_chain
 from twosided.learn.monte_carlo import monte_carlo_action_values
 from twosided.learn.policy_iteration import improved, policy_iteration
 from twosided.markets.base import Scenario

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from toys import Toy
 
-from twosided.exact.electronic import best_table, bootstrapped_values, day_value, electronic_chain
+from twosided.exact.electronic import best_table, bootstrapped_values, day_value
+from twosided.exact.electronic_chain import electronic_chain
 from twosided.learn.actor_critic import ActorCritic
 from twosided.learn.adaptation import adapt
 from twosided.learn.monte_carlo import MonteCarloControl

@@ -1,11 +1,8 @@
 """Exact answers for the electronic market: what any policy earns, the best there is, and what information is worth.
 
-What happens next depends on p* and the quotes through their differences alone, so (p* - bid, spread, imbalance) is a
-Markov chain. It is built from the market's own step, tried on every state, action and event, and cut off some ticks
-of mispricing and some units of imbalance away; answers over a day come with a bound on what this changes.
-
-A maker that sees cells s of the state x does not see the state. With μ_t the law of the state at step t of a day under
-its policy, and all steps and days pooled,
+They are asked of the chain that `electronic_chain` makes of the market, and those over a day come with a bound on what
+is cut off of it. A maker that sees cells s of the state x does not see the state. With μ_t the law of the state at step
+t of a day under its policy, and all steps and days pooled,
 
     v(s)    = E[G_t | s_t = s]             = Σ_t Σ_{x in s} μ_t(x) v_t(x) / Σ_t Σ_{x in s} μ_t(x)
     Q(s, a) = E[G_t | s_t = s, a_t = a]    likewise, weighed with π(a | x)
@@ -17,113 +14,18 @@ Q(s, a) = E[r_t + γ Q(s_{t+1}, a_{t+1}) | s_t = s, a_t = a] under the same laws
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sparse
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy import ndarray
 
-from twosided.exact.chains import Chain, DecisionProcess, Exact, Outside
+from twosided.exact.chains import Exact
+from twosided.exact.electronic_chain import ElectronicChain, electronic_chain
 from twosided.exact.order_flow import NotExact
-from twosided.markets.electronic import (
-    CHANGES,
-    ElectronicMarket,
-    ElectronicObservation,
-    ElectronicState,
-    TwoSidedElectronicMarket,
-)
+from twosided.markets.electronic import CHANGES, ElectronicMarket
 from twosided.policies.tabular import Cells, FinitePolicy, Threshold
-from twosided.rewards import Reward, SpreadPnL
-from twosided.types import as_arrays, check
-
-HELD = (0.0, 1000.0)
-"""Two inventories: where they make a difference, the chain does not say all."""
-
-
-@dataclass(frozen=True)
-class ElectronicChain:
-    """The market as a finite decision process, for days of a given length."""
-
-    process: DecisionProcess
-    observations: ElectronicObservation
-    """What the maker sees in each state, leaves with an axis of states."""
-    horizon: int
-    """T, steps in a day."""
-    chances: Float[ndarray, "events"]
-    """Probability of each event."""
-    price_moves: Float[ndarray, "events"]
-    """What each event does to p*, in ticks."""
-    rewards: Float[ndarray, "states actions events"]
-    following: Int[ndarray, "states actions events"]
-    """The state that each event leads to; -1 for one that is left out."""
-
-    def table(self, policy: FinitePolicy) -> Float[ndarray, "states actions"]:
-        """What a policy does in each state. Raises NotExact if it depends on more than the state."""
-        policy = as_arrays(policy)
-        several = [_probabilities(policy, _holding(self.observations, held)) for held in HELD]
-        table, other = (np.asarray(table, float) for table in several)
-        if not np.array_equal(table, other):
-            raise NotExact(f"what {type(policy).__name__} does depends on the inventory")
-        # float32 leaves sums that are not quite 1.
-        return table / table.sum(1, keepdims=True)
-
-    def follow(self, policy: FinitePolicy) -> Chain:
-        return self.process.follow(self.table(policy))
-
-    def cells(self, cells: Cells) -> Int[ndarray, "states"]:
-        """The cell that each state is in."""
-        return np.asarray(jax.vmap(cells)(self.observations))
-
-
-def electronic_chain(
-    market: ElectronicMarket | TwoSidedElectronicMarket,
-    reward: Reward = SpreadPnL(),
-    horizon: int = 150,
-    mispricing_limit: int = 60,
-    imbalance_limit: int = 10,
-) -> ElectronicChain:
-    """The chain of a market and a reward; states beyond the limits are left out.
-
-    Raises NotExact for a reward with a memory or one that depends on the inventory.
-    """
-    check("mispricing_limit", mispricing_limit, "at least 1", mispricing_limit >= 1)
-    check("imbalance_limit", imbalance_limit, "at least 1", imbalance_limit >= 1)
-    if reward.init() is not None:
-        raise NotExact(f"{type(reward).__name__} remembers, so what it pays is no function of the step")
-    market = as_arrays(market)
-    narrowest, widths = 0.0, 1
-    if isinstance(market, TwoSidedElectronicMarket):
-        narrowest = float(market.narrowest)
-        widths = 1 + int(np.floor(float(market.widest) - narrowest))
-    shape = (2 * mispricing_limit + 1, widths, 2 * imbalance_limit + 1)
-    mispricing, width, imbalance = (axis.ravel() for axis in np.indices(shape))
-    # The price is 0; p* less the middle of the narrowest quotes around the bid is a whole number of ticks.
-    bid = mispricing_limit - mispricing - narrowest / 2
-    coordinates = (bid, bid + narrowest + width, imbalance - imbalance_limit)
-
-    shocks, chances, moves = _events(market)
-    after, paid, seen = _tried(market, as_arrays(reward), coordinates, shocks, HELD[0])
-    if not np.array_equal(paid, _tried(market, as_arrays(reward), coordinates, shocks, HELD[1])[1]):
-        raise NotExact(f"what {type(reward).__name__} pays depends on the inventory")
-    price, next_bid, next_ask, next_imbalance = (np.asarray(x, float) for x in after)
-    places = (
-        np.rint(price - next_bid - narrowest / 2).astype(int) + mispricing_limit,
-        np.rint(next_ask - next_bid - narrowest).astype(int),
-        np.rint(next_imbalance).astype(int) + imbalance_limit,
-    )
-    inside = np.logical_and.reduce([(x >= 0) & (x < size) for x, size in zip(places, shape, strict=True)])
-    following = np.where(inside, np.ravel_multi_index(places, shape, mode="clip"), -1)
-    rewards = np.asarray(paid, float)
-    mean = rewards @ chances
-    start = int(np.ravel_multi_index((mispricing_limit, 0, imbalance_limit), shape))
-    process = DecisionProcess(
-        _transitions(following, chances), mean, start, _outside(mean.reshape(*shape, -1), horizon)
-    )
-    return ElectronicChain(process, seen, horizon, chances, moves, rewards, following)
+from twosided.types import check
 
 
 def day_value(chain: ElectronicChain, policy: FinitePolicy) -> Exact:
@@ -284,79 +186,6 @@ def threshold_map(
             chain = electronic_chain(here, horizon=horizon, imbalance_limit=max(thresholds))
             values[i, j] = [day_value(chain, Threshold(threshold)).value for threshold in thresholds]
     return values
-
-
-def _events(market: Any) -> tuple[ndarray, ndarray, ndarray]:
-    """A shock for each event of positive probability, the probability, and what it does to p*.
-
-    A rise, a fall, an uninformed purchase and sale, and an informed trader that takes p* to be too low, too high, or
-    what it is.
-    """
-    change, uninformed, informed, noise = (
-        float(x) for x in (market.price_change, market.uninformed, market.informed, market.noise)
-    )
-    wrong = informed * noise / 2
-    chances = np.array([change, change, uninformed, uninformed, wrong, wrong, informed - 2 * wrong])
-    moves = np.array([1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
-    shocks = np.cumsum(chances) - chances / 2
-    happen = chances > 0
-    return shocks[happen], chances[happen] / chances.sum(), moves[happen]
-
-
-def _tried(
-    market: Any, reward: Reward, coordinates: Any, shocks: ndarray, held: float
-) -> tuple[Any, Any, Any]:
-    """The market's own step from every state, with every action and event, and what it pays; and what is seen."""
-    bid, ask, imbalance = (np.asarray(x, np.float32)[:, None] for x in coordinates)
-    return _steps(market, reward, bid, ask, imbalance, np.asarray(shocks, np.float32), np.float32(held))
-
-
-@eqx.filter_jit
-def _steps(market: Any, reward: Reward, bid: Any, ask: Any, imbalance: Any, shocks: Any, held: Any) -> Any:
-    def state(bid: Any, ask: Any, imbalance: Any) -> ElectronicState:
-        nothing = jnp.zeros_like(bid)
-        return ElectronicState(jnp.zeros((), bid.dtype), bid, ask, imbalance, nothing, nothing + held)
-
-    def one(state: ElectronicState, action: Any, shock: Any) -> Any:
-        after, transition = market.step(state, jax.tree.map(lambda leaf: leaf[None], action), shock)
-        paid, _ = reward(None, transition, 0)
-        return (after.price, after.bid[0], after.ask[0], after.imbalance[0]), paid
-
-    states = jax.vmap(state)(bid, ask, imbalance)
-    every = jax.vmap(jax.vmap(jax.vmap(one, (None, None, 0)), (None, 0, None)), (0, None, None))
-    after, paid = every(states, market.action_space.actions, shocks)
-    seen = jax.vmap(market.observe)(states)
-    return after, paid, jax.tree.map(lambda leaf: leaf[:, 0], seen)
-
-
-@eqx.filter_jit
-def _probabilities(policy: FinitePolicy, observations: ElectronicObservation) -> Any:
-    return jax.vmap(policy.probabilities)(observations)
-
-
-def _holding(observations: ElectronicObservation, held: float) -> ElectronicObservation:
-    return eqx.tree_at(lambda o: o.inventory, observations, jnp.full_like(observations.inventory, held))
-
-
-def _transitions(following: ndarray, chances: ndarray) -> tuple[sparse.csr_array, ...]:
-    """P_a, from where each event leads."""
-    size, actions, events = following.shape
-    out = []
-    for a in range(actions):
-        to, inside = following[:, a].ravel(), following[:, a].ravel() >= 0
-        origin, chance = np.repeat(np.arange(size), events), np.tile(chances, size)
-        out.append(sparse.csr_array((chance[inside], (origin[inside], to[inside])), (size, size)))
-    return tuple(out)
-
-
-def _outside(rewards: Float[ndarray, "mispricing spread imbalance actions"], horizon: int) -> Outside:
-    """Beyond the edge rewards go on as they do at it: linear in the mispricing, which a step changes by 2 at most."""
-    slopes = rewards[[1, -1]] - rewards[[0, -2]]
-    outward = np.stack([-slopes[0], slopes[1]])
-    far = 2 * horizon + 1
-    least = rewards.min() + far * min(outward.min(), 0.0)
-    most = rewards.max() + far * max(outward.max(), 0.0)
-    return Outside(float(least), float(most))
 
 
 def _one_price(chain: ElectronicChain) -> None:
