@@ -48,13 +48,19 @@ def train(
     """
     size = -(-learner.iterations // chunks)
     scenario, learner = as_arrays(scenario), as_arrays(learner)
-    progress = resume or _begin(scenario, learner, seed, seeds)
+    progress = resume or begin(scenario, learner, seed, seeds)
     while progress.iteration < progress.iterations:
         iterations = min(size, progress.iterations - progress.iteration)
         progress = _advance(scenario, learner, seed, progress, iterations)
         if after_chunk(progress):
             break
     return policies_of(scenario, learner, progress.states, seeds), progress
+
+
+def begin(scenario: Scenario, learner: Learner, seed: int, seeds: int) -> Progress:
+    """Where training stands before its first chunk."""
+    states = _first(as_arrays(scenario), as_arrays(learner), _keys(seed, seeds))
+    return Progress(0, learner.iterations, states, {})
 
 
 def policies_of(scenario: Scenario, learner: Learner, states: Any, seeds: int) -> tuple[Policy, ...]:
@@ -66,11 +72,6 @@ def policies_of(scenario: Scenario, learner: Learner, states: Any, seeds: int) -
 def blank(scenario: Scenario, learner: Learner, seed: int, seeds: int) -> Any:
     """The shapes of the states, to read a checkpoint into."""
     return eqx.filter_eval_shape(_first, as_arrays(scenario), as_arrays(learner), _keys(seed, seeds))
-
-
-def _begin(scenario: Scenario, learner: Learner, seed: int, seeds: int) -> Progress:
-    states = _first(scenario, learner, _keys(seed, seeds))
-    return Progress(0, learner.iterations, states, {})
 
 
 def _keys(seed: int, seeds: int):

@@ -58,8 +58,10 @@ def duel(found: Outcomes) -> list[Table | Figure]:
     collusive = 100 * found.record("duel", "collusive", "pnl_total").value
     rows = [Row(f"maker {maker}", _seat(found, maker)) for maker in (0, 1)]
     note = (
-        f"{UNIT} The response is trained from scratch against the first seed’s other maker, which stays as it is. "
-        f"Two makers that both asked ε = 1 would earn {collusive:.0f} each, two that gave everything away nothing."
+        f"{UNIT} Response: the better of two to the first seed’s other maker, which stays as it is, one trained from "
+        "scratch, one from where the seat itself stands. Exact: what all orders are worth at the other’s own mean ε; "
+        f"nobody wins more. Two makers that both asked ε = 1 would earn {collusive:.0f} each, two that gave everything "
+        "away nothing."
     )
     columns = ("PnL, mean of seeds", "PnL, first seed", "its best response", "exploitability")
     return [
@@ -69,18 +71,24 @@ def duel(found: Outcomes) -> list[Table | Figure]:
 
 
 def _seat(found: Outcomes, maker: int) -> tuple[Cell, ...]:
-    trained, response = own(found, "duel", f"response {maker}, as trained"), _response(found, maker)
+    trained, response = _trained(found, maker), _response(found, maker)
+    most = 100 * found.record("duel", f"response {maker}", "pnl_total").value
     return (
         Cell(found.estimate("duel", MEAN, "pnl_total", maker, 100)),
         Cell(trained),
-        Cell(response),
-        Cell(response.minus(trained)),
+        Cell(response, exact=most),
+        Cell(response.minus(trained), exact=most - trained.value),
     )
 
 
+def _trained(found: Outcomes, maker: int) -> Estimate:
+    return own(found, "duel", f"response {maker}, trained on, as trained")
+
+
 def _response(found: Outcomes, maker: int) -> Estimate:
-    estimate = own(found, "duel", f"response {maker}, {MEAN}")
-    return Estimate(estimate.value, estimate.error, found.budget.seeds - 1)
+    ways = (own(found, "duel", f"response {maker}, {way}, {MEAN}") for way in ("from scratch", "trained on"))
+    best = max(ways, key=lambda estimate: estimate.value)
+    return Estimate(best.value, best.error, found.budget.seeds - 1)
 
 
 def competitive(found: Outcomes) -> Finding:
@@ -93,7 +101,7 @@ def competitive(found: Outcomes) -> Finding:
 
 
 def exploitable(found: Outcomes) -> Finding:
-    gain = _response(found, 0).minus(own(found, "duel", "response 0, as trained"))
+    gain = _response(found, 0).minus(_trained(found, 0))
     return within(gain, 0.0, 1.0, name="what a best response to the pair would earn more, × 100,")
 
 

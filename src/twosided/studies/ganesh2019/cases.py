@@ -7,6 +7,7 @@ A case leaves records, by policy and metric as `evaluate` has them, and the smal
 import dataclasses
 from collections.abc import Callable, Mapping
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,8 +22,8 @@ from twosided.exact.dealer import optimum, value_per_side
 from twosided.exact.dynamic_programming import penalised_optimum
 from twosided.exact.tiers import supremum
 from twosided.flow import Tiers, UnitInvestors
-from twosided.learn.ppo import PPO
-from twosided.learn.train import Progress, policies_of, train
+from twosided.learn.ppo import PPO, Agent
+from twosided.learn.train import Progress, begin, policies_of, train
 from twosided.markets.base import Scenario
 from twosided.markets.dealer import DealerMarket
 from twosided.markout import adverse_selection, markouts
@@ -30,7 +31,7 @@ from twosided.policies.adaptive import Adaptive
 from twosided.policies.neural import Together
 from twosided.policies.rules import Persistent, Random, Split
 from twosided.prices import GeometricBrownian
-from twosided.records import MEAN, Record, mean_of_cases
+from twosided.records import MEAN, Record, find, mean_of_cases
 from twosided.rewards import AsymmetricPenalty, DeviationPenalty, ExcessPnL, Reward, SquarePenalty, TotalPnL
 from twosided.studies.base import Budget, Case, Outcome, Tell
 from twosided.types import Policy
@@ -90,7 +91,12 @@ def judged_steps(budget: Budget) -> int:
 
 
 def fit(
-    scenario: Scenario, config: PPO, budget: Budget, tell: Tell, chunks: int = 20
+    scenario: Scenario,
+    config: PPO,
+    budget: Budget,
+    tell: Tell,
+    chunks: int = 20,
+    resume: Progress | None = None,
 ) -> tuple[tuple[Policy, ...], pl.DataFrame]:
     """Trained policies, one a seed, and the curve of their training."""
     rows = []
@@ -102,7 +108,7 @@ def fit(
         tell(f"{share:.0f}% trained, score {100 * progress.curve['score'].mean():.1f}")
 
     tell("compiling")
-    policies, _ = train(scenario, config, budget.seed, budget.seeds, chunks, after_chunk=after_chunk)
+    policies, _ = train(scenario, config, budget.seed, budget.seeds, chunks, resume, after_chunk)
     return policies, pl.DataFrame(rows)
 
 
@@ -371,22 +377,48 @@ def duel(budget: Budget, tell: Tell) -> Outcome:
         tell(f"{100 * progress.iteration / progress.iterations:.0f}% of the pair trained")
 
     tell("compiling")
-    policies, _ = train(pair, config, budget.seed, budget.seeds, after_chunk=look)
+    policies, progress = train(pair, config, budget.seed, budget.seeds, after_chunk=look)
     cases = [f"seed {i}" for i in seeds]
     records = evaluate(pair, dict(zip(cases, policies, strict=True)), budget.seed, judged_steps(budget))
     records += mean_of_cases(records, cases, MEAN)
 
-    # The first pair: each seat's best response to the other, trained from scratch.
+    # The first pair: each seat's best response to the other, from scratch and from where the seat stands.
     first = policies[0]
     assert isinstance(first, Together)
+    response = learner(budget, 1.0, discount=0.0)
     for seat, rival in ((0, first.policies[1]), (1, first.policies[0])):
         scenario = Scenario(DealerMarket(), (rival,))
-        responses, _ = fit(scenario, learner(budget, 1.0, discount=0.0), budget, tell)
-        found = judge(scenario, responses, budget, tell, others={"as trained": first.policies[seat]})
-        records += [dataclasses.replace(r, case=f"response {seat}, {r.case}") for r in found if r.maker == 0]
+        fresh = begin(scenario, response, budget.seed, budget.seeds)
+        stands = jax.tree.map(lambda leaf, seat=seat: leaf[0, seat], progress.states.agents)
+        ways = {"from scratch": (response, fresh), "trained on": _trained_on(response, fresh, stands)}
+        for way, (settings, start) in ways.items():
+            responses, _ = fit(scenario, settings, budget, tell, resume=start)
+            found = judge(scenario, responses, budget, tell, others={"as trained": first.policies[seat]})
+            own = [r for r in found if r.maker == 0]
+            records += [dataclasses.replace(r, case=f"response {seat}, {way}, {r.case}") for r in own]
+        # Nobody wins an order at more than the rival asks for it.
+        asked = [find(found, "as trained", f"epsilon_{side}_mean", 1).value for side in ("buy", "sell")]
+        most = value_per_side(DealerMarket()) * sum(1 + epsilon for epsilon in asked)
+        records += exact(f"response {seat}", pnl_total=most)
     # Both at the largest ε there is, twice the exchange's spread, with half of both sides each.
     records += exact("collusive", pnl_total=2 * value_per_side(DealerMarket()))
     return Outcome(records, {"quotes": pl.DataFrame(quotes)})
+
+
+def _trained_on(config: PPO, fresh: Progress, agent: Agent) -> tuple[PPO, Progress]:
+    """Settings and a start for learners that go on from where one stands, and look only near to it."""
+    config = dataclasses.replace(config, initial_std=NEAR)
+    fresh_agents = fresh.states.agents
+    learned = jax.tree.map(lambda leaf, old: jnp.broadcast_to(leaf, old.shape), agent, fresh_agents)
+    learned = eqx.tree_at(
+        lambda a: a.networks.log_std, learned, jnp.full_like(learned.networks.log_std, np.log(NEAR))
+    )
+    states = eqx.tree_at(lambda s: s.agents, fresh.states, learned)
+    return config, dataclasses.replace(fresh, states=states)
+
+
+NEAR = 0.03
+"""Deviation of ε at which a response is looked for near to what a seat has learned."""
 
 
 def book(budget: Budget, tell: Tell) -> Outcome:
