@@ -139,7 +139,7 @@ def test_observations_are_the_position_and_what_else_is_asked_for():
     ):
         seen = market.reset(jax.tree.map(lambda leaf: leaf[0], market.shocks(jax.random.key(0), (1,))))[1]
         assert {name for name, leaf in vars(seen).items() if leaf is not None} == names
-        names |= {"volatility"} if "volatility" not in names else {"signal"}
+        names |= {"volatility", "trend"} if "volatility" not in names else {"signal"}
 
 
 def test_a_signal_foretells_the_move_that_the_next_hedge_can_catch():

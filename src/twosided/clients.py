@@ -84,8 +84,14 @@ class PoissonClients(eqx.Module):
         deviation: Float[Array, ""],
     ) -> Float[Array, "2"]:
         """Units that clients sell to the maker and that they buy of it; `deviation` is that of one return."""
-        noise = deviation / jnp.sqrt(returns.held) * normals[2]
-        own = jnp.sqrt(1 - jnp.square(self.correlation))
-        imbalance = self.sensitivity * (self.correlation * returns.mean + own * noise)
+        imbalance = self.imbalance(normals[2], returns, deviation)
         multipliers = jnp.maximum(1 + jnp.stack([-imbalance, imbalance]), 0.0)
         return poisson_from_normal(rate * multipliers, normals[:2])
+
+    def imbalance(
+        self, normal: Float[Array, ""], returns: Returns, deviation: Float[Array, ""]
+    ) -> Float[Array, ""]:
+        """λ."""
+        own = jnp.sqrt(1 - jnp.square(self.correlation))
+        noise = deviation / jnp.sqrt(returns.held) * normal
+        return self.sensitivity * (self.correlation * returns.mean + own * noise)

@@ -53,6 +53,15 @@ class RollingVolatility(eqx.Module):
         )
 
     @property
+    def trend(self) -> Float[Array, "*assets"]:
+        """How far the latest price is above the mean of the last ones, in deviations of them; 0 where nothing moves."""
+        number = jnp.minimum(self.count, self.prices.shape[0])
+        held = jnp.arange(self.prices.shape[0]).reshape(-1, *[1] * self.level.ndim) < number
+        above = -jnp.where(held, self.prices - self.prices[0], 0.0).sum(0) / number
+        moves = self.level > 0
+        return jnp.where(moves, above / jnp.where(moves, self.level, 1.0), 0.0)
+
+    @property
     def relative(self) -> Float[Array, "*assets"]:
         """σ_roll / σ_mean; 1 where nothing moves."""
         moves = self.mean > 0

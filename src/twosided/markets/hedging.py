@@ -50,6 +50,9 @@ class HedgingObservation(eqx.Module):
     """q, in units."""
     volatility: Float[Array, "makers"] | None = None
     """σ_roll / σ_mean, which says how many clients come and what the exchange will ask."""
+    trend: Float[Array, "makers"] | None = None
+    """How far the price is above the mean of its last ones, in their deviations. A move that goes on widens them, so
+    more clients come with it than with one that turns back: they can be foreseen a little."""
     signal: Float[Array, "makers"] | None = None
     """Of the move after the next, a standard normal."""
 
@@ -107,7 +110,7 @@ class HedgingMarket(Market):
     gross: bool = eqx.field(static=True, default=False)
     """Clients' two streams trade each at its own side's price, instead of their net at one."""
     informed: bool = eqx.field(static=True, default=False)
-    """Show the maker the volatility too."""
+    """Show the maker volatility and trend too."""
     signal_correlation: Scalar | None = None
     """Correlation of a signal with the innovation of the move after the next, in [-1, 1]; none: no signal is shown."""
     window: int = eqx.field(static=True, default=10)
@@ -254,6 +257,7 @@ class HedgingMarket(Market):
         return HedgingObservation(
             inventory=position[None],
             volatility=state.volatility.relative[None] if self.informed else None,
+            trend=state.volatility.trend[None] if self.informed else None,
             signal=None if state.signals is None else state.signals[1][None],
         )
 
