@@ -28,14 +28,16 @@ def poisson_from_normal(
 
 
 def _small(rate: Float[Array, "*batch"], normal: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    below = jax.scipy.special.ndtr(normal)
-    chance = jnp.exp(-rate)
-    reached, count = chance, jnp.zeros_like(rate)
-    for k in range(1, TERMS):
+    below, least = jax.scipy.special.ndtr(normal), jnp.exp(-rate)
+
+    def one_more(k, carry):
+        chance, reached, count = carry
         count = count + (below > reached)
-        chance = chance * rate / k
-        reached = reached + chance
-    return count
+        chance = chance * rate / (k + 1)
+        return chance, reached + chance, count
+
+    # A loop: written out, XLA computes all of it anew for everything that a count is used for.
+    return jax.lax.fori_loop(0, TERMS - 1, one_more, (least, least, jnp.zeros_like(rate)))[2]
 
 
 def _large(rate: Float[Array, "*batch"], normal: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
