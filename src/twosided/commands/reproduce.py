@@ -24,7 +24,10 @@ from twosided.studies.runner import find_study, run_cases
 from twosided.terminal import StudyDisplay, stopping
 from twosided.types import check, check_seed
 
-STUDIES = {"ganesh2019": "twosided.studies.ganesh2019.study:STUDY"}
+STUDIES = {
+    "ganesh2019": "twosided.studies.ganesh2019.study:STUDY",
+    "phelps2022": "twosided.studies.phelps2022.study:STUDY",
+}
 SEEDS, QUICK_SEEDS = 5, 2
 STYLES = {"good": "green", "bad": "red", "open": "yellow"}
 
