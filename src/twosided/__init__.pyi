@@ -8,6 +8,7 @@ from .flow import Investors as Investors
 from .flow import Tiers as Tiers
 from .flow import UnitInvestors as UnitInvestors
 from .learn.ppo import PPO as PPO
+from .learn.sac import SAC as SAC
 from .learn.train import train as train
 from .markets.base import Market as Market
 from .markets.base import Scenario as Scenario

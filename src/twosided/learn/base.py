@@ -1,12 +1,15 @@
 """What every learner is: a configuration that begins, advances in compiled chunks and yields a policy."""
 
 import abc
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from twosided.markets.base import Scenario
+from twosided.markets.base import Carry, Scenario, start
+from twosided.policies.neural import Together
 from twosided.types import Policy
 
 
@@ -40,3 +43,29 @@ class Learner(eqx.Module):
     @abc.abstractmethod
     def policy(self, scenario: Scenario, state: Any, explore: bool = False) -> Policy:
         """The policy as it stands: at its best, or as it explores."""
+
+
+# What learners of any number in one scenario share: with several, everything of theirs has a leading axis.
+
+
+def each(scenario: Scenario, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of one learner, for all of them."""
+    return function if scenario.learners == 1 else jax.vmap(function)
+
+
+def keys_of(scenario: Scenario, key: PRNGKeyArray) -> PRNGKeyArray:
+    """A key a learner."""
+    return key if scenario.learners == 1 else jax.random.split(key, scenario.learners)
+
+
+def together(scenario: Scenario, policies: Policy) -> Policy:
+    """What sits in the learners' seats."""
+    return policies if scenario.learners == 1 else Together(policies)
+
+
+def first_episodes(scenario: Scenario, policy: Policy, key: PRNGKeyArray, paths: int) -> Carry:
+    """First episodes out of step with each other, so that a rollout sees all their ages at once."""
+    key_start, key_time = jax.random.split(key)
+    carry = start(scenario, policy, key_start, paths)
+    ages = jax.random.randint(key_time, (paths,), 0, scenario.horizon)
+    return eqx.tree_at(lambda c: c.state.time, carry, ages)
