@@ -18,12 +18,10 @@ runs at its speed (imports, compiling) is counted apart.
 import json
 import os
 import statistics
-import subprocess
-import sys
 import time
 from argparse import Namespace
-from typing import Any
 
+from contest import contest, one_call, scenario
 from measure import Row, aim, arguments, median_ratio, report
 
 CONTESTANTS = ("twosided", "SB3, Dummy", "SB3, one call")
@@ -45,12 +43,7 @@ def main() -> None:
         print(json.dumps(_measure(options)))
         return
 
-    measured: dict[str, list[dict[str, float]]] = {name: [] for name in CONTESTANTS}
-    for _ in range(options.repeats):
-        for name in CONTESTANTS:
-            words = [sys.executable, __file__, *sys.argv[1:], "--contestant", name]
-            done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
-            measured[name].append(json.loads(done.stdout.splitlines()[-1]))
+    measured = contest(__file__, CONTESTANTS, options.repeats)
     speeds = {name: [one["steps_per_second"] for one in ones] for name, ones in measured.items()}
     rows: list[Row] = [
         {
@@ -95,7 +88,7 @@ def _ours(options: Namespace) -> tuple[float, float, int, int]:
     )
     times: list[float] = []
     train(
-        _scenario(),
+        scenario(),
         learner,
         seed=options.seed,
         chunks=2,
@@ -114,9 +107,9 @@ def _sb3(options: Namespace) -> tuple[float, float, int, int]:
 
     torch.set_num_threads(1)
     if options.contestant == "SB3, Dummy":
-        markets = DummyVecEnv([lambda: ScenarioEnv(_scenario())] * options.markets)
+        markets = DummyVecEnv([lambda: ScenarioEnv(scenario())] * options.markets)
     else:
-        markets = _one_call(options.markets, options.seed)
+        markets = one_call(options.markets, options.seed)
     rollout = options.markets * options.rollout_steps
     model = PPO(
         "MlpPolicy",
@@ -135,58 +128,6 @@ def _sb3(options: Namespace) -> tuple[float, float, int, int]:
     ready = time.perf_counter()
     model.learn(options.rollouts * rollout, reset_num_timesteps=False)
     return ready, time.perf_counter(), 1, options.rollouts
-
-
-def _scenario() -> Any:
-    from twosided import DealerMarket, Persistent, Scenario
-
-    return Scenario(DealerMarket(), (Persistent(),))
-
-
-def _one_call(markets: int, seed: int) -> Any:
-    """`ScenarioVectorEnv` as stable-baselines3 takes many environments."""
-    from stable_baselines3.common.vec_env import VecEnv
-
-    from twosided.adapters.gymnasium import ScenarioVectorEnv
-
-    class OneCall(VecEnv):
-        def __init__(self) -> None:
-            self.env = ScenarioVectorEnv(_scenario(), markets)
-            super().__init__(markets, self.env.single_observation_space, self.env.single_action_space)
-
-        def reset(self):
-            return self.env.reset(seed=seed)[0]
-
-        def step_async(self, actions):
-            self.actions = actions
-
-        def step_wait(self):
-            observation, reward, terminated, truncated, info = self.env.step(self.actions)
-            done = terminated | truncated
-            infos: list[dict[str, Any]] = [{} for _ in range(markets)]
-            for i in done.nonzero()[0]:
-                infos[i] = {
-                    "terminal_observation": info["final_obs"][i],
-                    "TimeLimit.truncated": bool(truncated[i]),
-                }
-            return observation, reward, done, infos
-
-        def close(self):
-            self.env.close()
-
-        def get_attr(self, attr_name, indices=None):
-            return [getattr(self.env, attr_name, None)] * markets
-
-        def set_attr(self, attr_name, value, indices=None):
-            raise NotImplementedError
-
-        def env_method(self, method_name, *method_args, indices=None, **method_kwargs):
-            raise NotImplementedError
-
-        def env_is_wrapped(self, wrapper_class, indices=None):
-            return [False] * markets
-
-    return OneCall()
 
 
 if __name__ == "__main__":

@@ -72,7 +72,9 @@ def test_the_environment_benchmark_runs():
     assert result["source"]["seed"] == 0
 
 
-@pytest.mark.parametrize("command", ["electronic.py", "memory.py", "rllib.py", "startup.py", "training.py"])
+@pytest.mark.parametrize(
+    "command", ["electronic.py", "memory.py", "rllib.py", "sac.py", "startup.py", "training.py"]
+)
 def test_the_others_say_what_they_do(command):
     assert "--repeats" in _run(command, "--help")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import integrate, stats
 from toys import Move, Seen
 
 from twosided.markets.dealer import DealerAction, DealerMarket
@@ -18,6 +18,7 @@ from twosided.policies.neural import (
     NeuralPolicy,
     Normaliser,
     Together,
+    UniformExplorer,
     action_size,
     features,
     perceptron,
@@ -57,6 +58,15 @@ def test_batches_merge_to_the_mean_and_variance_of_all(sizes, seed):
     np.testing.assert_allclose(merged.mean, rows.mean(0), rtol=1e-12)
     np.testing.assert_allclose(merged.variance, rows.var(0), rtol=1e-10, atol=1e-12)
     assert float(merged.count) == len(rows)
+
+
+def test_a_recent_scale_forgets():
+    # With a memory of 100, a batch of 100 counts as much as all before it: ten of them leave 2^-10 of the first.
+    normaliser = Normaliser.empty(1).update(jnp.full((1000, 1), 1024.0)).recent(100)
+    for _ in range(10):
+        normaliser = normaliser.update(jnp.zeros((100, 1))).recent(100)
+    assert float(normaliser.mean[0]) == pytest.approx(1.0, rel=1e-5)
+    assert float(normaliser.count) == 100
 
 
 def test_an_empty_scale_leaves_everything_as_it_is():
@@ -102,6 +112,32 @@ def test_gaussian_against_scipy():
     assert entropy == pytest.approx(law.entropy(), rel=1e-12)
     np.testing.assert_allclose(sample, mean + np.exp(log_std) * u, rtol=1e-12)
     np.testing.assert_array_equal(mode, mean)
+
+
+def test_the_density_of_the_tanh_by_change_of_variables_and_by_quadrature():
+    with jax.enable_x64(True):
+        gaussian = DiagonalGaussian(jnp.array([0.5, -1.0]), jnp.array([-1.0, 0.3]))
+        u = jnp.array([0.7, -2.0])
+        _, determinant = np.linalg.slogdet(jax.jacobian(jnp.tanh)(u))
+        assert float(gaussian.log_prob_of_tanh(u)) == pytest.approx(
+            float(gaussian.log_prob(u) - determinant), rel=1e-12
+        )
+        one = DiagonalGaussian(jnp.array([0.5]), jnp.array([-0.2]))
+
+        def density(a):
+            return float(jnp.exp(one.log_prob_of_tanh(jnp.arctanh(jnp.array([a])))))
+
+        assert integrate.quad(density, -1 + 1e-12, 1 - 1e-12)[0] == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("u", [-40.0, -12.0, 9.0, 30.0])
+def test_the_density_of_the_tanh_where_the_tanh_is_1_to_rounding(u):
+    gaussian = DiagonalGaussian(jnp.array([u]), jnp.array([0.0]))
+    # 1 - tanh² u = 4 / (e^|u| + e^-|u|)² = 4 e^-2|u| but for 1e-7 of it.
+    expected = -0.5 * np.log(2 * np.pi) - np.log(4) + 2 * abs(u)
+    value, slope = jax.value_and_grad(gaussian.log_prob_of_tanh)(jnp.array([u]))
+    assert float(value) == pytest.approx(expected, rel=1e-6)
+    assert float(slope[0]) == pytest.approx(2 * np.sign(u), rel=1e-6)
 
 
 def test_categorical_against_scipy():
@@ -207,6 +243,33 @@ def test_the_normaliser_stands_before_the_network():
     assert (policy.distribution(SEEN).mean != shifted.distribution(SEEN).mean).any()
 
 
+def test_a_deviation_can_depend_on_what_is_observed():
+    size = action_size(QUOTES)
+    network = perceptron(3, 2 * size, (8,), "tanh", 1.0, jax.random.key(0))
+    policy = NeuralPolicy(network, None, Normaliser.empty(3), QUOTES, squash=True, explore=True)
+    output = network(features(SEEN))
+    distribution = policy.distribution(SEEN)
+    np.testing.assert_array_equal(distribution.mean, output[:size])
+    np.testing.assert_array_equal(distribution.log_std, output[size:])
+    assert policy.shocks(jax.random.key(1), (5,)).shape == (5, size)
+    # Within bounds, so that it is a number whatever the network says.
+    far = eqx.tree_at(lambda p: p.network.layers[-1].bias, policy, jnp.array([0.0] * 3 + [-1e9, 0.0, 1e9]))
+    np.testing.assert_allclose(far.distribution(SEEN).log_std[jnp.array([0, 2])], [-20.0, 2.0])
+
+
+def test_a_uniform_explorer_is_uniform_over_the_box_and_remembers_what_it_drew():
+    explorer, draws = UniformExplorer(policy_over(QUOTES, squash=True)), 5000
+    shocks = explorer.shocks(jax.random.key(3), (draws,))
+    actions, drawn = jax.vmap(lambda shock: explorer.act(shock, explorer.init(), SEEN))(shocks)
+    for name, low, high in [("epsilon_buy", -1, 1), ("epsilon_sell", -0.5, 2), ("hedge_fraction", 0, 1)]:
+        # One seed in 1,000 has a smaller p-value.
+        law = stats.uniform(low, high - low)
+        assert stats.kstest(np.asarray(getattr(actions, name)), law.cdf).pvalue > 1e-3
+    np.testing.assert_allclose(np.tanh(drawn.u)[:, 0], actions.epsilon_buy, atol=1e-6)
+    for before, after in zip(jax.tree.leaves(explorer.init()), jax.tree.leaves(drawn), strict=True):
+        assert (before.shape, before.dtype) == (after.shape[1:], after.dtype)
+
+
 # Several learners' policies.
 
 THREE_SEEN = Seen(
@@ -297,6 +360,17 @@ def test_a_perceptron_by_hand(hidden):
         expected = np.asarray(layer.weight, float) @ expected
         expected = expected if i == len(hidden) else np.tanh(expected)
     np.testing.assert_allclose(network(jnp.float32(x)), expected, rtol=1e-5)
+
+
+def test_normal_layers_by_hand():
+    network = perceptron(4, 2, (7, 5), "relu", 0.5, jax.random.key(0), layer_norm=True)
+    plain = perceptron(4, 2, (7, 5), "relu", 0.5, jax.random.key(0))
+    x = expected = np.random.default_rng(0).normal(size=4)
+    for i, layer in enumerate(plain.layers):
+        expected = np.asarray(layer.weight, float) @ expected
+        if i < 2:
+            expected = np.maximum((expected - expected.mean()) / expected.std(), 0)
+    np.testing.assert_allclose(network(jnp.float32(x)), expected, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -335,7 +335,7 @@ def _update(
             "divergence": (ratio - 1 - log_ratio).mean(),
             "clipped": (jnp.abs(ratio - 1) > config.clip).mean(),
             "value_loss": value_loss,
-            "std": jnp.exp(policy.log_std).mean(),
+            "std": jnp.exp(networks.log_std).mean(),
         }
         return policy_loss + config.value_weight * value_loss - entropy_weight * entropy, metrics
 

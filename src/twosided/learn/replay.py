@@ -40,9 +40,12 @@ class Replay(eqx.Module):
         count = jax.tree.leaves(rows)[0].shape[0]
         assert count <= self.capacity, "more rows than the ring holds"
         places = (self.next + jnp.arange(count)) % self.capacity
+        # And a row that goes nowhere: XLA would write a single one by an operation that it may do once more where rows
+        # are drawn, from the ring as it was before, and for that it copies all of it.
+        places = jnp.append(places, self.capacity)
 
         def write(ring: Array, new: Array) -> Array:
-            return ring.at[places].set(new, unique_indices=True, mode="promise_in_bounds")
+            return ring.at[places].set(jnp.concatenate([new, new[:1]]), mode="drop", unique_indices=True)
 
         return Replay(
             rows=jax.tree.map(write, self.rows, rows),

@@ -65,7 +65,6 @@ class Agent(eqx.Module):
     log_temperature: Fitted
     targets: tuple[Perceptron, Perceptron]
     """The critics, followed slowly."""
-    replay: Replay
     observations: Normaliser
     returns: Normaliser
     return_so_far: Float[Array, "paths"]
@@ -76,6 +75,9 @@ class TrainState(eqx.Module):
 
     agents: Agent
     """The learner; where a scenario has several, leaves have a leading axis of them."""
+    replays: Replay
+    """What it has lived; of several likewise. Apart from the learner, whom many gradient steps pass from hand to hand:
+    a ring that went along would be copied on the way, all of it."""
     carry: Carry
     key: PRNGKeyArray
     iteration: Int[Array, ""]
@@ -185,15 +187,15 @@ class SAC(Learner):
         if not isinstance(scenario.action_space, Box):
             raise Refusal("learner must not be SAC where actions are a finite list; PPO takes both kinds")
         key_agents, key_start, key_warmup, key = jax.random.split(key, 4)
-        agents = each(scenario, lambda k: self._fresh(scenario, k))(keys_of(scenario, key_agents))
+        agents, replays = each(scenario, lambda k: self._fresh(scenario, k))(keys_of(scenario, key_agents))
         policy = together(scenario, UniformExplorer(_policies(self, scenario, agents)))
         carry = first_episodes(scenario, policy, key_start, self.paths)
         steps = self._warmup_rows // self.paths
-        carry, agents, _ = _live(self, scenario, policy, carry, agents, key_warmup, steps)
-        return TrainState(agents=agents, carry=carry, key=key, iteration=jnp.zeros((), jnp.int32))
+        carry, agents, replays, _ = _live(self, scenario, policy, carry, agents, replays, key_warmup, steps)
+        return TrainState(agents, replays, carry, key, iteration=jnp.zeros((), jnp.int32))
 
-    def _fresh(self, scenario: Scenario, key: PRNGKeyArray) -> Agent:
-        """A learner that knows nothing."""
+    def _fresh(self, scenario: Scenario, key: PRNGKeyArray) -> tuple[Agent, Replay]:
+        """A learner that knows nothing and has lived nothing."""
         size, dimensions = num_features(scenario), action_size(scenario.action_space)
         key_actor, *keys = jax.random.split(key, 3)
 
@@ -207,16 +209,16 @@ class SAC(Learner):
         seen, done = jnp.zeros(size), jnp.asarray(False)
         row = Experience(seen, jnp.zeros(dimensions), jnp.zeros(()), seen, done)
         capacity = min(self.buffer, self._warmup_rows + self.iterations * self.steps_per_iteration)
-        return Agent(
+        agent = Agent(
             actor=fitted(network(size, 2 * dimensions, 0.01, key_actor)),
             critics=fitted((one, other)),
-            log_temperature=fitted(jnp.log(self.initial_temperature)),
+            log_temperature=fitted(jnp.log(self.initial_temperature) * jnp.ones(())),
             targets=(one, other),
-            replay=Replay.empty(capacity, row),
             observations=Normaliser.empty(size),
             returns=Normaliser.empty(),
             return_so_far=jnp.zeros(self.paths),
         )
+        return agent, Replay.empty(capacity, row)
 
     def train_chunk(
         self, scenario: Scenario, state: TrainState, iterations: Int[Array, ""]
@@ -241,23 +243,23 @@ class SAC(Learner):
         """One rollout and its updates; several learners update side by side, each from what it saw itself."""
         key_rollout, key_updates, key = jax.random.split(state.key, 3)
         policy = together(scenario, Explorer(_policies(self, scenario, state.agents, explore=True)))
-        carry, agents, reward = _live(
-            self, scenario, policy, state.carry, state.agents, key_rollout, self.rollout_steps
+        carry, agents, replays, reward = _live(
+            self, scenario, policy, state.carry, state.agents, state.replays, key_rollout, self.rollout_steps
         )
-        rate = 1 - (1 - self.rate_end) * state.iteration / self.iterations
+        rate = 1 - (1 - self.rate_end) * jnp.clip(state.iteration / self.iterations, 0.0, 1.0)
 
-        def learn(agent: Agent, key: PRNGKeyArray) -> tuple[Agent, dict]:
+        def learn(agent: Agent, replay: Replay, key: PRNGKeyArray) -> tuple[Agent, dict]:
             def update(agent: Agent, key: PRNGKeyArray) -> tuple[Agent, dict]:
                 key_batch, key_update = jax.random.split(key)
-                batch = agent.replay.sample(key_batch, self.batch)
+                batch = replay.sample(key_batch, self.batch)
                 return _update(self, scenario, agent, batch, rate, key_update)
 
             agent, metrics = jax.lax.scan(update, agent, jax.random.split(key, self.updates))
             return agent, jax.tree.map(jnp.mean, metrics)
 
-        agents, metrics = each(scenario, learn)(agents, keys_of(scenario, key_updates))
+        agents, metrics = each(scenario, learn)(agents, replays, keys_of(scenario, key_updates))
         metrics = jax.tree.map(jnp.mean, metrics) | {"reward": reward}
-        return TrainState(agents, carry, key, state.iteration + 1), metrics
+        return TrainState(agents, replays, carry, key, state.iteration + 1), metrics
 
     def policy(self, scenario: Scenario, state: TrainState, explore: bool = False) -> Policy:
         """The policy as it stands: its mode, or the distribution that it explores with; `Together` for several."""
@@ -282,9 +284,10 @@ def _live(
     policy: Policy,
     carry: Carry,
     agents: Agent,
+    replays: Replay,
     key: PRNGKeyArray,
     steps: int,
-) -> tuple[Carry, Agent, Float[Array, ""]]:
+) -> tuple[Carry, Agent, Replay, Float[Array, ""]]:
     """A rollout of the learners, remembered; and its mean reward."""
     seen = each(scenario, features)
 
@@ -295,27 +298,29 @@ def _live(
         row = Experience(seen(observation), jnp.tanh(draw.u), step.reward, seen(step.observation), terminated)
         return row, terminated | truncated
 
-    def remember(agent: Agent, rows: Experience, done: Bool[Array, "time paths"]) -> Agent:
+    def remember(
+        agent: Agent, replay: Replay, rows: Experience, done: Bool[Array, "time paths"]
+    ) -> tuple[Agent, Replay]:
         sums = jax.vmap(discounted_returns, in_axes=(0, 1, 1, None), out_axes=1)(
             agent.return_so_far, rows.reward, done, config.discount
         )
-        capacity = agent.replay.capacity
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rows)
-        return eqx.tree_at(
-            lambda a: (a.replay, a.observations, a.returns, a.return_so_far),
+        agent = eqx.tree_at(
+            lambda a: (a.observations, a.returns, a.return_so_far),
             agent,
             (
-                agent.replay.add(flat),
-                agent.observations.update(flat.observation).recent(capacity),
-                agent.returns.update(sums.reshape(-1)).recent(capacity),
+                agent.observations.update(flat.observation).recent(replay.capacity),
+                agent.returns.update(sums.reshape(-1)).recent(replay.capacity),
                 jnp.where(done[-1], 0.0, sums[-1]),
             ),
         )
+        return agent, replay.add(flat)
 
     carry, lived = rollout(scenario, policy, carry, key, steps, record)
     if scenario.learners > 1:
         lived = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 2, 0), lived)
-    return carry, each(scenario, remember)(agents, *lived), lived[0].reward.mean()
+    agents, replays = each(scenario, remember)(agents, replays, *lived)
+    return carry, agents, replays, lived[0].reward.mean()
 
 
 def _update(
