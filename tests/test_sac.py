@@ -11,7 +11,6 @@ from scipy import stats
 from toys import Move, Seen, Toy
 
 from twosided import store
-from twosided.errors import Refusal
 from twosided.learn.sac import SAC, soft_target
 from twosided.learn.train import Progress, blank, train
 from twosided.markets.base import Market, Scenario, rollout, start
@@ -405,7 +404,7 @@ def test_linear_quadratic_control():
 
 def test_a_finite_list_of_actions_is_refused():
     with pytest.raises(
-        Refusal, match=r"^learner must not be SAC where actions are a finite list; PPO takes both"
+        ValueError, match=r"^learner needs a market with continuous actions; ppo takes a finite list"
     ):
         TINY.begin(Scenario(Toy(space="list"), (), horizon=8), jax.random.key(0))
 

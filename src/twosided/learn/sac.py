@@ -28,7 +28,6 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from twosided.errors import Refusal
 from twosided.learn.base import Learner, each, first_episodes, keys_of, together
 from twosided.learn.replay import Replay
 from twosided.learn.returns import discounted_returns
@@ -185,7 +184,7 @@ class SAC(Learner):
     def begin(self, scenario: Scenario, key: PRNGKeyArray) -> TrainState:
         """Fresh learners, and first episodes lived at random for the length of the warm-up."""
         if not isinstance(scenario.action_space, Box):
-            raise Refusal("learner must not be SAC where actions are a finite list; PPO takes both kinds")
+            raise ValueError("learner needs a market with continuous actions; ppo takes a finite list too")
         key_agents, key_start, key_warmup, key = jax.random.split(key, 4)
         agents, replays = each(scenario, lambda k: self._fresh(scenario, k))(keys_of(scenario, key_agents))
         policy = together(scenario, UniformExplorer(_policies(self, scenario, agents)))
