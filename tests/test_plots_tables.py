@@ -17,6 +17,17 @@ def test_a_table_frames_the_best_of_each_row():
     boxes = [(shape.x0 + shape.x1, shape.y0 + shape.y1) for shape in figure.layout.shapes]
     np.testing.assert_allclose(boxes, [(2, 0), (2, 2)])
     assert heat.y[0] == "≤ &lt;b&gt;"
+    # Else a name that looks like a number would be one, and its row elsewhere.
+    assert figure.layout.xaxis.type == figure.layout.yaxis.type == "category"
+
+
+def test_all_that_tie_are_framed():
+    figure = figure_table(
+        np.array([[-0.65, -0.65 + 1e-15, -0.65], [1.0, 2.0, 2.0]]), ["0", "1"], ["a", "b", "c"]
+    )
+    boxes = [((shape.x0 + shape.x1) / 2, (shape.y0 + shape.y1) / 2) for shape in figure.layout.shapes]
+    np.testing.assert_allclose(boxes, [(0, 0), (1, 0), (2, 0), (1, 1), (2, 1)])
+    np.testing.assert_allclose(figure.data[0].z[0], 0.0, atol=1e-12)
 
 
 def test_arrows_are_as_large_as_actions_are_likely():

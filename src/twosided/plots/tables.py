@@ -17,6 +17,8 @@ from twosided.verdict import number
 ROW, TOP, BOTTOM = 34, 30, 56
 """Pixels: a row of a table, above the first, below the last."""
 ARROWS = {-1.0: "arrow-down", 0.0: "line-ew", 1.0: "arrow-up"}
+TIE = 1e-9
+"""Relative difference of values that tie."""
 SEEN = 0.02
 """Actions that are less likely than this are not drawn."""
 
@@ -28,11 +30,12 @@ def figure_table(
     title: str = "",
     digits: int = 3,
 ) -> go.Figure:
-    """A table of values, a row a cell, the best action of each row framed; the darker the higher in its row."""
+    """A table of values, a row a cell; the best of a row, or all that tie, are framed; the darker the higher in it."""
     known = np.isfinite(values)
     low = np.where(known, values, np.inf).min(1, keepdims=True)
     high = np.where(known, values, -np.inf).max(1, keepdims=True)
-    width = np.where(high > low, high - low, 1.0)
+    tie = TIE * np.abs(np.where(known, values, 0.0)).max(1, keepdims=True)
+    width = np.where(high - low > tie, high - low, np.inf)
     shade = np.where(known, np.where(known, values - low, 0.0) / width, np.nan)
     figure = go.Figure()
     words = [[number(float(value), digits) if np.isfinite(value) else "" for value in row] for row in values]
@@ -44,13 +47,12 @@ def figure_table(
     heat.update(colorscale=[[0, faded(BLUE, 0.04)], [1, faded(BLUE, 0.35)]], zmin=0, zmax=1)
     heat.update(hovertemplate="%{y}, %{x}: %{text}<extra></extra>", textfont={"color": INK})
     figure.add_trace(heat)
-    for i, row in enumerate(np.where(known, values, -np.inf)):
-        if known[i].any():
-            best = int(row.argmax())
-            box = {"x0": best - 0.48, "x1": best + 0.48, "y0": i - 0.46, "y1": i + 0.46}
-            figure.add_shape(type="rect", **box, line={"color": INK, "width": 1.5})
-    figure.update_xaxes(title=escape(title), showgrid=False)
-    figure.update_yaxes(autorange="reversed", showgrid=False)
+    for i, best in np.argwhere(known & (np.where(known, values, -np.inf) >= high - tie)):
+        box = {"x0": best - 0.48, "x1": best + 0.48, "y0": i - 0.46, "y1": i + 0.46}
+        figure.add_shape(type="rect", **box, line={"color": INK, "width": 1.5})
+    # Categories even where names look like numbers, as those of imbalances do.
+    figure.update_xaxes(title=escape(title), type="category", showgrid=False)
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
     dressed(figure, TOP + BOTTOM + ROW * len(rows), left=16 + 8 * max(map(len, cells)))
     return figure.update_layout(hovermode="closest")
 
