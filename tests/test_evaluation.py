@@ -343,6 +343,9 @@ def test_an_episode_that_the_market_ends_counts_up_to_its_end():
     assert metrics["pnl_total", 0] == (1.0, 0.0)
     assert metrics["pnl_total_path", 0][0] == 6.0
     assert metrics["ended", 0] == (pytest.approx(1.0), 0.0)
+    # What it does is averaged over the steps in which it can do anything.
+    assert metrics["x_mean", 0] == (pytest.approx(1.5), pytest.approx(0.0, abs=1e-6))
+    assert metrics["x_std", 0][0] == 0
     assert trace(scenario, Still(), paths=2)["time"].to_list() == [0, 1, 2] * 2
     assert ("ended", 0) not in table(
         evaluate(Scenario(Toy(income=2.0), (), horizon=6), {"policy": Still()}, steps=60)
@@ -350,7 +353,7 @@ def test_an_episode_that_the_market_ends_counts_up_to_its_end():
 
 
 class Still(Policy):
-    """Plays 0."""
+    """Plays 1.5."""
 
     def shocks(self, key, shape):
         return None
@@ -359,4 +362,4 @@ class Still(Policy):
         return None
 
     def act(self, shock, memory, observation):
-        return Move(jnp.zeros(())), memory
+        return Move(jnp.asarray(1.5)), memory

@@ -110,18 +110,20 @@ def test_a_claim_without_its_case_cannot_be_decided():
             assert judge(claim, nothing).verdict == "cannot be decided"
 
 
-def excesses(values):
-    """Outcomes of the fixed competitors with these excesses, in the paper's unit, and an error of 0.5."""
+def excesses(values, below=1.0):
+    """Outcomes of the fixed competitors with these excesses, in the paper's unit, so far below the best, in percent."""
     return Outcomes(
         {
             cases.fixed_case(name, kind): Outcome(
                 [
                     Record(MEAN, 0, "excess_total_over_1", values[name] / 100, 0.005),
+                    Record(MEAN, 0, "excess_spread_over_1", values[name] / 100, 0.001),
+                    Record("exact", 0, "supremum", values[name] / (100 - below)),
                     Record(MEAN, 0, "optimality_gap", 4.0 if values[name] < 0 else 1.0, 0.1),
                 ]
             )
             for name in FIXED
-            for kind in ("own", "relative")
+            for kind in cases.KINDS
         },
         Budget(quick=False, seeds=5, seed=0),
     )
@@ -132,6 +134,9 @@ def test_claims_of_table_1_follow_the_numbers():
     assert tables.outperforms_fixed(good).verdict == "holds"
     assert tables.above_the_paper(good).verdict == "holds"
     assert tables.gaps(good).verdict == "holds"
+    assert tables.excess_gaps(good).verdict == "holds"
+    far = excesses({"persistent-0.5": 40, "persistent-0": 90, "random-0.5": 62, "random-1": 60}, below=5.0)
+    assert tables.excess_gaps(far).verdict == "does not hold"
     mixed = excesses({"persistent-0.5": 40, "persistent-0": 90, "random-0.5": 59, "random-1": -3})
     assert tables.outperforms_fixed(mixed).verdict == "does not hold"
     assert tables.gaps(mixed).verdict == "does not hold"

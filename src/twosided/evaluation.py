@@ -50,8 +50,8 @@ def evaluate(
     action}_mean and _std; inventory_pnl_std; inventory_min and _max; reward, what the learner is paid;
     optimality_gap, in percent of the supremum, from inventory PnL's conditional expectation: its draws have the same
     mean and far more noise. What is undefined, the Sharpe ratio of a maker that never trades, is left out.
-    Where the market itself ends an episode, what would follow counts as steps without trades, position or reward, and
-    `ended` is the share of episodes that it ends.
+    Where the market itself ends an episode, what would follow counts as steps without PnL or reward; positions and
+    actions are averaged over the steps before; `ended` is the share of episodes that it ends.
     Where an action has several numbers, as of a maker that quotes by tier, epsilon_buy is their mean and
     epsilon_buy_0, epsilon_buy_1, ... are each of them.
     """
@@ -144,6 +144,7 @@ def _quantities(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
     kept = {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
     kept["expected_total"] = kept["pnl_total"] - kept["pnl_inventory"] + transition.expected_inventory_pnl
     kept["volume"] = transition.bought + transition.sold
+    kept["lived"] = jnp.ones_like(kept["volume"])
     kept["ended"] = jnp.broadcast_to(step.terminated, kept["volume"].shape).astype(kept["volume"].dtype)
     kept["reward"] = jnp.zeros_like(kept["volume"]).at[: jnp.size(step.reward)].set(step.reward)
     varying = {"inventory": transition.inventory, "inventory_pnl": transition.pnl.inventory} | _action(step)
@@ -183,8 +184,9 @@ def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str
         out["sharpe"] = _sharpe(own["pnl_total"], own["pnl_total_squared"])
     for squared in (name for name in own if name.endswith("_squared") and not name.startswith("pnl")):
         name = squared.removesuffix("_squared")
-        out[f"{name}_mean"] = mean(own[name])
-        out[f"{name}_std"] = _deviation(own[name], own[squared])
+        values, squares = (_of_lived(own[each], own["lived"]) for each in (name, squared))
+        out[f"{name}_mean"] = mean(values)
+        out[f"{name}_std"] = _deviation(values, squares)
     return out
 
 
@@ -206,6 +208,14 @@ def ratio(x: np.ndarray, y: np.ndarray) -> Estimate:
     """mean(x) / mean(y)."""
     value = x.mean() / y.mean()
     return _linearised(value, x / y.mean(), -value * y / y.mean())
+
+
+def _of_lived(x: np.ndarray, lived: np.ndarray) -> np.ndarray:
+    """Values whose mean is mean(x) / mean(lived), and whose deviations from it are that ratio's linear part."""
+    if (lived == 1).all():
+        return x
+    value = x.mean() / lived.mean()
+    return value + (x - value * lived) / lived.mean()
 
 
 def _deviation(x: np.ndarray, squared: np.ndarray) -> Estimate:
