@@ -10,7 +10,6 @@ An iteration rolls out, estimates advantages and takes several epochs of minibat
 `TrainState`, so a run that stops and goes on gives the same bits as one that never stopped.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -19,7 +18,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from twosided.learn.base import Learner
+from twosided.learn.base import Learner, each, keys_of, together
 from twosided.learn.returns import discounted_returns, generalised_advantages
 from twosided.markets.base import Carry, Scenario, Step, rollout, start
 from twosided.policies.neural import (
@@ -29,7 +28,6 @@ from twosided.policies.neural import (
     NeuralPolicy,
     Normaliser,
     Perceptron,
-    Together,
     action_size,
     features,
     num_features,
@@ -163,8 +161,8 @@ class PPO(Learner):
     def begin(self, scenario: Scenario, key: PRNGKeyArray) -> TrainState:
         """Fresh learners and first episodes."""
         key_agents, key_start, key_time, key = jax.random.split(key, 4)
-        agents = _each(scenario, lambda k: self._fresh(scenario, k))(_keys(scenario, key_agents))
-        policy = _together(scenario, Explorer(_policies(self, scenario, agents)))
+        agents = each(scenario, lambda k: self._fresh(scenario, k))(keys_of(scenario, key_agents))
+        policy = together(scenario, Explorer(_policies(self, scenario, agents)))
         # Episodes start out of step with each other, so that a rollout sees all their ages at once.
         carry = start(scenario, policy, key_start, self.paths)
         ages = jax.random.randint(key_time, (self.paths,), 0, scenario.horizon)
@@ -229,13 +227,13 @@ class PPO(Learner):
                 agent = eqx.tree_at(lambda a: a.networks.log_std, agent, narrowed)
             return _rescale(self, agent, samples), metrics | {"reward": samples.reward.mean()}
 
-        agents, metrics = _each(scenario, learn)(state.agents, samples, _keys(scenario, key_update))
+        agents, metrics = each(scenario, learn)(state.agents, samples, keys_of(scenario, key_update))
         return TrainState(agents, carry, key, state.iteration + 1), jax.tree.map(jnp.mean, metrics)
 
     def policy(self, scenario: Scenario, state: TrainState, explore: bool = False) -> Policy:
         """The policy as it stands: its mode, or the distribution that it explores with; `Together` for several."""
         policies = _policies(self, scenario, state.agents, explore)
-        return _together(scenario, policies)
+        return together(scenario, policies)
 
     def _progress(self, iteration: Int[Array, ""]) -> Float[Array, ""]:
         """From 0 at the first update to 1 after the last."""
@@ -258,7 +256,7 @@ class Batch(eqx.Module):
 
 def _collect(config: PPO, scenario: Scenario, state: TrainState, key: PRNGKeyArray) -> tuple[Carry, Sample]:
     """A rollout of the learners; with several, samples have a leading axis of them."""
-    seen = _each(scenario, features)
+    seen = each(scenario, features)
 
     def record(observation: Any, draw: Draw, step: Step) -> Sample:
         return Sample(
@@ -270,7 +268,7 @@ def _collect(config: PPO, scenario: Scenario, state: TrainState, key: PRNGKeyArr
             truncated=jnp.broadcast_to(step.truncated, step.reward.shape),
         )
 
-    policy = _together(scenario, Explorer(_policies(config, scenario, state.agents)))
+    policy = together(scenario, Explorer(_policies(config, scenario, state.agents)))
     carry, samples = rollout(scenario, policy, state.carry, key, config.rollout_steps, record)
     if scenario.learners > 1:
         samples = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 2, 0), samples)
@@ -402,22 +400,7 @@ def _policies(config: PPO, scenario: Scenario, agents: Agent, explore: bool = Tr
     def one(agent: Agent) -> NeuralPolicy:
         return _policy(config, scenario, agent.networks, agent.observations, explore)
 
-    return _each(scenario, one)(agents)
-
-
-def _each(scenario: Scenario, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function of one learner, for all of them."""
-    return function if scenario.learners == 1 else jax.vmap(function)
-
-
-def _keys(scenario: Scenario, key: PRNGKeyArray) -> PRNGKeyArray:
-    """A key a learner."""
-    return key if scenario.learners == 1 else jax.random.split(key, scenario.learners)
-
-
-def _together(scenario: Scenario, policies: Policy) -> Policy:
-    """What sits in the learners' seats."""
-    return policies if scenario.learners == 1 else Together(policies)
+    return each(scenario, one)(agents)
 
 
 def _optimiser(config: PPO) -> optax.GradientTransformation:
