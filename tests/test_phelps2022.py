@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twosided.studies.base import Budget, Figure, Outcomes, Table, judge
-from twosided.studies.phelps2022 import EXPLORED, GREEDY, LEARNED, cases, items
+from twosided.studies.phelps2022 import EXPLORED, GREEDY, LEARNED, beyond, cases, slides
 from twosided.studies.phelps2022.study import STUDY
 
 FEW = Budget(quick=True, seeds=2, seed=0)
@@ -25,9 +25,10 @@ def found():
     """All cases on few days and with few learners."""
     patch = pytest.MonkeyPatch()
     learners = {name: cases.LEARNERS[name] for name in ("SARSA, as in the slides", "SARSA(λ)")}
-    for module in (cases, items):
-        patch.setattr(module, "LEARNERS", learners)
+    for module in (cases, slides, beyond):
         patch.setattr(module, "SEEDS", 3)
+    for module in (cases, beyond):
+        patch.setattr(module, "LEARNERS", learners)
         patch.setattr(module, "INFORMED", (0.2, 0.5))
         patch.setattr(module, "QUALITIES", (0.0, 0.3))
     patch.setattr(cases, "_days", lambda budget, days: max(days // 1000, 20))

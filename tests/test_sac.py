@@ -1,12 +1,15 @@
 """SAC on tiny markets whose values and best actions are known by hand, and what its parameters promise."""
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import probes
 import pytest
+from probes import HORIZON, NUMBERS, VALUES, advance, begin, discounted
 from scipy import stats
 from toys import Move, Seen, Toy
 
@@ -15,9 +18,8 @@ from twosided.learn.sac import SAC, soft_target
 from twosided.learn.train import Progress, blank, train
 from twosided.markets.base import Market, Scenario, rollout, start
 from twosided.policies.neural import features
-from twosided.types import Box, PnL, Policy, Quotes, Scalar, Transition, as_arrays
+from twosided.types import Box, PnL, Policy, Quotes, Scalar, Transition
 
-HORIZON = 8
 LEARNER = SAC(
     steps=24_000,
     paths=16,
@@ -32,52 +34,6 @@ LEARNER = SAC(
     temperature=0.0,
     normalise_rewards=False,  # a constant reward has no deviation to divide by
 )
-
-# Values that are known: (market, discount, V(age, coin), ages).
-VALUES = {
-    "a reward, once": (Toy(income=1.0, lifetime=1.0), 0.9, lambda age, coin: 1.0, [0]),
-    "what the coin said": (Toy(coin_income=1.0, lifetime=1.0), 0.9, lambda age, coin: coin, [0]),
-    "a bonus in two steps": (Toy(bonus=1.0, lifetime=2.0), 0.5, lambda age, coin: 0.5 ** (1 - age), [0, 1]),
-    # For ever, though the horizon cuts every episode at 8 steps: 1 / (1 - γ).
-    "a reward for ever": (Toy(income=1.0, shows_age=0.0), 0.8, lambda age, coin: 5.0, [0]),
-    # Five times and no more: 1 + γ + ... + γ^(4 - age).
-    "a reward five times": (
-        Toy(income=1.0, lifetime=5.0),
-        0.8,
-        lambda age, coin: (1 - 0.8 ** (5 - age)) / (1 - 0.8),
-        [0, 1, 2, 3, 4],
-    ),
-}
-# Best numbers that are known: (market, for a coin of -1 and of 1).
-NUMBERS = {
-    "one best number": (Toy(sharpness=1.0, goal=2.2, lifetime=1.0), (2.2, 2.2)),
-    "by the coin": (Toy(sharpness=1.0, goal=1.0, tilt=1.5, lifetime=1.0), (-0.5, 2.5)),
-    "judged a step later": (Toy(sharpness=1.0, goal=1.7, delayed=1.0, lifetime=2.0), (1.7, 1.7)),
-    "beyond the edge": (Toy(sharpness=0.2, goal=6.0, lifetime=1.0), (4.0, 4.0)),
-}
-
-
-# Any number of learners on as many markets of one structure, side by side in one program.
-
-
-def stack(trees):
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(as_arrays, trees))
-
-
-def entry(tree, i):
-    return jax.tree.map(lambda leaf: leaf[i], tree)
-
-
-@eqx.filter_jit
-def begin(scenarios, learners, keys):
-    return eqx.filter_vmap(lambda s, learner, key: learner.begin(s, key))(scenarios, learners, keys)
-
-
-@eqx.filter_jit
-def advance(scenarios, learners, states, iterations):
-    return eqx.filter_vmap(lambda s, learner, state: learner.train_chunk(s, state, iterations))(
-        scenarios, learners, states
-    )
 
 
 @eqx.filter_jit
@@ -98,42 +54,11 @@ def valued(scenarios, learners, states):
     return eqx.filter_vmap(one)(scenarios, learners, states)
 
 
-class Trained:
-    """Learners at the end of their training, by name."""
-
-    def __init__(self, names, toys, learners, seed=0):
-        self.names = list(names)
-        self.scenarios = stack([Scenario(toy, (), horizon=HORIZON) for toy in toys])
-        self.learners = stack(learners)
-        keys = jax.random.split(jax.random.key(seed), len(self.names))
-        states = begin(self.scenarios, self.learners, keys)
-        self.states, self.metrics = advance(
-            self.scenarios, self.learners, states, jnp.asarray(learners[0].iterations)
-        )
-
-    def known_value(self, name, expected, ages):
-        """The largest error of the critics where the policy goes; every age and coin is seen there."""
-        seen, values = entry(valued(self.scenarios, self.learners, self.states), self.names.index(name))
-        assert set(np.unique(seen.age)) == set(ages)
-        assert set(np.unique(seen.coin)) == {-1.0, 1.0}
-        known = np.vectorize(expected, otypes=[float])(np.asarray(seen.age), np.asarray(seen.coin))
-        return np.abs(values - known[..., None]).max()
-
-    def best_numbers(self, name):
-        """What the policy plays at the start of an episode, for a coin of -1 and of 1."""
-        i = self.names.index(name)
-        scenario, learner, state = (entry(part, i) for part in (self.scenarios, self.learners, self.states))
-        policy = learner.policy(scenario, state)
-        zero = jnp.zeros(())
-        return [float(policy.act(None, None, Seen(zero, zero + coin, zero))[0].x) for coin in (-1, 1)]
+Trained = partial(probes.Trained, valued)
 
 
 def changed(**changes):
     return SAC(**{**vars(LEARNER), **changes})
-
-
-def discounted(discount, learner=LEARNER):
-    return eqx.tree_at(lambda x: x.discount, learner, discount)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +68,9 @@ def fixed():
     names = [*VALUES, *NUMBERS]
     toys = [case[0] for case in (*VALUES.values(), *NUMBERS.values())]
     some = eqx.tree_at(lambda x: x.temperature, LEARNER, 0.1)
-    learners = [discounted(case[1]) for case in VALUES.values()] + [discounted(0.9, some)] * len(NUMBERS)
+    learners = [discounted(case[1], LEARNER) for case in VALUES.values()] + [discounted(0.9, some)] * len(
+        NUMBERS
+    )
     return Trained(names, toys, learners)
 
 

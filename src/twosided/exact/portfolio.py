@@ -26,6 +26,7 @@ from jaxtyping import Float
 
 from twosided.distributions import Array
 from twosided.markets.portfolio import PortfolioAction, PortfolioMarket
+from twosided.policies.hedgers import exposure
 from twosided.types import Policy, check
 
 
@@ -85,8 +86,5 @@ class LinearHedger(Policy):
         return None
 
     def act(self, shock, memory, observation):
-        values = observation.hedge_values
-        mids = jnp.full_like(values, self.price) if observation.mids is None else observation.mids
-        client = (observation.net_value - values.sum()) / (self.weights @ mids)
-        exposure = 1000 * (self.weights * client + values / mids)
-        return PortfolioAction((-self.matrix @ exposure).astype(values.dtype)), memory
+        hedge = -self.matrix @ exposure(observation, self.weights, self.price)
+        return PortfolioAction(hedge.astype(observation.hedge_values.dtype)), memory

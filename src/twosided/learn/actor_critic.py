@@ -11,25 +11,15 @@ Both step sizes fall by equal factors. A maker that sees the imbalance alone doe
 then the best policy may have to be random, which no greedy one is.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
-from twosided.learn.base import Learner
-from twosided.learn.temporal_difference import (
-    UNROLL,
-    LearnState,
-    actions_of,
-    check_steps,
-    falling,
-    greedy,
-)
-from twosided.markets.base import Scenario, Step, rollout, start
-from twosided.policies.tabular import Cells, ImbalanceCells, TabularPolicy, chosen, drawn
-from twosided.types import Discrete, Policy, Scalar, check, is_positive
+from twosided.learn.online import OnlineLearner, OnlineMaker, actions_of, falling, greedy
+from twosided.markets.base import Step
+from twosided.policies.tabular import TabularPolicy, chosen, drawn
+from twosided.types import Discrete, Scalar, check, is_positive
 
 
 class Play(eqx.Module):
@@ -45,7 +35,7 @@ class Play(eqx.Module):
     """1 at s."""
 
 
-class _Player(Policy):
+class _Player(OnlineMaker):
     """A maker that draws from the softmax of its preferences and learns of every step."""
 
     learner: "ActorCritic"
@@ -91,17 +81,9 @@ class _Player(Policy):
         )
 
 
-class ActorCritic(Learner):
+class ActorCritic(OnlineLearner):
     """Actor and critic with tables and eligibility traces; its policy is random."""
 
-    steps: int = eqx.field(static=True, default=750_000)
-    """Market steps to learn from, a seed; 5,000 days of 150."""
-    rollout_steps: int = eqx.field(static=True, default=3_000)
-    """Market steps between two changes of the step sizes."""
-    cells: Cells = ImbalanceCells()
-    """What the maker tells apart."""
-    discount: Scalar = 0.9
-    """γ, a step."""
     trace_decay: Scalar = 0.9
     """λ, a step: how far back a reward is credited."""
     actor_step: Scalar = 0.005
@@ -114,53 +96,17 @@ class ActorCritic(Learner):
     """α at the end; it falls by equal factors."""
 
     def __check_init__(self):
-        check_steps(self.steps, self.rollout_steps)
-        check("discount", self.discount, "in [0, 1)", lambda: 0 <= self.discount < 1)
-        check("trace_decay", self.trace_decay, "in [0, 1]", lambda: 0 <= self.trace_decay <= 1)
         for name in ("actor_step", "actor_step_end", "critic_step", "critic_step_end"):
             value = getattr(self, name)
             check(name, value, "positive and finite", lambda value=value: is_positive(value))
 
-    @property
-    def iterations(self) -> int:
-        return -(-self.steps // self.rollout_steps)
-
-    @property
-    def steps_per_iteration(self) -> int:
-        return self.rollout_steps
-
-    def begin(self, scenario: Scenario, key: PRNGKeyArray) -> LearnState:
-        key_start, key = jax.random.split(key)
-        player = _Player(self, actions_of(scenario), self.actor_step, self.critic_step)
-        return LearnState(start(scenario, player, key_start, 1), key, jnp.zeros((), jnp.int32))
-
-    def train_chunk(self, scenario, state, iterations):
-        """A number of iterations; `reward` is the mean a step of the maker as it draws."""
-
-        def one(_: Any, carry: Any) -> Any:
-            state, total = carry
-            key_now, key = jax.random.split(state.key)
-            progress = state.iteration / max(self.iterations - 1, 1)
-            player = _Player(
-                self,
-                actions_of(scenario),
-                falling(self.actor_step, self.actor_step_end, progress),
-                falling(self.critic_step, self.critic_step_end, progress),
-            )
-            after, rewards = rollout(
-                scenario,
-                player,
-                state.carry,
-                key_now,
-                self.rollout_steps,
-                lambda observation, memory, step: step.reward,
-                player.learn,
-                UNROLL,
-            )
-            return LearnState(after, key, state.iteration + 1), total + rewards.mean()
-
-        state, total = jax.lax.fori_loop(0, iterations, one, (state, jnp.zeros(())))
-        return state, {"reward": total / iterations}
+    def maker(self, scenario, progress):
+        return _Player(
+            self,
+            actions_of(scenario),
+            falling(self.actor_step, self.actor_step_end, progress),
+            falling(self.critic_step, self.critic_step_end, progress),
+        )
 
     def policy(self, scenario, state, explore=False):
         """What it prefers in each cell, or with `explore` the probabilities that it draws from."""

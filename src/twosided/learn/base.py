@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from twosided.markets.base import Carry, Scenario, start
@@ -43,6 +44,22 @@ class Learner(eqx.Module):
     @abc.abstractmethod
     def policy(self, scenario: Scenario, state: Any, explore: bool = False) -> Policy:
         """The policy as it stands: at its best, or as it explores."""
+
+
+def repeated(
+    iterate: Callable[[Any], tuple[Any, dict[str, Any]]], state: Any, iterations: Int[Array, ""]
+) -> tuple[Any, dict[str, Any]]:
+    """A number of iterations (traced, so that one program serves all), and means of what they tell."""
+
+    def one(_: Any, carry: tuple[Any, dict]) -> tuple[Any, dict]:
+        state, sums = carry
+        state, metrics = iterate(state)
+        return state, jax.tree.map(jnp.add, sums, metrics)
+
+    shapes = jax.eval_shape(lambda: iterate(state)[1])
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    state, sums = jax.lax.fori_loop(0, iterations, one, (state, nothing))
+    return state, jax.tree.map(lambda leaf: leaf / iterations, sums)
 
 
 # What learners of any number in one scenario share: with several, everything of theirs has a leading axis.

@@ -19,8 +19,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from numpy import ndarray
 
-from twosided.learn.base import Learner
-from twosided.learn.temporal_difference import actions_of, check_steps, falling, greedy
+from twosided.learn.base import Learner, repeated
+from twosided.learn.online import actions_of, check_steps, falling, greedy
 from twosided.markets.base import Scenario, Step, episodes
 from twosided.policies.tabular import Cells, FinitePolicy, ImbalanceCells, TabularPolicy, explored
 from twosided.types import Policy, Scalar, as_arrays, check
@@ -104,7 +104,7 @@ def _estimate(
     return Sampled(values, errors, counts.sum(0))
 
 
-@partial(eqx.filter_jit)
+@eqx.filter_jit
 def _sums(
     scenario: Scenario,
     policy: Policy,
@@ -271,8 +271,7 @@ class MonteCarloControl(Learner):
     def train_chunk(self, scenario, state, iterations):
         """A number of iterations; `reward` is the mean a step of the exploring makers."""
 
-        def one(_: Any, carry: Any) -> Any:
-            state, total = carry
+        def iterate(state: ControlState) -> tuple[ControlState, dict[str, Any]]:
             key_now, key = jax.random.split(state.key)
             progress = state.iteration / max(self.iterations - 1, 1)
             maker = self._maker(scenario, state.q, falling(self.epsilon, self.epsilon_end, progress))
@@ -282,10 +281,9 @@ class MonteCarloControl(Learner):
             returns, counts = (x.sum(0) for x in day_sums(pairs, rewards, self.discount, False))
             error = jnp.where(counts > 0, returns / jnp.maximum(counts, 1) - state.q, 0.0)
             q = state.q + falling(self.step_size, self.step_size_end, progress) * error
-            return ControlState(q, key, state.iteration + 1), total + rewards.mean()
+            return ControlState(q, key, state.iteration + 1), {"reward": rewards.mean()}
 
-        state, total = jax.lax.fori_loop(0, iterations, one, (state, jnp.zeros(())))
-        return state, {"reward": total / iterations}
+        return repeated(iterate, state, iterations)
 
     def policy(self, scenario, state, explore=False):
         return self._maker(scenario, state.q, self.epsilon_end if explore else 0.0)

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from twosided.learn.base import Learner, each, first_episodes, keys_of, together
+from twosided.learn.base import Learner, each, first_episodes, keys_of, repeated, together
 from twosided.learn.replay import Replay
 from twosided.learn.returns import discounted_returns
 from twosided.markets.base import Carry, Scenario, Step, rollout
@@ -222,21 +222,12 @@ class SAC(Learner):
     def train_chunk(
         self, scenario: Scenario, state: TrainState, iterations: Int[Array, ""]
     ) -> tuple[TrainState, dict]:
-        """A number of iterations (traced, so that one program serves all), and means of what they tell.
+        """A number of iterations, and means of what they tell.
 
         reward: mean a step of the exploring policy, in currency; entropy: of the actions in [-1, 1]; temperature;
         value: mean of the critics, in scaled reward; value_loss: L_1 + L_2.
         """
-
-        def one(_: Any, carry: tuple[TrainState, dict]) -> tuple[TrainState, dict]:
-            state, sums = carry
-            state, metrics = self._iterate(scenario, state)
-            return state, jax.tree.map(jnp.add, sums, metrics)
-
-        shapes = jax.eval_shape(lambda: self._iterate(scenario, state)[1])
-        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        state, sums = jax.lax.fori_loop(0, iterations, one, (state, nothing))
-        return state, jax.tree.map(lambda leaf: leaf / iterations, sums)
+        return repeated(lambda state: self._iterate(scenario, state), state, iterations)
 
     def _iterate(self, scenario: Scenario, state: TrainState) -> tuple[TrainState, dict]:
         """One rollout and its updates; several learners update side by side, each from what it saw itself."""

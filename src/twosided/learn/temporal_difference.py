@@ -11,27 +11,20 @@ and 12.7),
 and the maker is ε-greedy: the best action of its row, or with probability ε any, all alike. A day that the horizon
 cuts is not the end of what matters: the value of its last observation is expected under the maker's own policy. α and
 ε fall by equal factors from their first to their last value.
-
-Each seed is a maker that learns on every step of its own life. Thousands of them are mapped; a day is learned within
-the one loop over time of `rollout`.
 """
 
 import abc
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int
 
-from twosided.learn.base import Learner
-from twosided.markets.base import Carry, Scenario, Step, rollout, start
-from twosided.policies.tabular import Cells, ImbalanceCells, TabularPolicy, chosen, drawn, explored
-from twosided.types import Discrete, Policy, Scalar, check
-
-UNROLL = 4
-"""Steps compiled as one: twice as fast for one maker alone, and no slower for many."""
+from twosided.learn.online import OnlineLearner, OnlineMaker, actions_of, falling, greedy
+from twosided.markets.base import Step
+from twosided.policies.tabular import TabularPolicy, chosen, drawn, explored
+from twosided.types import Discrete, Scalar, check
 
 
 class Pending(eqx.Module):
@@ -57,16 +50,7 @@ class Lesson(eqx.Module):
     pending: Pending
 
 
-class LearnState(eqx.Module):
-    """Where training stands; everything that it needs to go on."""
-
-    carry: Carry
-    """One path, the memory being the lesson."""
-    key: PRNGKeyArray
-    iteration: Int[Array, ""]
-
-
-class _Apprentice(Policy):
+class _Apprentice(OnlineMaker):
     """A maker that is ε-greedy in what it has learned, and learns of a step when it has chosen the next action."""
 
     learner: "_TemporalDifference"
@@ -121,24 +105,9 @@ class _Apprentice(Policy):
         return Lesson(memory.q, memory.trace, pending)
 
 
-def greedy(values: Float[Array, "... actions"]) -> Float[Array, "... actions"]:
-    """The best action, or all that tie for it alike."""
-    best = (values == values.max(-1, keepdims=True)).astype(values.dtype)
-    return best / best.sum(-1, keepdims=True)
-
-
-class _TemporalDifference(Learner):
+class _TemporalDifference(OnlineLearner):
     """What SARSA, expected SARSA and Q-learning share."""
 
-    trace_decay: eqx.AbstractVar[Scalar]
-    steps: int = eqx.field(static=True, default=750_000)
-    """Market steps to learn from, a seed; 5,000 days of 150."""
-    rollout_steps: int = eqx.field(static=True, default=3_000)
-    """Market steps between two changes of step size and exploration."""
-    cells: Cells = ImbalanceCells()
-    """What the maker tells apart."""
-    discount: Scalar = 0.9
-    """γ, a step."""
     step_size: Scalar = 0.05
     """α at first."""
     step_size_end: Scalar = 0.0005
@@ -151,9 +120,6 @@ class _TemporalDifference(Learner):
     """Q(s, a) before anything is learned."""
 
     def __check_init__(self):
-        check_steps(self.steps, self.rollout_steps)
-        check("discount", self.discount, "in [0, 1)", lambda: 0 <= self.discount < 1)
-        check("trace_decay", self.trace_decay, "in [0, 1]", lambda: 0 <= self.trace_decay <= 1)
         for name in ("step_size", "step_size_end", "epsilon", "epsilon_end"):
             value = getattr(self, name)
             check(name, value, "positive and at most 1", lambda value=value: 0 < value <= 1)
@@ -168,39 +134,13 @@ class _TemporalDifference(Learner):
     ) -> Float[Array, ""]:
         """B, from the row of s', the probabilities of the actions there, and 1 at the one chosen."""
 
-    @property
-    def iterations(self) -> int:
-        return -(-self.steps // self.rollout_steps)
-
-    @property
-    def steps_per_iteration(self) -> int:
-        return self.rollout_steps
-
-    def begin(self, scenario: Scenario, key: PRNGKeyArray) -> LearnState:
-        key_start, key = jax.random.split(key)
-        maker = _Apprentice(self, actions_of(scenario), self.step_size, self.epsilon)
-        return LearnState(start(scenario, maker, key_start, 1), key, jnp.zeros((), jnp.int32))
-
-    def train_chunk(self, scenario, state, iterations):
-        """A number of iterations; `reward` is the mean a step of the exploring maker."""
-
-        def one(_: Any, carry: Any) -> Any:
-            state, total = carry
-            key_now, key = jax.random.split(state.key)
-            progress = state.iteration / max(self.iterations - 1, 1)
-            maker = _Apprentice(
-                self,
-                actions_of(scenario),
-                falling(self.step_size, self.step_size_end, progress),
-                falling(self.epsilon, self.epsilon_end, progress),
-            )
-            after, rewards = rollout(
-                scenario, maker, state.carry, key_now, self.rollout_steps, _reward, maker.learn, UNROLL
-            )
-            return LearnState(after, key, state.iteration + 1), total + rewards.mean()
-
-        state, total = jax.lax.fori_loop(0, iterations, one, (state, jnp.zeros(())))
-        return state, {"reward": total / iterations}
+    def maker(self, scenario, progress):
+        return _Apprentice(
+            self,
+            actions_of(scenario),
+            falling(self.step_size, self.step_size_end, progress),
+            falling(self.epsilon, self.epsilon_end, progress),
+        )
 
     def policy(self, scenario, state, explore=False):
         q = state.carry.memory.q[0]
@@ -239,24 +179,3 @@ class QLearning(_TemporalDifference):
 
     def bootstrap(self, values, probabilities, choice):
         return values.max()
-
-
-def falling(first: Scalar, last: Scalar, progress: Float[Array, ""]) -> Float[Array, ""]:
-    """From the first value to the last by equal factors, and then no further."""
-    return first * (last / first) ** jnp.clip(progress, 0.0, 1.0)
-
-
-def check_steps(steps: int, rollout_steps: int) -> None:
-    check("steps", steps, "at least 1", steps >= 1)
-    check("rollout_steps", rollout_steps, "from 1 to 1000000", 1 <= rollout_steps <= 1_000_000)
-
-
-def _reward(observation: Any, memory: Any, step: Step) -> Float[Array, ""]:
-    return step.reward
-
-
-def actions_of(scenario: Scenario) -> Discrete:
-    """The list of actions. Raises ValueError if they are none."""
-    if not isinstance(scenario.action_space, Discrete):
-        raise ValueError("learner needs a market with a finite list of actions, such as electronic-market")
-    return scenario.action_space

@@ -123,21 +123,11 @@ class HedgingMarket(Market):
     """Only 1: nobody competes for these clients."""
 
     def __check_init__(self):
-        check(
-            "num_makers",
-            self.num_makers,
-            "1 (nobody competes here: choose no competitors)",
-            self.num_makers == 1,
-        )
-        for name in ("max_hedge", "position_limit", "breach"):
-            value = getattr(self, name)
-            check(name, value, "positive and finite", lambda value=value: is_positive(value))
+        check_dealing(self)
         check("elasticity", self.elasticity, "at least 0 and finite", lambda: is_at_least(self.elasticity, 0))
         correlation = self.signal_correlation
         if correlation is not None:
             check("signal_correlation", correlation, "in [-1, 1]", lambda: abs(correlation) <= 1)
-        check_window("window", self.window)
-        check("lookahead", self.lookahead, "from 0 to 1000000", 0 <= self.lookahead <= 1_000_000)
 
     @property
     def action_space(self) -> Box:
@@ -260,6 +250,17 @@ class HedgingMarket(Market):
             trend=state.volatility.trend[None] if self.informed else None,
             signal=None if state.signals is None else state.signals[1][None],
         )
+
+
+def check_dealing(market: Any) -> None:
+    """Checks what a market in which one dealer hedges its clients' flow has, of one asset or of several."""
+    alone = "1 (nobody competes here: choose no competitors)"
+    check("num_makers", market.num_makers, alone, market.num_makers == 1)
+    for name in ("max_hedge", "position_limit", "breach"):
+        value = getattr(market, name)
+        check(name, value, "positive and finite", lambda value=value: is_positive(value))
+    check_window("window", market.window)
+    check("lookahead", market.lookahead, "from 0 to 1000000", 0 <= market.lookahead <= 1_000_000)
 
 
 def whole_path_volatility(

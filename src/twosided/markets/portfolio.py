@@ -26,10 +26,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from twosided.clients import PoissonClients, Returns
 from twosided.markets.base import Market
-from twosided.markets.hedging import whole_path_volatility
+from twosided.markets.hedging import check_dealing, whole_path_volatility
 from twosided.prices.assets import AssetPrices, AssetsState, EqualCorrelation
-from twosided.spreads import RollingVolatility, StochasticSpread, check_window
-from twosided.types import Box, PnL, Quotes, Scalar, Transition, check, is_positive
+from twosided.spreads import RollingVolatility, StochasticSpread
+from twosided.types import Box, PnL, Quotes, Scalar, Transition, check
 
 
 class PortfolioAction(eqx.Module):
@@ -115,15 +115,7 @@ class PortfolioMarket(Market):
     """Only 1: nobody competes for these clients."""
 
     def __check_init__(self):
-        check(
-            "num_makers",
-            self.num_makers,
-            "1 (nobody competes here: choose no competitors)",
-            self.num_makers == 1,
-        )
-        for name in ("max_hedge", "position_limit", "breach"):
-            value = getattr(self, name)
-            check(name, value, "positive and finite", lambda value=value: is_positive(value))
+        check_dealing(self)
         number, weights = self.prices.number, self.weights
         what = f"one of each of the {number} assets, at least 0, summing to 1"
         check("weights", len(weights), what, len(weights) in (0, number))
@@ -134,8 +126,6 @@ class PortfolioMarket(Market):
             what,
             lambda: not weights or (min(weights) >= 0 and abs(sum(weights) - 1) < 1e-6),
         )
-        check_window("window", self.window)
-        check("lookahead", self.lookahead, "from 0 to 1000000", 0 <= self.lookahead <= 1_000_000)
 
     @property
     def action_space(self) -> Box:

@@ -5,10 +5,10 @@ All of them see the position that their clients' trades and their own hedges hav
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from twosided.markets.hedging import HedgingAction, HedgingObservation
-from twosided.markets.portfolio import PortfolioAction
+from twosided.markets.portfolio import PortfolioAction, PortfolioObservation
 from twosided.types import Policy, Scalar, check, is_at_least, is_positive
 
 
@@ -79,7 +79,7 @@ class Fractional(Policy):
 class PortfolioHedger(Policy):
     """Hedges a fraction of its exposure to every asset of a portfolio: a_k = -f (w_k C + h_k), for weights it is told.
 
-    What it sees gives C S = V - Σ h_k S_k. Where the market does not show prices it takes all as `price`.
+    What it sees gives C S = V - Σ h_k S_k.
     """
 
     weights: tuple[float, ...] = ()
@@ -100,13 +100,21 @@ class PortfolioHedger(Policy):
         return None
 
     def act(self, shock, memory, observation):
-        values = observation.hedge_values
-        mids = jnp.full_like(values, self.price) if observation.mids is None else observation.mids
-        number, dtype = values.shape[-1], values.dtype
+        number, dtype = observation.hedge_values.shape[-1], observation.hedge_values.dtype
         equal = jnp.full(number, 1 / number, dtype)
         weights = jnp.stack([jnp.asarray(w, dtype) for w in self.weights]) if self.weights else equal
-        client = (observation.net_value - values.sum()) / (weights @ mids)
-        return PortfolioAction(-self.fraction * 1000 * (weights * client + values / mids)), memory
+        return PortfolioAction(-self.fraction * exposure(observation, weights, self.price)), memory
+
+
+def exposure(
+    observation: PortfolioObservation, weights: Float[Array, "assets"], price: Scalar
+) -> Float[Array, "assets"]:
+    """q_k = w_k C + h_k, in units; where the market does not show prices all are taken as `price`."""
+    values = observation.hedge_values
+    mids = jnp.full_like(values, price) if observation.mids is None else observation.mids
+    client = (observation.net_value - values.sum()) / (weights @ mids)
+    # Values are seen in thousands.
+    return 1000 * (weights * client + values / mids)
 
 
 def _hedge(units, observation: HedgingObservation) -> HedgingAction:

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from twosided.types import Scalar, check, is_at_least, is_positive
+from twosided.prices.process import check_motion
+from twosided.types import Scalar, check
 
 
 class AssetsState(eqx.Module):
@@ -74,10 +75,7 @@ class _LogNormal(AssetPrices):
     """Δ, units of time in a step."""
 
     def __check_init__(self):
-        check("initial", self.initial, "positive and finite", lambda: is_positive(self.initial))
-        check("drift", self.drift, "finite", lambda: np.isfinite(self.drift))
-        check("volatility", self.volatility, "at least 0 and finite", lambda: is_at_least(self.volatility, 0))
-        check("time_step", self.time_step, "positive and finite", lambda: is_positive(self.time_step))
+        check_motion(self)
 
     @property
     def first(self):

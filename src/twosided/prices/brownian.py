@@ -2,10 +2,16 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from twosided.prices.process import ChangeMoments, PriceProcess, PriceState, log_normal_change, mixed
-from twosided.types import Scalar, check, is_at_least, is_positive
+from twosided.prices.process import (
+    ChangeMoments,
+    PriceProcess,
+    PriceState,
+    check_motion,
+    log_normal_change,
+    mixed,
+)
+from twosided.types import Scalar
 
 
 class Brownian(PriceProcess):
@@ -21,10 +27,7 @@ class Brownian(PriceProcess):
     """Δ, units of time in a step; 15 minutes of a year of 252 days of 6.5 hours."""
 
     def __check_init__(self):
-        check("initial", self.initial, "positive and finite", lambda: is_positive(self.initial))
-        check("drift", self.drift, "finite", lambda: np.isfinite(self.drift))
-        check("volatility", self.volatility, "at least 0 and finite", lambda: is_at_least(self.volatility, 0))
-        check("time_step", self.time_step, "positive and finite", lambda: is_positive(self.time_step))
+        check_motion(self)
 
     def shocks(self, key, shape):
         return jax.random.normal(key, shape)

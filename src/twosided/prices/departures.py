@@ -7,8 +7,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from twosided.poisson import poisson_from_normal
-from twosided.prices.process import ChangeMoments, PriceProcess, PriceState, log_normal_change, mixed
-from twosided.types import Scalar, check, is_at_least, is_positive
+from twosided.prices.process import (
+    ChangeMoments,
+    PriceProcess,
+    PriceState,
+    check_motion,
+    log_normal_change,
+    mixed,
+)
+from twosided.types import Scalar, check, is_at_least
 
 MOST_JUMPS = 16
 """In the moments' series; with one jump a step on average, more have a chance of 1e-15."""
@@ -47,10 +54,7 @@ class MertonJumps(PriceProcess):
     """Δ, units of time in a step."""
 
     def __check_init__(self):
-        check("initial", self.initial, "positive and finite", lambda: is_positive(self.initial))
-        check("drift", self.drift, "finite", lambda: np.isfinite(self.drift))
-        check("volatility", self.volatility, "at least 0 and finite", lambda: is_at_least(self.volatility, 0))
-        check("time_step", self.time_step, "positive and finite", lambda: is_positive(self.time_step))
+        check_motion(self)
         rate, most = self.jump_rate, "from 0 to one jump a step (1 / time_step)"
         check("jump_rate", rate, most, lambda: (rate >= 0) & (rate * self.time_step <= 1))
         check("jump_mean", self.jump_mean, "finite", lambda: np.isfinite(self.jump_mean))
@@ -125,14 +129,11 @@ class Garch(PriceProcess):
     """Δ, units of time in a step."""
 
     def __check_init__(self):
-        check("initial", self.initial, "positive and finite", lambda: is_positive(self.initial))
-        check("drift", self.drift, "finite", lambda: np.isfinite(self.drift))
-        check("volatility", self.volatility, "at least 0 and finite", lambda: is_at_least(self.volatility, 0))
+        check_motion(self)
         check("reaction", self.reaction, "in [0, 1)", lambda: 0 <= self.reaction < 1)
         rest = 1 - self.reaction
         within = f"at least 0 and below 1 - reaction ({rest})"
         check("persistence", self.persistence, within, lambda: 0 <= self.persistence < rest)
-        check("time_step", self.time_step, "positive and finite", lambda: is_positive(self.time_step))
 
     def shocks(self, key, shape):
         return jax.random.normal(key, shape)

@@ -6,7 +6,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from twosided.types import check, is_at_least, is_positive
 
 
 class ChangeMoments(eqx.Module):
@@ -54,6 +57,16 @@ class PriceProcess(eqx.Module):
     @abc.abstractmethod
     def change(self, state: Any) -> ChangeMoments:
         """What is expected of P_{t+1} - P_t, given the state."""
+
+
+def check_motion(process: Any) -> None:
+    """Checks a process's initial price, drift, volatility and time step."""
+    check("initial", process.initial, "positive and finite", lambda: is_positive(process.initial))
+    check("drift", process.drift, "finite", lambda: np.isfinite(process.drift))
+    check(
+        "volatility", process.volatility, "at least 0 and finite", lambda: is_at_least(process.volatility, 0)
+    )
+    check("time_step", process.time_step, "positive and finite", lambda: is_positive(process.time_step))
 
 
 def mixed(innovation: Float[Array, "*n"], normal: Any, correlation: Any) -> Float[Array, "*n"]:

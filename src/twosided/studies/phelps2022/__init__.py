@@ -4,6 +4,8 @@ HORIZON = 150
 """T, events in a day."""
 LIMIT = 2
 """The learner's imbalance is clipped to ± this."""
+UNIT = "Ticks a step."
+"""Of all rewards and values."""
 EXPLORATION = 0.025
 """ε of the exploring policy of slide 1.5.9."""
 

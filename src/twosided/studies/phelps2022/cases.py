@@ -214,25 +214,20 @@ def iteration(budget: Budget, tell: Tell) -> Outcome:
 
 def learning(budget: Budget, tell: Tell) -> Outcome:
     """Slides 1.15 to 1.19: SARSA as in the listing after a day and after 5,000, and ours."""
-    chain, records, frames = electronic_chain(ElectronicMarket(), horizon=HORIZON), [], {}
+    chain, frames = electronic_chain(ElectronicMarket(), horizon=HORIZON), {}
+    _, one_day = train(_scenario(), _shorter(LISTING, HORIZON), budget.seed, SEEDS, 1)
+    records = _table("listing, one day", _learned_tables(one_day)[0])
     for name, learner in (("listing", LISTING), ("ours", Sarsa())):
-        first: list[Record] = []
 
-        def look(progress: Progress, name=name, first=first) -> None:
-            if name == "listing" and progress.iteration == 1:
-                first += _table("listing, one day", np.asarray(progress.states.carry.memory.q)[0, 0])
+        def look(progress: Progress, name=name) -> None:
             tell(f"{name}, {100 * progress.iteration / progress.iterations:.0f}% of the days")
 
-        if name == "listing":
-            train(_scenario(), _shorter(learner, HORIZON), budget.seed, SEEDS, 1, after_chunk=look)
         policies, progress = train(
             _scenario(), _shorter(learner, _steps(budget)), budget.seed, SEEDS, 5, after_chunk=look
         )
-        q = np.asarray(progress.states.carry.memory.q)[:, 0]
-        records += (
-            first
-            + _table(name, q.mean(0), q.std(0, ddof=1) / np.sqrt(SEEDS))
-            + _table(f"{name}, seed 0", q[0])
+        q = _learned_tables(progress)
+        records += _table(name, q.mean(0), q.std(0, ddof=1) / np.sqrt(SEEDS)) + _table(
+            f"{name}, seed 0", q[0]
         )
         # What the first learner settles on if its policy stays as it is.
         policy = policies[0]
@@ -358,6 +353,11 @@ def two_prices(budget: Budget, tell: Tell) -> Outcome:
 def setting(informed: float, quality: float) -> str:
     """The name of a market of two prices and a reward, in records."""
     return f"informed {informed:g}, quality {quality:g}"
+
+
+def _learned_tables(progress: Progress) -> np.ndarray:
+    """The action values of every learner: seeds, cells, actions."""
+    return np.asarray(progress.states.carry.memory.q)[:, 0]
 
 
 def _worth(best, policy: Policy) -> float:

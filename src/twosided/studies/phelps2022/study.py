@@ -1,8 +1,8 @@
 """Phelps (2022) made again: each cell of the slides that shows something, and what is exactly true of it."""
 
 from twosided.studies.base import Study
+from twosided.studies.phelps2022 import beyond, slides
 from twosided.studies.phelps2022.cases import CASES
-from twosided.studies.phelps2022.items import ITEMS
 
 STUDY = Study(
     name="phelps2022",
@@ -12,5 +12,5 @@ STUDY = Study(
         "Market-Maker (2001)"
     ),
     cases=CASES,
-    items=ITEMS,
+    items=(*slides.ITEMS, *beyond.ITEMS),
 )

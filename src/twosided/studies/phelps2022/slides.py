@@ -1,12 +1,14 @@
-"""What the slides of Phelps (2022) show, cell by cell, with ours and the exact values beside it; and what is beyond."""
+"""What the slides of Phelps (2022) show, cell by cell, with ours and the exact values beside it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
-from twosided.plots import figure_arrows, figure_best, figure_lines, figure_table
-from twosided.policies.tabular import ImbalanceCells
+from twosided.learn.online import greedy
+from twosided.markets.electronic import CHANGES
+from twosided.plots import figure_arrows, figure_lines, figure_table
 from twosided.studies.base import (
     Cell,
     Claim,
@@ -30,15 +32,13 @@ from twosided.studies.phelps2022 import (
     ONE_DAY,
     PAIR_VALUES,
     STATE_VALUES,
+    UNIT,
     VALUES,
 )
-from twosided.studies.phelps2022.cases import INFORMED, LEARNERS, QUALITIES, SEEDS, TIED, setting
+from twosided.studies.phelps2022.cases import CELLS, SEEDS
 
-CHANGES = (-1, 0, 1)
 ACTIONS = ("Δp = −1", "Δp = 0", "Δp = 1")
 IMBALANCES = range(-LIMIT, LIMIT + 1)
-LABELS = ImbalanceCells(LIMIT).labels
-UNIT = "Ticks a step."
 AGREES = 3.0
 """Standard errors that a sampled value may be from the exact one."""
 
@@ -218,7 +218,7 @@ def learned(found: Outcomes) -> list[Table | Figure]:
         ("ours", f"SARSA(λ), after 5,000 days: mean of {SEEDS} learners", None),
     ):
         rows = []
-        for i, label in enumerate(LABELS):
+        for i, label in enumerate(CELLS.labels):
             cells = []
             for j in range(3):
                 record = found.record("learning", name, f"{i}, {j}")
@@ -241,13 +241,11 @@ def learned(found: Outcomes) -> list[Table | Figure]:
             Figure(
                 f"{title}: the first learner’s table",
                 "The best of each row is framed.",
-                figure_table(q, LABELS, ACTIONS),
+                figure_table(q, CELLS.labels, ACTIONS),
             )
         )
-        greedy = (q == q.max(1, keepdims=True)).astype(float)
-        out.append(
-            Figure(f"{title}: its greedy policy", "By imbalance.", figure_arrows(greedy, CHANGES, LABELS))
-        )
+        arrows = figure_arrows(np.asarray(greedy(jnp.asarray(q))), CHANGES, CELLS.labels)
+        out.append(Figure(f"{title}: its greedy policy", "By imbalance.", arrows))
     final = found.frame("learning", "final")
     prices = pl.concat(
         [
@@ -267,153 +265,6 @@ def _entry(found: Outcomes, case: str, i: int, j: int) -> float | None:
     return known.get(f"{i}, {j}")
 
 
-def learners(found: Outcomes) -> list[Table | Figure]:
-    best = found.record("learners", "best", "value").value
-    rows = []
-    for name in LEARNERS:
-        share = 100 * found.record("learners", name, "share").value
-        worst = found.record("learners", name, "worst").value
-        cells = (
-            Cell(Estimate(share), digits=0),
-            Cell(found.estimate("learners", name, "value"), exact=best, digits=4),
-            Cell(Estimate(worst), digits=4),
-        )
-        rows.append(Row(name, cells))
-    note = f"5,000 days each, {SEEDS} learners; greedy policies judged by their exact value, in ticks a step."
-    return [Table(("as good as the best, %", "worth, mean", "worth, worst"), tuple(rows), note)]
-
-
-def every_learner(found: Outcomes) -> Finding:
-    share = found.record("learners", "SARSA(λ)", "share").value
-    return within(Estimate(100 * share), 100.0, 0.0, name="percent of learners", digits=0)
-
-
-def not_every_learner(found: Outcomes) -> Finding:
-    share = found.record("learners", "SARSA, as in the slides", "share").value
-    return within(Estimate(100 * share), 100.0, 0.0, name="percent of learners", digits=0)
-
-
-def optimum(found: Outcomes) -> list[Table | Figure]:
-    changes = [found.record("optimum", "best", f"change_{i}").value for i in range(5)]
-    names = {
-        "best": "the best table of the imbalance clipped to ±2",
-        "full information": "the best that sees p* before each event",
-        "after the event": "the best that sees p* after it",
-        "information": "what seeing p* before each event is worth",
-    }
-    rows = [
-        Row(
-            label,
-            tuple(
-                Cell(Estimate(found.record("optimum", name, m).value), digits=d)
-                for m, d in (("value", 5), ("bound", 9))
-            ),
-        )
-        for name, label in names.items()
-    ]
-    tied, tables = (int(found.record("optimum", "best", name).value) for name in ("tied", "tables"))
-    note = f"{UNIT} Of {tables} tables {tied} are best, all alike: they differ where they never come."
-    policy = (np.array(changes)[:, None] == np.array(CHANGES)).astype(float)
-    grid = found.frame("optimum", "map")
-    rates, informed = (grid[name].unique().sort().to_list() for name in ("uninformed", "informed"))
-    order = grid.sort("uninformed", "informed", "threshold")["value"].to_numpy()
-    worth = order.reshape(len(rates), len(informed), 3)
-    best = figure_best(worth, rates, informed, ("h = 1", "h = 2", "h = 3"), "λ_u", "λ_i")
-    return [
-        Table(("value", "bound of its error"), tuple(rows), note),
-        Figure("A best policy", "One of those that tie.", figure_arrows(policy, CHANGES, LABELS)),
-        Figure("Where each threshold is best", "Few informed traders make patience pay.", best),
-    ]
-
-
-def threshold_1_is_best(found: Outcomes) -> Finding:
-    one, best = (found.record("optimum", "best", name).value for name in ("threshold_1", "value"))
-    return within(Estimate(one), best, TIED, name="v(π1)", digits=7)
-
-
-def adaptation(found: Outcomes) -> list[Table | Figure]:
-    frame = found.frame("adaptation", "adaptation").with_columns(
-        who=pl.lit("greedy policy of the first learner, exact")
-    )
-    frame = frame.rename({"greedy": "worth"})
-    rows = []
-    for name in ("as in the slides", "mostly uninformed"):
-        best, share = (found.record("adaptation", name, m).value for m in ("best", "share"))
-        before = found.record("adaptation", name, "before").value
-        rows.append(
-            Row(
-                name,
-                (
-                    Cell(found.estimate("adaptation", name, "value"), exact=best, digits=4),
-                    Cell(Estimate(before), digits=4),
-                    Cell(Estimate(100 * share), digits=0),
-                ),
-            )
-        )
-    note = "Greedy policies at the end of each market, judged exactly; and those of the first market in it."
-    figure = figure_lines(frame, "days", {"worth": "worth, ticks a step"}, "who", x_title="days lived")
-    return [
-        Table(("worth", "without adapting", "as good as the best, %"), tuple(rows), f"{UNIT} {note}"),
-        Figure("A market that changes half-way", "Nobody tells the maker.", figure),
-    ]
-
-
-def two_prices(found: Outcomes) -> list[Table | Figure]:
-    rows = []
-    for informed in INFORMED:
-        for quality in QUALITIES:
-            name = setting(informed, quality)
-            cells = (
-                Cell(found.estimate("two-prices", name, "spread")),
-                Cell(found.estimate("two-prices", name, "pnl_spread"), digits=3),
-                Cell(found.estimate("two-prices", name, "inventory_std")),
-            )
-            rows.append(Row(f"λ_i = {informed:g}, weight of quality {quality:g}", cells))
-    note = (
-        f"{UNIT} SARSA(λ) on imbalance and spread; λ_p = 0.2, and the informed replace uninformed traders. Spread in "
-        "ticks, at most 4; deviation of inventory in units."
-    )
-    return [Table(("spread", "profit", "inventory, deviation"), tuple(rows), note)]
-
-
-def _two(found: Outcomes, informed: float, quality: float, metric: str) -> Estimate:
-    estimate = found.estimate("two-prices", setting(informed, quality), metric)
-    return Estimate(estimate.value, estimate.error, found.budget.seeds - 1)
-
-
-def quality_narrows(found: Outcomes) -> Finding:
-    return all_of(
-        greater(
-            _two(found, informed, QUALITIES[0], "spread"),
-            _two(found, informed, QUALITIES[-1], "spread"),
-            names=(f"the spread at λ_i = {informed:g} without a weight", "with the largest"),
-        )
-        for informed in INFORMED
-    )
-
-
-def quality_costs(found: Outcomes) -> Finding:
-    return all_of(
-        greater(
-            _two(found, informed, QUALITIES[0], "pnl_spread"),
-            _two(found, informed, QUALITIES[-1], "pnl_spread"),
-            names=(f"profit at λ_i = {informed:g} without a weight", "with the largest"),
-            digits=3,
-        )
-        for informed in INFORMED
-    )
-
-
-def informed_cost(found: Outcomes) -> Finding:
-    low, high = INFORMED[0], INFORMED[-1]
-    return greater(
-        _two(found, low, QUALITIES[0], "pnl_spread"),
-        _two(found, high, QUALITIES[0], "pnl_spread"),
-        names=(f"profit at λ_i = {low:g}", f"at {high:g}"),
-        digits=3,
-    )
-
-
 def greedy_as_printed(found: Outcomes) -> Finding:
     """What their table makes best is one of the tables that are best."""
     changes = [int(np.argmax(row)) - 1 for row in LEARNED]
@@ -426,91 +277,52 @@ def greedy_as_printed(found: Outcomes) -> Finding:
     )
 
 
-def _item(
-    name: str,
-    title: str,
-    sentence: str,
-    case: str,
-    content: Callable[[Outcomes], list[Table | Figure]],
-    *claims: Claim,
-    also: tuple[str, ...] = (),
-) -> Item:
-    return Item(name, title, sentence, (case, *also), content, claims)
-
-
 ITEMS = (
-    _item("day", "One day", "Slides 1.3.12 to 1.5.4.", "day", day),
-    _item(
+    Item("day", "One day", "Slides 1.3.12 to 1.5.4.", ("day",), day),
+    Item(
         "values",
         "The value of a threshold",
         "Slide 1.5.2.",
-        "values",
+        ("values",),
         values,
-        Claim("slide 1.5.2", "The lower the threshold, the better.", lower_is_better),
-        Claim("this project", "Sampled values are the exact ones, within 3 standard errors.", sampled_right),
+        (
+            Claim("slide 1.5.2", "The lower the threshold, the better.", lower_is_better),
+            Claim(
+                "this project", "Sampled values are the exact ones, within 3 standard errors.", sampled_right
+            ),
+        ),
     ),
-    _item(
+    Item(
         "states",
         "The value of states",
         "Slide 1.5.6.",
-        "states",
+        ("states", "values"),
         states,
-        Claim("this project", "What the slides print for each state is the mean of the day.", masks),
-        also=("values",),
+        (Claim("this project", "What the slides print for each state is the mean of the day.", masks),),
     ),
-    _item("pairs", "The value of pairs", "Slide 1.5.8.", "pairs", pairs),
-    _item(
+    Item("pairs", "The value of pairs", "Slide 1.5.8.", ("pairs",), pairs),
+    Item(
         "exploration",
         "The values of a policy that explores",
         "Slides 1.5.9 and 1.5.10.",
-        "pairs",
+        ("pairs",),
         exploring,
-        Claim("this project", "The slides’ exploring policy has its signs turned round.", turned_round),
+        (Claim("this project", "The slides’ exploring policy has its signs turned round.", turned_round),),
     ),
-    _item(
+    Item(
         "policy-iteration",
         "Policy iteration",
         "Slide 1.7.",
-        "iteration",
+        ("iteration",),
         iteration,
-        Claim("slide 1.7", "Policies and values converge.", circles),
+        (Claim("slide 1.7", "Policies and values converge.", circles),),
     ),
-    _item(
+    Item(
         "sarsa",
         "SARSA",
         "Slides 1.15 to 1.19.",
-        "learning",
+        ("learning",),
         learned,
-        Claim("slide 1.17", "The greedy policy is that of the printed table.", greedy_as_printed),
-    ),
-    _item(
-        "learners",
-        "Ways of learning",
-        "Beyond the slides.",
-        "learners",
-        learners,
-        Claim("slide 1.16", "With the slides’ settings every learner finds the optimum.", not_every_learner),
-        Claim("this project", "With ours every learner does.", every_learner),
-    ),
-    _item(
-        "optimum",
-        "The best there is",
-        "Beyond the slides.",
-        "optimum",
-        optimum,
-        Claim("this project", "Threshold 1 is the best of all tables.", threshold_1_is_best),
-    ),
-    _item("adaptation", "A market that changes", "Slide 1.20.", "adaptation", adaptation),
-    _item(
-        "two-prices",
-        "A bid and an ask",
-        "The extended model of Chan and Shelton (2001).",
-        "two-prices",
-        two_prices,
-        Claim(
-            "Chan and Shelton", "A maker that is paid for quality quotes a narrower spread.", quality_narrows
-        ),
-        Claim("Chan and Shelton", "Quality costs profit.", quality_costs),
-        Claim("Chan and Shelton", "Informed traders cost profit.", informed_cost),
+        (Claim("slide 1.17", "The greedy policy is that of the printed table.", greedy_as_printed),),
     ),
 )
