@@ -78,8 +78,9 @@ def trace(scenario: Scenario, policy: Policy, seed: int = 0, paths: int = 64) ->
     """Every step of a number of episodes, a row a maker: what it saw, did, won and earned, for figures.
 
     Columns: path, time, maker; mid, bid, ask, and exchange_bid, exchange_ask where the market shows them; inventory
-    before the step; each part of the action, named as by `evaluate`; bought, sold; pnl_{part}. An episode that the
-    market ends has no rows after its end.
+    before the step; each part of the action, named as by `evaluate`; bought, sold; pnl_{part}; and where a market keeps
+    clients' positions and their hedges apart, after the step: client_position, hedge_position, net_position; of
+    several assets hedge_position_0, ... and asset_mid_0, ... An episode that the market ends has no rows after its end.
     """
     return frame_of(_trace(as_arrays(scenario), as_arrays(policy), _chance(seed), paths))
 
@@ -92,6 +93,11 @@ def shown(step: Step) -> dict[str, Any]:
         kept |= {"exchange_bid": quotes.exchange_bid, "exchange_ask": quotes.exchange_ask}
     kept |= {"inventory": transition.held, **_action(step)}
     kept |= {"bought": transition.bought, "sold": transition.sold}
+    if (holdings := transition.holdings) is not None:
+        kept |= {"client_position": holdings.client, "net_position": transition.inventory}
+        kept |= {"hedge_position": holdings.hedges.sum(-1)}
+        for i in range(holdings.hedges.shape[-1]) if holdings.hedges.shape[-1] > 1 else ():
+            kept |= {f"hedge_position_{i}": holdings.hedges[:, i], f"asset_mid_{i}": holdings.mids[:, i]}
     return kept | {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
 
 

@@ -60,6 +60,17 @@ class Quotes(eqx.Module):
     """At which it can buy there."""
 
 
+class Holdings(eqx.Module):
+    """What a maker that hedges its clients' trades holds after the step, by where it came from; for every maker."""
+
+    client: Float[Array, "makers"]
+    """What clients have brought, in units."""
+    hedges: Float[Array, "makers assets"]
+    """What was traded on the exchange, asset by asset, in units."""
+    mids: Float[Array, "makers assets"]
+    """The assets' midprices, in currency."""
+
+
 class Transition(eqx.Module):
     """What a step of a market gives, for every maker; the observation is the one before any reset."""
 
@@ -86,6 +97,8 @@ class Transition(eqx.Module):
     """The market itself ended (a breach): nothing follows, so nothing is bootstrapped."""
     overhedge: Float[Array, "makers"] | None = None
     """Where several assets hedge one position: by how much they hedge beyond it, or add to it, in units."""
+    holdings: Holdings | None = None
+    """Where the market keeps clients' positions and their hedges apart."""
 
 
 class Box(eqx.Module):

@@ -31,7 +31,7 @@ from twosided.clients import PoissonClients, Returns
 from twosided.markets.base import Market
 from twosided.prices import GeometricBrownian, PriceProcess
 from twosided.spreads import RollingVolatility, StochasticSpread, check_window, skewed
-from twosided.types import Box, PnL, Quotes, Scalar, Transition, check, is_at_least, is_positive
+from twosided.types import Box, Holdings, PnL, Quotes, Scalar, Transition, check, is_at_least, is_positive
 
 
 class HedgingAction(eqx.Module):
@@ -222,6 +222,7 @@ class HedgingMarket(Market):
             "inventory": inventory,
             "bought": bought,
             "sold": sold,
+            "holdings": Holdings(after.client_position, after.hedge_position[None], mid[None]),
         }
         return after, Transition(
             observation=self._observe(after),

@@ -29,7 +29,7 @@ from twosided.markets.base import Market
 from twosided.markets.hedging import check_dealing, whole_path_volatility
 from twosided.prices.assets import AssetPrices, AssetsState, EqualCorrelation
 from twosided.spreads import RollingVolatility, StochasticSpread
-from twosided.types import Box, PnL, Quotes, Scalar, Transition, check
+from twosided.types import Box, Holdings, PnL, Quotes, Scalar, Transition, check
 
 
 class PortfolioAction(eqx.Module):
@@ -182,7 +182,7 @@ class PortfolioMarket(Market):
         net = (weights * (trades[:, 0] - trades[:, 1])).sum()
         bought, sold = jnp.maximum(net, 0.0), jnp.maximum(-net, 0.0)
         client = weights @ self.client_spread.half(shock.spreads[:, :2], mid, volatility)
-        blend = weights @ mid
+        blend, there = weights @ mid, weights @ exchange
 
         # Cash is kept from what is paid and received, apart from the attribution.
         paid = bought * (blend - client[0]) + (bought_there * (mid + exchange[:, 1])).sum()
@@ -200,7 +200,9 @@ class PortfolioMarket(Market):
         inventory = value / first
         told = {
             "pnl": PnL(bought * client[0] + sold * client[1], -hedge_cost, revaluation, jnp.zeros_like(net)),
-            "quotes": Quotes(blend, blend, blend - client[0], blend + client[1]),
+            "quotes": Quotes(
+                blend, blend, blend - client[0], blend + client[1], blend - there[0], blend + there[1]
+            ),
             "held": held @ before / first,
             "expected_inventory_pnl": mean,
             "expected_inventory_square": square,
@@ -210,6 +212,7 @@ class PortfolioMarket(Market):
             "bought": bought,
             "sold": sold,
             "overhedge": over / first,
+            "holdings": Holdings(after.client_position, after.hedge_positions, mid),
         }
         return after, Transition(
             observation=self._observe(after),

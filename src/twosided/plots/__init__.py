@@ -1,6 +1,7 @@
 """Figures: records and paths in, plotly figures out; nothing is read, written or simulated here."""
 
 from twosided.plots.book import figure_book_fit
+from twosided.plots.hedging import figure_hedging, figure_side_by_side
 from twosided.plots.markout import figure_markouts
 from twosided.plots.run import (
     figure_earnings,
@@ -22,9 +23,11 @@ __all__ = [
     "figure_earnings",
     "figure_episode",
     "figure_epsilon",
+    "figure_hedging",
     "figure_learning",
     "figure_lines",
     "figure_markouts",
+    "figure_side_by_side",
     "figure_skew",
     "figure_table",
 ]

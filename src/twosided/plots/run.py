@@ -11,7 +11,6 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from twosided.plots.style import (
     BUY,
@@ -26,6 +25,7 @@ from twosided.plots.style import (
     dressed,
     faded,
     key,
+    stack,
 )
 from twosided.records import Record
 from twosided.verdict import SCALE, interval
@@ -46,7 +46,7 @@ def figure_learning(curves: pl.DataFrame, supremum: float | None = None) -> go.F
     colours = {seed: SERIES[i % len(SERIES)] for i, seed in enumerate(curves["seed"].unique().sort())}
     named = {str(seed): colour for seed, colour in colours.items()} if len(colours) <= len(SERIES) else {}
     titles = [key("PnL a step × 100, by seed", named)] + ["gap to the best, %, logarithmic"] * known
-    figure = _panels(titles, shares=[1.0, 1.0][: len(titles)])
+    figure = stack(titles, shares=[1.0, 1.0][: len(titles)])
     for seed, colour in colours.items():
         curve = curves.filter(pl.col("seed") == seed).sort("steps")
         panels = [SCALE * curve["score"].to_numpy()]
@@ -75,7 +75,7 @@ def figure_earnings(
     cases = [case for case in cases if (case, "pnl_total") in own]
     names = [escape(case) for case in cases]
     drawn = {}
-    figure = _panels([""], shares=[1.0])
+    figure = stack([""], shares=[1.0])
     for part, colour in PARTS.items():
         held = [own.get((case, f"pnl_{part}")) for case in cases]
         values = [SCALE * record.value if record else 0.0 for record in held]
@@ -119,7 +119,7 @@ def figure_epsilon(
     titles = [
         key(f"{quote} ε, % of steps", {maker_name(0, makers): colour} | rivals) for _, quote, colour in SIDES
     ]
-    figure = _panels(titles, shares=[1.0, 1.0])
+    figure = stack(titles, shares=[1.0, 1.0])
     for row, (side, _, colour) in enumerate(SIDES, start=1):
         top = 0.0
         for maker in makers:
@@ -173,7 +173,7 @@ def figure_skew(
     colours = {quote: colour for _, quote, colour in SIDES}
     said = "mean ε ± deviation" + ("; dashed: exact" if exact is not None else "")
     titles = [key(said, colours), "% of steps at that inventory"]
-    figure = _panels(titles, shares=[0.7, 0.3])
+    figure = stack(titles, shares=[0.7, 0.3])
     drawn = []
     for side, quote, colour in SIDES:
         mean, deviation = _binned(inventory, own[f"epsilon_{side}"].to_numpy(), edges)
@@ -224,7 +224,7 @@ def figure_episode(trace: pl.DataFrame, path: int = 0) -> go.Figure:
         "inventory, units",
         key("PnL", parts | {"total": INK}),
     ]
-    figure = _panels(titles, shares=[0.17, 0.22, 0.17, 0.17, 0.27])
+    figure = stack(titles, shares=[0.17, 0.22, 0.17, 0.17, 0.27])
     time = own["time"].to_numpy()
 
     def line(row: int, y: np.ndarray, name: str, colour: str, width: float = 1.8, **more) -> None:
@@ -261,19 +261,6 @@ def maker_name(maker: int, makers: Sequence[int]) -> str:
     if maker == 0:
         return "maker"
     return "competitor" if len(makers) == 2 else f"competitor {maker}"
-
-
-def _panels(titles: list[str], shares: list[float]) -> go.Figure:
-    """Panels one below the other, over one x-axis; all figures are one panel wide, for phones."""
-    spacing = 0.11 if len(titles) < 4 else 0.045
-    return make_subplots(
-        rows=len(titles),
-        cols=1,
-        shared_xaxes=True,
-        row_heights=shares,
-        subplot_titles=[title or " " for title in titles],
-        vertical_spacing=spacing,
-    )
 
 
 def _epsilon_edges(trace: pl.DataFrame, marks: list[float], bins: int = 60) -> np.ndarray:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import plotly.graph_objects as go
 from numpy import ndarray
+from plotly.subplots import make_subplots
 
 INK, MUTED, GRID, PAPER = "#1d2530", "#5d6878", "#e3e7ec", "#ffffff"
 BLUE, VERMILLION, GREEN, AMBER, PURPLE, OLIVE = (
@@ -62,6 +63,19 @@ def band(x: ndarray, low: ndarray, high: ndarray, colour: str) -> go.Scatter:
     """What lies between two curves, faded."""
     drawn = go.Scatter(x=np.concatenate([x, x[::-1]]), y=np.concatenate([high, low[::-1]]), mode="lines")
     return drawn.update(fill="toself", fillcolor=faded(colour, 0.16), line={"width": 0}, hoverinfo="skip")
+
+
+def stack(titles: list[str], shares: list[float]) -> go.Figure:
+    """Panels one below the other, over one x-axis; all figures are one panel wide, for phones."""
+    spacing = 0.11 if len(titles) < 4 else 0.045
+    return make_subplots(
+        rows=len(titles),
+        cols=1,
+        shared_xaxes=True,
+        row_heights=shares,
+        subplot_titles=[title or " " for title in titles],
+        vertical_spacing=spacing,
+    )
 
 
 def dark_twins() -> dict[str, str]:
