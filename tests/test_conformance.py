@@ -11,6 +11,7 @@ from twosided.flow import Investors, Tiers, UnitInvestors
 from twosided.markets.dealer import DealerMarket
 from twosided.markets.electronic import ElectronicMarket, TwoSidedElectronicMarket
 from twosided.markets.hedging import HedgingMarket
+from twosided.markets.limit_order import LimitOrderMarket
 from twosided.markets.portfolio import PortfolioMarket
 from twosided.prices import Bachelier, Garch
 from twosided.prices.assets import EqualCorrelation
@@ -35,6 +36,8 @@ MARKETS = {
     "hedging with all there is": HedgingMarket(
         price=Garch(), skews=True, gross=True, informed=True, signal_correlation=0.5
     ),
+    "limit orders": LimitOrderMarket(),
+    "limit orders, never closing": LimitOrderMarket(price=Garch(), inventory_limit=3.0, fee=-0.1, session=0),
     "portfolio": PortfolioMarket(),
     "portfolio of ten, convex": PortfolioMarket(
         EqualCorrelation(assets=10, correlation=0.5), convex=True, informed=True

@@ -13,7 +13,7 @@ SOURCE = PROJECT / "src" / "twosided"
 STAGES = [
     ("errors", "types", "records"),
     ("distributions", "poisson", "tables", "settings", "store"),
-    ("data", "prices", "flow", "clients", "book", "spreads", "rewards"),
+    ("data", "prices", "flow", "clients", "fills", "book", "spreads", "rewards"),
     ("markets",),
     ("policies", "exact", "calibrate"),
     ("learn",),

@@ -4,6 +4,7 @@ from .evaluation import evaluate as evaluate
 from .evaluation import trace as trace
 from .exact.dealer import optimum as optimum
 from .exact.hedging import hedging_optimum as hedging_optimum
+from .exact.limit_order import limit_order_optimum as limit_order_optimum
 from .flow import Investors as Investors
 from .flow import Tiers as Tiers
 from .flow import UnitInvestors as UnitInvestors
@@ -18,10 +19,16 @@ from .markets.dealer import DealerAction as DealerAction
 from .markets.dealer import DealerMarket as DealerMarket
 from .markets.hedging import HedgingAction as HedgingAction
 from .markets.hedging import HedgingMarket as HedgingMarket
+from .markets.limit_order import LimitOrderMarket as LimitOrderMarket
+from .markets.orders import LimitOrders as LimitOrders
 from .markets.portfolio import PortfolioMarket as PortfolioMarket
 from .markout import adverse_selection as adverse_selection
 from .markout import markouts as markouts
 from .policies.adaptive import Adaptive as Adaptive
+from .policies.closed_form import AvellanedaStoikov as AvellanedaStoikov
+from .policies.closed_form import FixedOffset as FixedOffset
+from .policies.closed_form import GueantLehalleFernandezTapia as GueantLehalleFernandezTapia
+from .policies.closed_form import QuoteTable as QuoteTable
 from .policies.hedgers import Dummy as Dummy
 from .policies.hedgers import Fractional as Fractional
 from .policies.hedgers import Unhedged as Unhedged
@@ -39,6 +46,7 @@ from .rewards import AsymmetricPenalty as AsymmetricPenalty
 from .rewards import DeviationPenalty as DeviationPenalty
 from .rewards import DifferentialSharpe as DifferentialSharpe
 from .rewards import ExcessPnL as ExcessPnL
+from .rewards import InventoryPenalty as InventoryPenalty
 from .rewards import PositionPenalty as PositionPenalty
 from .rewards import PriceOfRisk as PriceOfRisk
 from .rewards import RunningVariance as RunningVariance

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from twosided.types import check, is_at_least, is_positive
+from twosided.types import Scalar, check, is_at_least, is_positive
 
 
 class ChangeMoments(eqx.Module):
@@ -37,6 +37,9 @@ class PriceState(eqx.Module):
 
 class PriceProcess(eqx.Module):
     """How the midprice moves."""
+
+    time_step: eqx.AbstractVar[Scalar]
+    """Units of time in a step."""
 
     @abc.abstractmethod
     def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Any:

@@ -22,7 +22,7 @@ from twosided.rewards.dealing import (
     TotalPnL,
 )
 from twosided.rewards.moments import DifferentialSharpe, RunningVariance
-from twosided.rewards.positions import PositionPenalty, PriceOfRisk
+from twosided.rewards.positions import InventoryPenalty, PositionPenalty, PriceOfRisk
 from twosided.rewards.reward import Reward
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "DeviationPenalty",
     "DifferentialSharpe",
     "ExcessPnL",
+    "InventoryPenalty",
     "PositionPenalty",
     "PriceOfRisk",
     "Reward",

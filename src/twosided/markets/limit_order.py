@@ -1,0 +1,158 @@
+"""Limit orders around a midprice: the market of Avellaneda and Stoikov (2008), in steps of time.
+
+In a step from t to t+1, with S the midprice and q the maker's inventory:
+
+    1. the maker asks at S_t + δ_a and bids at S_t - δ_b for one unit each; an offset of `widest` or more is no order,
+       nor is one that would take |q| beyond its limit
+    2. each order fills with probability 1 - exp(-A exp(-k δ) Δ), independently (twosided.fills):
+                                                                      spread PnL  Σ δ over what filled
+    3. the price moves, and with it the position after the trades:    inventory PnL  q_{t+1} (S_{t+1} - S_t)
+
+With steps that become short this is the market in which orders fill at the rate A exp(-k δ), whose optimum is known
+(twosided.exact.limit_order). The market closes after a session, and may charge fees, or pay rebates, for what fills.
+
+Time is in the units of the price process, 200 steps of 0.005 by default; offsets and money in currency.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from twosided.fills import ExponentialFills
+from twosided.markets.base import Market
+from twosided.markets.orders import LimitOrders, Trades
+from twosided.prices import Bachelier, PriceProcess
+from twosided.types import Box, Quotes, Scalar, Transition, check, is_at_least
+
+
+class LimitOrderObservation(eqx.Module):
+    """What the maker sees before it acts."""
+
+    inventory: Float[Array, "makers"]
+    """q, in units."""
+    time_left: Float[Array, "makers"] | None
+    """Until the market closes, in units of time; None if it never does."""
+
+
+class LimitOrderShock(eqx.Module):
+    """What chance decides in a step."""
+
+    price: Any
+    sale: Float[Array, "*batch"]
+    """Of the deepest order of those who sell, to the maker's bid."""
+    purchase: Float[Array, "*batch"]
+    """Of the deepest order of those who buy, at the maker's ask."""
+
+
+class LimitOrderState(eqx.Module):
+    """Where the market stands before the maker acts."""
+
+    price: Any
+    time: Int[Array, ""]
+    """Steps since the opening."""
+    cash: Float[Array, ""]
+    """From every trade at its own price; wealth is cash + inventory · mid."""
+    inventory: Float[Array, ""]
+
+
+class LimitOrderMarket(Market):
+    """A maker of limit orders around a midprice; the further away they are, the fewer of them fill."""
+
+    price: PriceProcess = Bachelier(volatility=2.0, time_step=0.005)
+    """How the midprice moves."""
+    fills: ExponentialFills = ExponentialFills()
+    """How far those who trade with the maker reach."""
+    inventory_limit: Scalar = 10.0
+    """Largest |q|, in units; a whole number."""
+    narrowest: Scalar = 0.0
+    """Smallest offset of an order from the mid, in currency; below 0 it may be beyond the mid."""
+    widest: Scalar = 4.0
+    """An offset of so much or more is no order, in currency."""
+    fee: Scalar = 0.0
+    """Paid for a unit that fills, in currency; a rebate if below 0."""
+    session: int = eqx.field(static=True, default=200)
+    """Steps after which the market closes (the episode is terminated); 0: it never does."""
+    num_makers: int = eqx.field(static=True, default=1)
+    """Only 1: nobody competes for these orders."""
+
+    def __check_init__(self):
+        alone = "1 (nobody competes here: choose no competitors)"
+        check("num_makers", self.num_makers, alone, self.num_makers == 1)
+        limit, narrowest = self.inventory_limit, self.narrowest
+        check("inventory_limit", limit, "a whole number from 1 on", lambda: (limit >= 1) & (limit % 1 == 0))
+        check("narrowest", narrowest, "finite", lambda: np.isfinite(narrowest))
+        above = f"above narrowest ({narrowest}) and finite"
+        check("widest", self.widest, above, lambda: np.isfinite(self.widest) & (self.widest > narrowest))
+        check("fee", self.fee, "finite", lambda: np.isfinite(self.fee))
+        check(
+            "session",
+            self.session,
+            "from 0 to 1000000",
+            is_at_least(self.session, 0) & (self.session <= 10**6),
+        )
+
+    @property
+    def action_space(self) -> Box:
+        low, high = (jnp.asarray(bound, float) for bound in (self.narrowest, self.widest))
+        return Box(LimitOrders(low, low), LimitOrders(high, high))
+
+    def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> LimitOrderShock:
+        key_price, key_sale, key_purchase = jax.random.split(key, 3)
+        return LimitOrderShock(
+            price=self.price.shocks(key_price, shape),
+            sale=self.fills.shocks(key_sale, shape),
+            purchase=self.fills.shocks(key_purchase, shape),
+        )
+
+    def reset(self, shock: LimitOrderShock) -> tuple[LimitOrderState, LimitOrderObservation]:
+        price = self.price.reset(shock.price)
+        nothing = jnp.zeros_like(price.mid)
+        state = LimitOrderState(price, jnp.zeros((), jnp.int32), nothing, nothing)
+        return state, self._observe(state)
+
+    def step(
+        self, state: LimitOrderState, action: LimitOrders, shock: LimitOrderShock
+    ) -> tuple[LimitOrderState, Transition]:
+        held, mid = state.inventory, state.price.mid
+        bid, ask = (self._offset(side, held) for side in (action.bid_offset, action.ask_offset))
+        may_buy = (bid < self.widest) & (held + 1 <= self.inventory_limit)
+        may_sell = (ask < self.widest) & (held - 1 >= -self.inventory_limit)
+        bought = (bid < self.fills.reach(shock.sale, self.price.time_step)) & may_buy
+        sold = (ask < self.fills.reach(shock.purchase, self.price.time_step)) & may_sell
+        bought, sold = bought.astype(mid.dtype), sold.astype(mid.dtype)
+        nothing = jnp.zeros_like(mid)
+        trades = Trades(bought, bid, sold, ask, nothing, nothing, self.fee * (bought + sold))
+
+        price, change = self.price.step(state.price, shock.price), self.price.change(state.price)
+        after = LimitOrderState(price, state.time + 1, state.cash + trades.cash(mid), held + trades.volume)
+        expected, square, loss = change.revaluation(after.inventory)
+        told = {
+            "pnl": trades.pnl(held, price.mid - mid),
+            "quotes": Quotes(mid, price.mid, mid - bid, mid + ask),
+            "held": held,
+            "expected_inventory_pnl": expected,
+            "expected_inventory_square": square,
+            "expected_inventory_loss": loss,
+            "inventory": after.inventory,
+            "bought": bought,
+            "sold": sold,
+        }
+        closed = after.time >= self.session if self.session else jnp.zeros((), bool)
+        return after, Transition(
+            observation=self._observe(after),
+            terminated=closed,
+            **jax.tree.map(lambda leaf: jnp.asarray(leaf, mid.dtype)[None], told),
+        )
+
+    def _offset(self, offset: Any, like: Float[Array, ""]) -> Float[Array, ""]:
+        return jnp.clip(jnp.asarray(offset)[0], self.narrowest, self.widest).astype(like.dtype)
+
+    def _observe(self, state: LimitOrderState) -> LimitOrderObservation:
+        left = None
+        if self.session:
+            left = ((self.session - state.time) * self.price.time_step).astype(state.cash.dtype)[None]
+        return LimitOrderObservation(state.inventory[None], left)
