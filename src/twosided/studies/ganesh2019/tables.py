@@ -191,21 +191,18 @@ def above_the_paper(found: Outcomes) -> Finding:
 
 
 def table_2(found: Outcomes) -> list[Table | Figure]:
-    rows = []
-    for share, aversion in ADAPTIVE:
-        case, theirs = adaptive_case(share, aversion), TABLE_2[share, aversion]
-        cells = tuple(
-            Cell(excess(found, case, part=part), value) for part, value in zip(PARTS, theirs, strict=True)
-        )
-        bound = 100 * found.record(case, "alone", "pnl_total").value
-        rows.append(
-            Row(f"γ = {aversion}, share {share:g}", (*cells, Cell(own(found, case, MEAN), exact=bound)))
-        )
-    note = (
-        f"Excess {UNIT} The exact number beside own total is a bound on every policy: a maker alone in the market "
-        "earns twice the exchange’s spread on every order, ε being at most 1."
-    )
-    first = Table((*PARTS, "own total"), tuple(rows), note)
+    tables = []
+    for kind, trained in LEARNED.items():
+        rows = []
+        for share, aversion in ADAPTIVE:
+            case, theirs = adaptive_case(share, aversion, kind), TABLE_2[share, aversion]
+            cells = tuple(
+                Cell(excess(found, case, part=part), value) for part, value in zip(PARTS, theirs, strict=True)
+            )
+            bound = 100 * found.record(case, "alone", "pnl_total").value
+            total = Cell(own(found, case, MEAN), exact=bound)
+            rows.append(Row(_adaptive(share, aversion), (*cells, total)))
+        tables.append(Table((*PARTS, "own total"), tuple(rows), _BOUND, trained))
     rows = []
     for share, aversion in ADAPTIVE:
         case, cells = adaptive_case(share, aversion), []
@@ -213,10 +210,21 @@ def table_2(found: Outcomes) -> list[Table | Figure]:
             response = found.record(case, "best response", f"epsilon_{side}").value
             cells.append(Cell(found.estimate(case, MEAN, f"epsilon_{side}_mean"), exact=response))
             cells.append(Cell(found.estimate(case, "seed 0", f"epsilon_{side}_mean", maker=1)))
-        rows.append(Row(f"γ = {aversion}, share {share:g}", tuple(cells)))
+        rows.append(Row(_adaptive(share, aversion), tuple(cells)))
     columns = ("ε bid", "adaptive’s ε bid", "ε ask", "adaptive’s ε ask")
     note = "Exact: Theorem 1’s best response to how the adaptive maker quoted against the first seed."
-    return [first, Table(columns, tuple(rows), note, "What both quote")]
+    title = "What both quote where the learner is paid its own PnL"
+    return [*tables, Table(columns, tuple(rows), note, title)]
+
+
+_BOUND = (
+    f"Excess {UNIT} The exact number beside own total is a bound on every policy: a maker alone in the market earns "
+    "twice the exchange’s spread on every order, ε being at most 1."
+)
+
+
+def _adaptive(share: float, aversion: int) -> str:
+    return f"γ = {aversion}, share {share:g}"
 
 
 def outperforms_adaptive(found: Outcomes) -> Finding:
@@ -228,6 +236,17 @@ def outperforms_adaptive(found: Outcomes) -> Finding:
         )
         for share in (0.25, 0.5)
     )
+
+
+def one_above_the_paper(found: Outcomes) -> Finding:
+    findings = []
+    for share, aversion in ADAPTIVE:
+        ways = (excess(found, adaptive_case(share, aversion, kind)) for kind in LEARNED)
+        best = max(ways, key=lambda way: way.value)
+        theirs = Estimate(TABLE_2[share, aversion][-1])
+        names = (f"the most excess at {_adaptive(share, aversion)}", "theirs")
+        findings.append(greater(best, theirs, names=names))
+    return all_of(findings)
 
 
 def closes_the_gap(found: Outcomes) -> Finding:
@@ -359,7 +378,9 @@ def over_hedges(hours: str):
 
 
 FIXED_CASES = tuple(fixed_case(name, kind) for name in FIXED for kind in LEARNED)
-ADAPTIVE_CASES = tuple(adaptive_case(share, aversion) for share, aversion in ADAPTIVE)
+ADAPTIVE_CASES = tuple(
+    adaptive_case(share, aversion, kind) for share, aversion in ADAPTIVE for kind in LEARNED
+)
 
 ITEMS = (
     Item(
@@ -397,6 +418,11 @@ ITEMS = (
                 "section 6.1", "It outperforms a risk averse adaptive agent (γ = 2).", outperforms_adaptive
             ),
             Claim("section 6.1", "The adaptive agent does better at lower risk aversion.", closes_the_gap),
+            Claim(
+                "this project",
+                "In every row one of the three ways of training earns more excess than theirs.",
+                one_above_the_paper,
+            ),
         ),
     ),
     Item(
