@@ -39,6 +39,8 @@ from .policies.rules import Split as Split
 from .prices import Bachelier as Bachelier
 from .prices import Garch as Garch
 from .prices import GeometricBrownian as GeometricBrownian
+from .prices import Heston as Heston
+from .prices import HestonEuler as HestonEuler
 from .prices import MertonJumps as MertonJumps
 from .records import Record as Record
 from .records import to_frame as to_frame

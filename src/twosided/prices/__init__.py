@@ -6,11 +6,14 @@ chance and history can stand in its place. Its state is a pytree whose `mid` the
 process.py     what a process is, and the moments that it must know
 brownian.py    geometric and arithmetic Brownian motion
 departures.py  jumps and volatility clustering
+heston.py      stochastic volatility
 assets.py      several assets whose moves are correlated
+bars.py        open, high, low and close from substeps
 """
 
 from twosided.prices.brownian import Bachelier, GeometricBrownian
 from twosided.prices.departures import Garch, MertonJumps
+from twosided.prices.heston import Heston, HestonEuler
 from twosided.prices.process import ChangeMoments, PriceProcess, PriceState
 
 __all__ = [
@@ -18,6 +21,8 @@ __all__ = [
     "ChangeMoments",
     "Garch",
     "GeometricBrownian",
+    "Heston",
+    "HestonEuler",
     "MertonJumps",
     "PriceProcess",
     "PriceState",
