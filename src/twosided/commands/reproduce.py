@@ -26,6 +26,7 @@ from twosided.types import check, check_seed
 
 STUDIES = {
     "ganesh2019": "twosided.studies.ganesh2019.study:STUDY",
+    "bakshaev2020": "twosided.studies.bakshaev2020.study:STUDY",
     "phelps2022": "twosided.studies.phelps2022.study:STUDY",
 }
 SEEDS, QUICK_SEEDS = 5, 2

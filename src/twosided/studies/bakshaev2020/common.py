@@ -1,0 +1,112 @@
+"""What the parts of the study share: the market, the learner, and what is said of a maker's steps."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+
+from twosided.learn.sac import SAC
+from twosided.markets.base import Scenario
+from twosided.markets.hedging import HedgingAction, HedgingMarket, HedgingObservation
+from twosided.records import Record
+from twosided.rewards import PositionPenalty
+from twosided.studies.base import Budget
+from twosided.types import Policy
+
+STEPS = 512
+"""Of an episode."""
+PNL_COUNTS = 1e-3
+"""A weight of the penalty at which PnL counts beside it."""
+PAPERS = SAC(
+    hidden=(1024, 1024),
+    steps=6000,
+    paths=1,
+    updates=1,
+    warmup=100,
+    actor_rate=7e-6,
+    critic_rate=7e-6,
+    temperature_rate=7e-6,
+    initial_temperature=1.0,
+    rate_end=1.0,
+    normalise_observations=False,
+    normalise_rewards=False,
+)
+"""The paper's network, step size and length for one asset; what it leaves open is as in its library."""
+LARGEST = 32.0
+"""Largest hedge, units."""
+FULL = 0.98
+"""A hedge of this part of the largest, and more, is one of full size."""
+
+
+def hedging(weight: float = PNL_COUNTS, market: HedgingMarket = HedgingMarket()) -> Scenario:
+    """The hedging market with the paper's penalty at some weight."""
+    return Scenario(market, (), PositionPenalty(weight=weight), STEPS)
+
+
+def learner(budget: Budget, steps: int = 300_000) -> SAC:
+    """Our settings; a tenth of the steps when quick.
+
+    A hedge is done a step later and what it leaves is traded away in a few, so that looking ten steps ahead is enough,
+    and values are noise a tenth of what they are at 0.99.
+    """
+    return SAC(
+        steps=max(steps // (10 if budget.quick else 1), 20_000),
+        paths=64,
+        updates=4,
+        discount=0.9,
+        actor_rate=1e-3,
+        critic_rate=1e-3,
+        temperature_rate=1e-3,
+    )
+
+
+def taught(scenario: Scenario, config: SAC) -> Scenario:
+    """The scenario with the charge at a breach that goes with the learner's discount."""
+    reward = dataclasses.replace(scenario.reward, discount=config.discount)
+    return dataclasses.replace(scenario, reward=reward)
+
+
+def judged_steps(budget: Budget) -> int:
+    return 100_000 if budget.quick else 500_000
+
+
+def of_paths(case: str, steps: pl.DataFrame) -> list[Record]:
+    """What the paper's dashboards show, from a trace: means over paths and their standard errors.
+
+    pnl: of a path, currency; pnl_deviation, from path to path; sharpe: of a step, percent; position: mean size, units;
+    swings: percent of the steps that hedge full size and the step before full size the other way.
+    """
+    total = pl.col("pnl_total")
+    full = (pl.col("hedge") / LARGEST).abs() >= FULL
+    before = pl.col("hedge").shift(1).over("path")
+    swings = full & ((before / LARGEST).abs() >= FULL) & (before * pl.col("hedge") < 0)
+    paths = (
+        steps.with_columns(swings=swings.fill_null(False))
+        .group_by("path")
+        .agg(
+            pnl=total.sum(),
+            sharpe=100 * total.mean() / total.std(ddof=0),
+            position=pl.col("inventory").abs().mean(),
+            swings=100 * pl.col("swings").mean(),
+        )
+    )
+    records = [
+        Record(case, 0, name, float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x))))
+        for name in ("pnl", "sharpe", "position", "swings")
+        for x in (paths[name].to_numpy(),)
+    ]
+    return [*records, Record(case, 0, "pnl_deviation", float(paths["pnl"].to_numpy().std(ddof=1)))]
+
+
+def actions(policy: Policy, positions: np.ndarray, **seen: float) -> dict[str, np.ndarray]:
+    """The hedge, and the skew if there is one, of a policy at some positions, whatever else it sees held fixed."""
+    more = {name: jnp.asarray(value) for name, value in seen.items()}
+
+    def one(position: jax.Array) -> HedgingAction:
+        return policy.act(None, policy.init(), HedgingObservation(inventory=position, **more))[0]
+
+    found = jax.vmap(one)(jnp.asarray(positions, float))
+    parts = {"hedge": found.hedge, "skew": found.skew}
+    return {name: np.asarray(part, float) for name, part in parts.items() if part is not None}
