@@ -11,9 +11,9 @@ SOURCE = PROJECT / "src" / "twosided"
 
 # A room knows its own stage and those before it.
 STAGES = [
-    ("errors", "types", "records"),
+    ("errors", "types", "records", "dates"),
     ("distributions", "poisson", "tables", "settings", "store"),
-    ("data", "prices", "flow", "clients", "fills", "book", "spreads", "rewards"),
+    ("data", "bars", "bar_files", "prices", "flow", "clients", "fills", "book", "spreads", "rewards"),
     ("markets",),
     ("policies", "exact", "calibrate"),
     ("learn",),

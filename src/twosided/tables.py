@@ -1,7 +1,7 @@
 """Files to tables of finite numbers: CSV, gzipped CSV and Parquet, refused at their first bad line.
 
 The fast path of CSV is polars; a line is looked for only once something is wrong. What the numbers mean is
-for `twosided.data` to know.
+for `twosided.data` and `twosided.bars` to know.
 """
 
 import difflib
@@ -22,6 +22,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from pyarrow import parquet
 
+from twosided.dates import seconds_of
 from twosided.errors import Refusal
 
 _BLOCK = 10_000
@@ -43,6 +44,8 @@ class Table:
     first: int = 1
     """Number of the first row in the file."""
     unit: str = "line"
+    zoned: bool = False
+    """Whether its dates say their offset from UTC; they are seconds since 1970 there, or else on their own clock."""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -76,13 +79,16 @@ class FirstBad:
 
 
 def read_table(
-    path: Path, choose: Callable[[str, list[str]], list[str]], columns_of: Callable[[str, int], list[str]]
+    path: Path,
+    choose: Callable[[str, list[str]], list[str]],
+    columns_of: Callable[[str, int], list[str]],
+    dates: Callable[[str], bool] = lambda column: False,
 ) -> Table:
     """Read a file, told apart by its content: Parquet's magic, a header of names, or numbers at once.
 
     `choose(where, header)` gives the columns to read of a file that names them, and `columns_of(where,
     width)` the names of those of a file that does not ("" for one to skip); both refuse by DataError. Empty
-    cells are allowed in files with a header only.
+    cells are allowed in files with a header only. Columns for which `dates` holds may be written as dates.
     """
     name = str(path)
     try:
@@ -92,7 +98,7 @@ def read_table(
     except ValueError:  # a NUL character in the path
         raise DataError(f"{name!r}: not the name of a file") from None
     if path.suffix in (".parquet", ".pq") or raw.startswith(b"PAR1"):
-        return _read_parquet(name, raw, choose)
+        return _read_parquet(name, raw, choose, dates)
     if path.suffix == ".gz" or raw.startswith(b"\x1f\x8b"):
         raw = _decompress(name, raw)
     raw = raw.removeprefix(b"\xef\xbb\xbf").rstrip()
@@ -108,16 +114,17 @@ def read_table(
     if 2 * sum(_NUMBER.fullmatch(cell) is not None for cell in cells) >= len(cells):
         header = columns_of(where, len(cells))
         wanted = [column for column in header if column]
-        rows = _Rows(name, header, wanted, first=1, empty_cells=False)
-        return Table(name, tuple(wanted), rows.parse(raw))
+        values, _ = _Rows(name, header, wanted, first=1, empty_cells=False).parse(raw)
+        return Table(name, tuple(wanted), values)
     if not _is_text(first_line):
         raise DataError(f"{where}: not UTF-8 text")
     header = [cell.decode().strip().strip('"') for cell in cells]
     wanted = choose(where, header)
     if not rest:
         raise DataError(f"{where}: no rows follow the header")
-    rows = _Rows(name, header, wanted, first=2, empty_cells=True)
-    return Table(name, tuple(wanted), rows.parse(rest), first=2)
+    rows = _Rows(name, header, wanted, first=2, empty_cells=True, dates=frozenset(filter(dates, wanted)))
+    values, zoned = rows.parse(rest)
+    return Table(name, tuple(wanted), values, first=2, zoned=zoned)
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -148,9 +155,12 @@ class _Rows:
     """Number of the first of these lines in the file."""
     empty_cells: bool
     """Whether cells may be empty."""
+    dates: frozenset[str] = frozenset()
+    """Columns that may be written as dates."""
 
-    def parse(self, text: bytes) -> Float[ndarray, "rows columns"]:
-        """The wanted columns; refuses the first line that is not a row of numbers."""
+    def parse(self, text: bytes) -> tuple[Float[ndarray, "rows columns"], bool]:
+        """The wanted columns, and whether dates say their offsets; refuses the first line that is not a row of
+        numbers."""
         values = self._numbers(text)
         if values is not None:
             return values
@@ -163,23 +173,31 @@ class _Rows:
                 self._refuse_first(lines, self.first + block * _BLOCK)
         raise DataError(f"{self.name}: not a table of numbers")
 
-    def _numbers(self, text: bytes) -> Float[ndarray, "rows columns"] | None:
-        """The wanted columns, or None if the text is not a table of numbers."""
+    def _numbers(self, text: bytes) -> tuple[Float[ndarray, "rows columns"], bool] | None:
+        """The wanted columns, and whether dates say their offsets; None if the text is not a table of numbers."""
         rows = text.count(b"\n") + 1
         # Columns go by their place: two that nobody wants may have the same name.
-        kinds = (pl.Float64 if column in self.wanted else pl.String for column in self.header)
+        numbers = set(self.wanted) - self.dates
+        kinds = (pl.Float64 if column in numbers else pl.String for column in self.header)
         schema = {str(place): kind for place, kind in enumerate(kinds)}
         places = [str(self.header.index(column)) for column in self.wanted]
         try:
             frame = pl.read_csv(text, has_header=False, schema=schema, quote_char=None).select(places)
         except pl.exceptions.PolarsError:
             return None
+        zoned = False
+        for place, column in zip(places, self.wanted, strict=True):
+            if column in self.dates:
+                read = seconds_of(frame[place])
+                if read is None:
+                    return None
+                frame, zoned = frame.with_columns(read[0].alias(place)), read[1]
         # polars fills short and empty lines with nulls, and reads "nan" and "inf" as numbers.
         empty = sum(frame[place].null_count() for place in places)
         values = frame.to_numpy()
         whole = frame.height == rows and text.count(b",") == rows * (len(self.header) - 1)
         finite = np.isfinite(values).sum() + empty == values.size
-        return values if whole and finite and (self.empty_cells or not empty) else None
+        return (values, zoned) if whole and finite and (self.empty_cells or not empty) else None
 
     def _refuse_first(self, text: bytes, first: int) -> None:
         """Refuse the first line that is not a row of numbers, if there is one."""
@@ -194,11 +212,22 @@ class _Rows:
             for column, cell in zip(self.header, cells, strict=True):
                 if column not in self.wanted or (self.empty_cells and not cell):
                     continue
+                if column in self.dates:
+                    self._refuse_date(where, column, cell)
+                    continue
                 if not _NUMBER.fullmatch(cell) or not np.isfinite(float(cell)):
                     found = show(cell.decode(errors="replace")) if cell else "empty"
                     raise DataError(f"{where}: {column} is {found}, not a finite number")
             if not _is_text(line):
                 raise DataError(f"{where}: not UTF-8 text")
+
+    def _refuse_date(self, where: str, column: str, cell: bytes) -> None:
+        """Refuse what is neither a date nor a number."""
+        text = cell.decode(errors="replace")
+        if seconds_of(pl.Series([text])) is None:
+            raise DataError(
+                f"{where}: {column} is {show(text)}, neither a date (2012-02-01 09:30) nor a number"
+            )
 
 
 def _is_text(line: bytes) -> bool:
@@ -226,7 +255,9 @@ def _decompress(name: str, raw: bytes) -> bytes:
 # --- Parquet ---
 
 
-def _read_parquet(name: str, raw: bytes, choose: Callable[[str, list[str]], list[str]]) -> Table:
+def _read_parquet(
+    name: str, raw: bytes, choose: Callable[[str, list[str]], list[str]], dates: Callable[[str], bool]
+) -> Table:
     """The wanted columns of a Parquet file; nulls are empty cells.
 
     By pyarrow, because polars brings the whole process down on some damaged files.
@@ -237,7 +268,7 @@ def _read_parquet(name: str, raw: bytes, choose: Callable[[str, list[str]], list
     table = _arrow(name, lambda: parquet.read_table(pa.BufferReader(raw), columns=wanted))
     if table.num_rows == 0:
         raise DataError(f"{name}: the file has no rows")
-    columns, nulls = [], []
+    columns, nulls, zoned = [], [], False
     for column in map(table.column, wanted):
         kind = column.type
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
@@ -245,15 +276,30 @@ def _read_parquet(name: str, raw: bytes, choose: Callable[[str, list[str]], list
                 name, lambda column=column: column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
             )
             columns.append(seconds.to_numpy() / 1e6)
+            zoned |= pa.types.is_timestamp(kind) and kind.tz is not None
+        elif dates(wanted[len(columns)]) and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            texts = pl.Series(_arrow(name, column.to_pylist), dtype=pl.String)
+            read = seconds_of(texts)
+            if read is None:
+                bad = next(
+                    i for i, text in enumerate(texts) if text and seconds_of(pl.Series([text])) is None
+                )
+                found = f"{wanted[len(columns)]} is {show(texts[bad])}"
+                raise DataError(
+                    f"{name}, row {bad + 1}: {found}, neither a date (2012-02-01 09:30) nor a number"
+                )
+            columns.append(read[0].to_numpy())
+            zoned |= read[1]
         elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
             columns.append(
                 _arrow(name, lambda column=column: column.cast(pa.float64(), safe=False)).to_numpy()
             )
+            zoned |= dates(wanted[len(columns) - 1])
         else:
             raise DataError(f"{name}: column {wanted[len(columns)]} holds {kind}, not numbers")
         nulls.append(column.is_null().to_numpy())
     values, null = np.stack(columns, axis=1), np.stack(nulls, axis=1)
-    read = Table(name, tuple(wanted), np.where(null, np.nan, values), unit="row")
+    read = Table(name, tuple(wanted), np.where(null, np.nan, values), unit="row", zoned=zoned)
     finder = FirstBad(read)
     finder.add(
         ~np.isfinite(values) & ~null,
