@@ -23,7 +23,7 @@ from twosided.exact.electronic import (
     state_values,
     threshold_map,
 )
-from twosided.exact.electronic_chain import electronic_chain
+from twosided.exact.electronic_chain import ElectronicChain, electronic_chain
 from twosided.learn.actor_critic import ActorCritic
 from twosided.learn.adaptation import adapt
 from twosided.learn.base import Learner
@@ -45,7 +45,6 @@ from twosided.policies.tabular import (
     Table,
     TabularPolicy,
     Threshold,
-    explored,
     quote_changes,
 )
 from twosided.records import MEAN, Record, mean_of_cases
@@ -229,15 +228,14 @@ def learning(budget: Budget, tell: Tell) -> Outcome:
         records += _table(name, q.mean(0), q.std(0, ddof=1) / np.sqrt(SEEDS)) + _table(
             f"{name}, seed 0", q[0]
         )
-        # What the first learner settles on if its policy stays as it is.
-        policy = policies[0]
-        assert isinstance(policy, TabularPolicy)
-        followed = TabularPolicy(explored(policy.table, learner.epsilon_end), CELLS, policy.actions)
-        discount, decay = float(learner.discount), float(learner.trace_decay)
-        settled = bootstrapped_values(chain, followed, CELLS, discount, decay)
-        records += _table(f"{name}, exact", settled)
+        # What each settles on if its policy stays as it is: most learners have the same.
+        settled = {
+            policy: _settled(chain, learner, policy) for policy in dict.fromkeys(map(_changes, policies))
+        }
+        exact = np.array([settled[_changes(policy)] for policy in policies])
+        records += _table(f"{name}, exact", exact[0]) + _table(f"{name}, furthest", np.abs(q - exact).max(0))
         if name == "ours":
-            frames["final"] = trace(_scenario(), policy, budget.seed, 1)
+            frames["final"] = trace(_scenario(), policies[0], budget.seed, 1)
     return Outcome(records, frames)
 
 
@@ -355,6 +353,18 @@ def setting(informed: float, quality: float) -> str:
     return f"informed {informed:g}, quality {quality:g}"
 
 
+def _changes(policy: Policy) -> tuple[float, ...]:
+    """The change of quote of a greedy table, by cell."""
+    assert isinstance(policy, TabularPolicy)
+    return tuple(CHANGES[choice] for choice in np.asarray(policy.table).argmax(1))
+
+
+def _settled(chain: ElectronicChain, learner: Sarsa, changes: tuple[float, ...]) -> np.ndarray:
+    """The table that SARSA(λ) settles on if it goes on with these changes and explores as at its end."""
+    followed = Table(changes, epsilon=float(learner.epsilon_end))
+    return bootstrapped_values(chain, followed, CELLS, float(learner.discount), float(learner.trace_decay))
+
+
 def _learned_tables(progress: Progress) -> np.ndarray:
     """The action values of every learner: seeds, cells, actions."""
     return np.asarray(progress.states.carry.memory.q)[:, 0]
@@ -362,9 +372,7 @@ def _learned_tables(progress: Progress) -> np.ndarray:
 
 def _worth(best, policy: Policy) -> float:
     """The exact value of a greedy table, looked up among all of them."""
-    assert isinstance(policy, TabularPolicy)
-    changes = np.asarray(CHANGES)[np.asarray(policy.table).argmax(1)]
-    return float(best.values[np.flatnonzero((best.tables == changes).all(1))[0]])
+    return float(best.values[np.flatnonzero((best.tables == _changes(policy)).all(1))[0]])
 
 
 def _steps(budget: Budget) -> int:

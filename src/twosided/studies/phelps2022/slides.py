@@ -39,6 +39,8 @@ from twosided.studies.phelps2022.cases import CELLS, SEEDS
 
 ACTIONS = ("Δp = −1", "Δp = 0", "Δp = 1")
 IMBALANCES = range(-LIMIT, LIMIT + 1)
+NEAR = 0.5
+"""Ticks that a learned Q may be from the exact one, which is near −6 there."""
 AGREES = 3.0
 """Standard errors that a sampled value may be from the exact one."""
 
@@ -263,6 +265,14 @@ def _entry(found: Outcomes, case: str, i: int, j: int) -> float | None:
     """A record that there may not be."""
     known = {r.metric: r.value for r in found["learning"].records if r.case == case}
     return known.get(f"{i}, {j}")
+
+
+def near_what_is_exact(found: Outcomes) -> Finding:
+    """Rarer imbalances still have much of the table that they began with."""
+    worst = max(
+        found.record("learning", "ours, furthest", f"{i}, {j}").value for i in (1, 2, 3) for j in range(3)
+    )
+    return within(Estimate(worst), 0.0, NEAR, name="the furthest entry of any learner, in ticks,")
 
 
 def greedy_as_printed(found: Outcomes) -> Finding:
