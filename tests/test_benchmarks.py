@@ -73,7 +73,17 @@ def test_the_environment_benchmark_runs():
 
 
 @pytest.mark.parametrize(
-    "command", ["electronic.py", "heston.py", "memory.py", "rllib.py", "sac.py", "startup.py", "training.py"]
+    "command",
+    [
+        "electronic.py",
+        "heston.py",
+        "limit_order.py",
+        "memory.py",
+        "rllib.py",
+        "sac.py",
+        "startup.py",
+        "training.py",
+    ],
 )
 def test_the_others_say_what_they_do(command):
     assert "--repeats" in _run(command, "--help")
