@@ -7,14 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from twosided.fills import ProbableFills
 from twosided.flow import Investors, Tiers, UnitInvestors
+from twosided.markets.bars import BarsMarket
 from twosided.markets.dealer import DealerMarket
 from twosided.markets.electronic import ElectronicMarket, TwoSidedElectronicMarket
 from twosided.markets.hedging import HedgingMarket
 from twosided.markets.limit_order import LimitOrderMarket
 from twosided.markets.portfolio import PortfolioMarket
-from twosided.prices import Bachelier, Garch
+from twosided.prices import Bachelier, Garch, GeometricBrownian, Heston
 from twosided.prices.assets import EqualCorrelation
+from twosided.prices.bar_source import SimulatedBars
 from twosided.types import Discrete
 
 MARKETS = {
@@ -38,6 +41,17 @@ MARKETS = {
     ),
     "limit orders": LimitOrderMarket(),
     "limit orders, never closing": LimitOrderMarket(price=Garch(), inventory_limit=3.0, fee=-0.1, session=0),
+    "bars": BarsMarket(source=SimulatedBars(GeometricBrownian(volatility=0.3, time_step=1e-3)), widest=0.1),
+    "bars with all there is": BarsMarket(
+        source=SimulatedBars(Heston(time_step=1e-3), substeps=3, relative_half_spread=1e-3),
+        fills=ProbableFills(),
+        whole=False,
+        widest=0.02,
+        maker_fee=-0.01,
+        taker_rate=0.001,
+        initial_cash=500.0,
+        lowest_cash=0.0,
+    ),
     "portfolio": PortfolioMarket(),
     "portfolio of ten, convex": PortfolioMarket(
         EqualCorrelation(assets=10, correlation=0.5), convex=True, informed=True

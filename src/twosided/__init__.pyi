@@ -11,6 +11,7 @@ from .flow import UnitInvestors as UnitInvestors
 from .learn.ppo import PPO as PPO
 from .learn.sac import SAC as SAC
 from .learn.train import train as train
+from .markets.bars import BarsMarket as BarsMarket
 from .markets.base import Market as Market
 from .markets.base import Scenario as Scenario
 from .markets.base import rollout as rollout
@@ -26,6 +27,8 @@ from .markout import adverse_selection as adverse_selection
 from .markout import markouts as markouts
 from .policies.adaptive import Adaptive as Adaptive
 from .policies.closed_form import AvellanedaStoikov as AvellanedaStoikov
+from .policies.closed_form import BuyAndHold as BuyAndHold
+from .policies.closed_form import DoNothing as DoNothing
 from .policies.closed_form import FixedOffset as FixedOffset
 from .policies.closed_form import GueantLehalleFernandezTapia as GueantLehalleFernandezTapia
 from .policies.closed_form import QuoteTable as QuoteTable
@@ -42,6 +45,8 @@ from .prices import GeometricBrownian as GeometricBrownian
 from .prices import Heston as Heston
 from .prices import HestonEuler as HestonEuler
 from .prices import MertonJumps as MertonJumps
+from .prices.bar_source import RecordedBars as RecordedBars
+from .prices.bar_source import SimulatedBars as SimulatedBars
 from .records import Record as Record
 from .records import to_frame as to_frame
 from .rewards import AsymmetricPenalty as AsymmetricPenalty

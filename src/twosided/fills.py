@@ -7,14 +7,25 @@ Orders of others arrive on each side at a rate A, and each reaches a depth into 
 
 and of all that arrive in Δ, a Poisson number, the deepest reaches (log(A Δ) + G) / k, G a standard Gumbel variable: it
 reaches δ with probability 1 - exp(-λ(δ) Δ). So chance can say how deep it goes before anybody has quoted.
+
+On bars the price itself says how far it came, and nothing says who was ahead in the queue. With x how far the bar went
+through an order, as a fraction of the order's price (below 0 it did not get there), rules that bound what would have
+filled are
+
+    touch      x >= 0                                        optimistic: first in the queue
+    through    x > margin                                    pessimistic: last in the queue
+    probable   with probability 1 - (1 - p) e^{-x/d}, x >= 0    p at a touch, more the deeper it went
 """
+
+import abc
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from twosided.types import Scalar, check, is_positive
+from twosided.types import Scalar, check, is_at_least, is_positive
 
 
 class ExponentialFills(eqx.Module):
@@ -41,3 +52,61 @@ class ExponentialFills(eqx.Module):
     def probability(self, distance: Float[Array, "*batch"], time_step: Scalar) -> Float[Array, "*batch"]:
         """That an order at the distance from the mid fills in a step."""
         return -jnp.expm1(-self.intensity * time_step * jnp.exp(-self.decay * distance))
+
+
+class BarFills(eqx.Module):
+    """Which limit orders fill in a bar."""
+
+    @abc.abstractmethod
+    def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Any:
+        """Of one order; None where nothing is left to chance."""
+
+    @abc.abstractmethod
+    def filled(self, shock: Any, through: Float[Array, ""]) -> Bool[Array, ""]:
+        """Whether an order fills, given how far the bar went through it, as a fraction of its price."""
+
+
+class TouchFills(BarFills):
+    """Fills whatever the price touches: optimistic."""
+
+    def shocks(self, key, shape):
+        return None
+
+    def filled(self, shock, through):
+        return through >= 0
+
+
+class ThroughFills(BarFills):
+    """Fills what the price goes beyond: pessimistic."""
+
+    margin: Scalar = 0.0
+    """How far beyond it must go, as a fraction of the price; at 0 any bit is enough."""
+
+    def __check_init__(self):
+        check("margin", self.margin, "at least 0 and finite", lambda: is_at_least(self.margin, 0))
+
+    def shocks(self, key, shape):
+        return None
+
+    def filled(self, shock, through):
+        return through > self.margin
+
+
+class ProbableFills(BarFills):
+    """Fills by chance, the likelier the further the price goes beyond the order."""
+
+    touch: Scalar = 0.3
+    """p, probability that an order fills which the price just touches; in [0, 1]."""
+    depth: Scalar = 1e-4
+    """d, how far beyond it the price goes while the chance of no fill falls by a factor e; a fraction of the price."""
+
+    def __check_init__(self):
+        check("touch", self.touch, "in [0, 1]", lambda: 0 <= self.touch <= 1)
+        check("depth", self.depth, "positive and finite", lambda: is_positive(self.depth))
+
+    def shocks(self, key, shape):
+        return jax.random.uniform(key, shape)
+
+    def filled(self, shock, through):
+        missed = (1 - self.touch) * jnp.exp(-jnp.maximum(through, 0.0) / self.depth)
+        return (through >= 0) & (shock >= missed)

@@ -3,7 +3,7 @@
 In a step from t to t+1, with S the midprice and q the maker's inventory:
 
     1. the maker asks at S_t + δ_a and bids at S_t - δ_b for one unit each; an offset of `widest` or more is no order,
-       nor is one that would take |q| beyond its limit
+       nor is one of a size below 1, nor one that would take |q| beyond its limit
     2. each order fills with probability 1 - exp(-A exp(-k δ) Δ), independently (twosided.fills):
                                                                       spread PnL  Σ δ over what filled
     3. the price moves, and with it the position after the trades:    inventory PnL  q_{t+1} (S_{t+1} - S_t)
@@ -117,10 +117,12 @@ class LimitOrderMarket(Market):
     def step(
         self, state: LimitOrderState, action: LimitOrders, shock: LimitOrderShock
     ) -> tuple[LimitOrderState, Transition]:
+        if action.market_order is not None:
+            raise AttributeError("it places market orders, which this market does not take")
         held, mid = state.inventory, state.price.mid
         bid, ask = (self._offset(side, held) for side in (action.bid_offset, action.ask_offset))
-        may_buy = (bid < self.widest) & (held + 1 <= self.inventory_limit)
-        may_sell = (ask < self.widest) & (held - 1 >= -self.inventory_limit)
+        may_buy = (bid < self.widest) & _is_order(action.bid_size) & (held + 1 <= self.inventory_limit)
+        may_sell = (ask < self.widest) & _is_order(action.ask_size) & (held - 1 >= -self.inventory_limit)
         bought = (bid < self.fills.reach(shock.sale, self.price.time_step)) & may_buy
         sold = (ask < self.fills.reach(shock.purchase, self.price.time_step)) & may_sell
         bought, sold = bought.astype(mid.dtype), sold.astype(mid.dtype)
@@ -156,3 +158,8 @@ class LimitOrderMarket(Market):
         if self.session:
             left = ((self.session - state.time) * self.price.time_step).astype(state.cash.dtype)[None]
         return LimitOrderObservation(state.inventory[None], left)
+
+
+def _is_order(size: Any) -> Any:
+    """Whether a maker that states a size states a unit."""
+    return True if size is None else jnp.asarray(size)[0] >= 1

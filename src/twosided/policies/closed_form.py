@@ -15,6 +15,7 @@ market's unit of offsets, and so are σ, 1/k and 1/γ: currency among limit orde
 """
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from twosided.markets.orders import LimitOrders
@@ -38,6 +39,41 @@ class FixedOffset(Policy):
     def act(self, shock, memory, observation):
         dtype = observation.inventory.dtype
         return LimitOrders(jnp.asarray(self.bid_offset, dtype), jnp.asarray(self.ask_offset, dtype)), memory
+
+
+class DoNothing(Policy):
+    """Places no orders."""
+
+    def shocks(self, key, shape):
+        return None
+
+    def init(self):
+        return None
+
+    def act(self, shock, memory, observation):
+        nothing = jnp.zeros_like(observation.inventory)
+        return LimitOrders(nothing, nothing, nothing, nothing), memory
+
+
+class BuyAndHold(Policy):
+    """Buys a number of units by market orders and then keeps them."""
+
+    units: Scalar = 10.0
+    """To hold, sold short if below 0."""
+
+    def __check_init__(self):
+        check("units", self.units, "finite", lambda: np.isfinite(self.units))
+
+    def shocks(self, key, shape):
+        return None
+
+    def init(self):
+        return None
+
+    def act(self, shock, memory, observation):
+        nothing = jnp.zeros_like(observation.inventory)
+        missing = (self.units - observation.inventory).astype(nothing.dtype)
+        return LimitOrders(nothing, nothing, nothing, nothing, missing), memory
 
 
 class AvellanedaStoikov(Policy):

@@ -9,6 +9,7 @@ reward.py     what a reward is
 dealing.py    PnL, alone or against others, and penalties on the risk of inventory PnL
 positions.py  penalties on the position itself, and the price of risk
 moments.py    the Sharpe ratio and the variance of PnL
+thresholds.py cash flow, and a penalty on much inventory
 """
 
 from twosided.rewards.dealing import (
@@ -24,6 +25,7 @@ from twosided.rewards.dealing import (
 from twosided.rewards.moments import DifferentialSharpe, RunningVariance
 from twosided.rewards.positions import InventoryPenalty, PositionPenalty, PriceOfRisk
 from twosided.rewards.reward import Reward
+from twosided.rewards.thresholds import ThresholdPenalty
 
 __all__ = [
     "AsymmetricPenalty",
@@ -39,5 +41,6 @@ __all__ = [
     "RunningVariance",
     "SpreadPnL",
     "SquarePenalty",
+    "ThresholdPenalty",
     "TotalPnL",
 ]

@@ -1,0 +1,180 @@
+"""Where bars come from: any price process seen through substeps, or history.
+
+A source is deterministic given its shock, like a price process. What a bar shows is the mid; trades by others happen
+about it, so the lowest price that somebody could have bought at, and the highest that somebody could have sold at, are
+kept apart: with bars of bid and ask they are the ask's low and the bid's high, with bars of trades the bar's own.
+"""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from numpy.typing import ArrayLike, NDArray
+
+from twosided.prices.bars import Bar, bar_of
+from twosided.prices.brownian import GeometricBrownian
+from twosided.prices.process import PriceProcess
+from twosided.types import Scalar, check
+
+
+class QuotedBar(eqx.Module):
+    """A bar of the mid, and what could be traded at in it; in currency."""
+
+    mid: Bar
+    lowest_ask: Float[Array, "*bars"]
+    """At which a resting order to buy was reached."""
+    highest_bid: Float[Array, "*bars"]
+    """At which a resting order to sell was reached."""
+    half_spread_at_open: Float[Array, "*bars"]
+    """That a market order pays at the open."""
+    half_spread: Float[Array, "*bars"]
+    """At the close, for what is to be seen."""
+
+
+class BarSource(eqx.Module):
+    """Bars, one after the other."""
+
+    @abc.abstractmethod
+    def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Any:
+        """What chance decides, with the given leading axes."""
+
+    @abc.abstractmethod
+    def reset(self, shock: Any) -> Any:
+        """The state at the start of an episode, its first bar seen."""
+
+    @abc.abstractmethod
+    def step(self, state: Any, shock: Any) -> Any:
+        """The state one bar later."""
+
+    @abc.abstractmethod
+    def bar(self, state: Any) -> QuotedBar:
+        """The last bar that the state has seen."""
+
+    @abc.abstractmethod
+    def ended(self, state: Any) -> Bool[Array, ""]:
+        """Whether no bar follows."""
+
+
+class SimulatedState(eqx.Module):
+    """Where the price stands, and the bar that led there."""
+
+    price: Any
+    bar: Bar
+
+
+class SimulatedBars(BarSource):
+    """Bars of a price process, by substeps of its time step."""
+
+    price: PriceProcess = GeometricBrownian(initial=100.0, volatility=0.5, time_step=1 / 5_256_000)
+    """How the mid moves in a substep; by default a tenth of a minute of a year that never closes."""
+    substeps: int = eqx.field(static=True, default=10)
+    """Steps of the price in a bar."""
+    relative_half_spread: Scalar = 0.0
+    """That a market order pays, and a resting order is reached at the better for; a fraction of the mid."""
+
+    def __check_init__(self):
+        check("substeps", self.substeps, "from 1 to 100000", 1 <= self.substeps <= 100_000)
+        half, within = self.relative_half_spread, "at least 0 and below 1"
+        check("relative_half_spread", half, within, lambda: (half >= 0) & (half < 1))
+
+    def shocks(self, key, shape):
+        return self.price.shocks(key, (*shape, self.substeps))
+
+    def reset(self, shock):
+        """An episode starts at a price, a bar in which nothing moved."""
+        price = self.price.reset(jax.tree.map(lambda leaf: leaf[0], shock))
+        return SimulatedState(price, Bar(price.mid, price.mid, price.mid, price.mid))
+
+    def step(self, state, shock):
+        return SimulatedState(*bar_of(self.price, state.price, shock))
+
+    def bar(self, state):
+        half, bar = self.relative_half_spread, state.bar
+        # Asks are above the mid by the half-spread, bids below it.
+        return QuotedBar(bar, bar.low * (1 + half), bar.high * (1 - half), bar.open * half, bar.close * half)
+
+    def ended(self, state):
+        return jnp.zeros((), bool)
+
+
+class RecordedBars(BarSource):
+    """Bars of history, from a start that chance decides; made by `of`."""
+
+    bars: QuotedBar
+    """Of the whole record, in order."""
+    window: int = eqx.field(static=True)
+    """Bars that an episode takes after its first: starts are so early that they are there, and one more. Who goes on to
+    the last bar ends there."""
+
+    @classmethod
+    def of(
+        cls,
+        open: ArrayLike,
+        high: ArrayLike,
+        low: ArrayLike,
+        close: ArrayLike,
+        *,
+        ask: tuple[ArrayLike, ...] | None = None,
+        window: int | None = None,
+    ) -> "RecordedBars":
+        """From bars of trades, or, with `ask` (open, high, low, close), of the bid and the ask.
+
+        Without a window an episode starts at the first bar and may take all but the last. Raises ValueError.
+        """
+        bid = _checked("", open, high, low, close)
+        offered = bid if ask is None else _checked("ask ", *ask)
+        number = bid.shape[1]
+        if offered.shape != bid.shape or number < 3:
+            raise ValueError(f"bars must be as many of the bid as of the ask, at least 3, but got {number}")
+        steps = number - 2 if window is None else window
+        check("window", steps, f"from 1 to {number - 2}, two less than the bars", 1 <= steps <= number - 2)
+        # A spread that is crossed for a moment, as bars of two files may be, pays nobody.
+        half = np.maximum(offered - bid, 0.0) / 2
+        mid = (bid + offered) / 2
+        arrays = [jnp.asarray(array, jnp.float32) for array in (*mid, offered[2], bid[1], half[0], half[3])]
+        return cls(QuotedBar(Bar(*arrays[:4]), *arrays[4:]), steps)
+
+    @property
+    def number(self) -> int:
+        """Of bars."""
+        return self.bars.mid.close.shape[0]
+
+    def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Int[Array, "..."]:
+        """The bar that an episode would start from: nothing else is left to chance."""
+        return jax.random.randint(key, shape, 0, self.number - 1 - self.window)
+
+    def reset(self, shock):
+        return shock
+
+    def step(self, state, shock):
+        return jnp.minimum(state + 1, self.number - 1)
+
+    def bar(self, state):
+        return jax.tree.map(lambda leaf: leaf[state], self.bars)
+
+    def ended(self, state):
+        return state >= self.number - 1
+
+
+def _checked(side: str, *prices: ArrayLike) -> NDArray[np.float64]:
+    """Open, high, low and close, a row each, if they are bars. Raises ValueError."""
+    names = "open", "high", "low", "close"
+    arrays = [np.asarray(price, float) for price in prices]
+    if len(arrays) != 4 or any(array.shape != (arrays[0].size,) for array in arrays):
+        raise ValueError(f"{side}bars must be four lists of one length, but got {[a.shape for a in arrays]}")
+    for name, array in zip(names, arrays, strict=True):
+        bad = ~(np.isfinite(array) & (array > 0))
+        if bad.any():
+            row = int(bad.argmax())
+            raise ValueError(f"{side}{name} must be positive and finite, but bar {row} has {array[row]}")
+    first, high, low, last = arrays
+    bad = (low > np.minimum(first, last)) | (high < np.maximum(first, last))
+    if bad.any():
+        raise ValueError(
+            f"{side}open and close must be from low to high, but those of bar {int(bad.argmax())} are not"
+        )
+    return np.stack(arrays)
