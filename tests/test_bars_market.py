@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from twosided.bars import Bars, Quotes
 from twosided.fills import ProbableFills, ThroughFills, TouchFills
 from twosided.markets.bars import BarsMarket, BarsShock
 from twosided.markets.base import Scenario, episodes
@@ -15,19 +16,29 @@ from twosided.markets.gore2025 import one_minute_bars
 from twosided.markets.limit_order import LimitOrderMarket
 from twosided.markets.orders import LimitOrders
 from twosided.policies.closed_form import BuyAndHold, DoNothing, FixedOffset
-from twosided.prices import Bachelier, Heston
+from twosided.prices import Bachelier
 from twosided.prices.bar_source import RecordedBars, SimulatedBars
 from twosided.runs import check_fit
 from twosided.types import as_arrays
 
 # open, high, low, close of four bars.
 HAND = np.array([[100, 101, 99, 100], [100, 102, 99, 101], [100.5, 101, 98, 99], [99, 99, 97, 98.0]]).T
+
+
+def bars_of(prices, ask=None):
+    """One a minute."""
+    time = 60.0 * np.arange(prices.shape[1])
+    if ask is None:
+        return Bars(time, Quotes(*prices), 60.0)
+    return Bars(time, Quotes(*(prices + ask) / 2), 60.0, Quotes(*prices), Quotes(*ask))
+
+
 START = BarsShock(jnp.asarray(0), None, None)
 
 
 def recorded(**parameters):
     market = {"fills": TouchFills(), "widest": 0.1, "scaled": False} | parameters
-    return BarsMarket(source=RecordedBars.of(*HAND), **market)
+    return BarsMarket(source=RecordedBars.of(bars_of(HAND)), **market)
 
 
 def orders(*values):
@@ -92,7 +103,7 @@ def test_probable_fills_have_their_law():
 
 def test_bid_and_ask_bars_make_it_harder():
     # The ask is 0.5 above: a bid at 99 was within reach of the mid's low but not of the ask's.
-    both = RecordedBars.of(*HAND, ask=tuple(HAND + 0.5))
+    both = RecordedBars.of(bars_of(HAND, HAND + 0.5))
     market = dataclasses.replace(recorded(), source=both)
     bar = both.bar(jnp.asarray(1))
     mid, half = (float(bar.mid.close), float(bar.mid.high)), float(bar.half_spread)
@@ -158,7 +169,7 @@ def play():
 
 def random_play(bars, fills=None):
     market = BarsMarket(
-        source=RecordedBars.of(*bars, window=STEPS),
+        source=RecordedBars.of(bars_of(bars), window=STEPS),
         fills=fills or ProbableFills(),
         widest=0.02,
         maker_rate=-0.0002,
@@ -215,11 +226,23 @@ def test_an_order_fills_in_the_bar_after_and_not_in_the_one_that_was_seen():
     assert float(transition.sold[0]) == 1.0
 
 
+def test_no_order_rests_over_a_gap():
+    bars = bars_of(HAND)
+    market = dataclasses.replace(
+        recorded(), source=RecordedBars.of(Bars(bars.time + 3600.0 * (bars.time > 0), bars.price, 60.0))
+    )
+    _, transition = lived(market, orders(0.0, 0.0, 1.0, 1.0, 2.0))
+    assert [float(x[0]) for x in (transition.bought, transition.sold)] == [0.0, 0.0]
+    assert parts(transition)[2] == pytest.approx(2.0 * (101 - 100))  # a market order waits for the open
+    _, transition = lived(market, orders(0.0, 0.0, 1.0, 1.0, 2.0), orders(0.0, 0.0, 1.0, 0.0, 0.0))
+    assert float(transition.bought[0]) == 1.0
+
+
 def test_history_starts_anywhere_that_leaves_a_window_and_ends_with_its_last_bar():
-    source = RecordedBars.of(*BARS, window=390)
+    source = RecordedBars.of(bars_of(BARS), window=390)
     starts = np.asarray(source.shocks(jax.random.key(0), (2000,)))
     assert set(starts) == set(range(9))
-    assert int(RecordedBars.of(*BARS).shocks(jax.random.key(0), ())) == 0
+    assert int(RecordedBars.of(bars_of(BARS)).shocks(jax.random.key(0), ())) == 0
     state = jnp.asarray(8)
     for _ in range(390):
         state = source.step(state, None)
@@ -241,7 +264,9 @@ def test_simulated_bars_are_those_of_the_process():
 
 
 def test_doing_nothing_earns_nothing_and_holding_earns_the_price():
-    market = BarsMarket(source=SimulatedBars(Heston(time_step=1e-4), substeps=3, relative_half_spread=1e-3))
+    market = BarsMarket(
+        source=SimulatedBars(Bachelier(volatility=9.0, time_step=1e-4), substeps=3, relative_half_spread=1e-3)
+    )
 
     def record(observation, memory, step):
         t = step.transition
@@ -258,7 +283,7 @@ def test_doing_nothing_earns_nothing_and_holding_earns_the_price():
 
 
 def test_the_2025_preset_pays_as_printed():
-    scenario = dataclasses.replace(one_minute_bars(RecordedBars.of(*HAND / 10)), horizon=2)
+    scenario = dataclasses.replace(one_minute_bars(RecordedBars.of(bars_of(HAND / 10))), horizon=2)
     shock = dataclasses.replace(scenario.shocks(jax.random.key(0), ()), market=START)
     state, observation = scenario.reset(shock)
     assert len(jax.tree.leaves(observation)) == 11
@@ -295,14 +320,13 @@ def test_the_2025_preset_pays_as_printed():
         (lambda: BarsMarket(memory=0.5), "memory must be at least 1"),
         (lambda: SimulatedBars(substeps=0), "substeps must be from 1"),
         (lambda: ProbableFills(touch=1.5), "touch must be in"),
-        (lambda: RecordedBars.of(*HAND[:, :2]), "at least 3, but got 2"),
-        (lambda: RecordedBars.of(*HAND, ask=tuple(HAND[:, :3])), "as many of the bid as of the ask"),
-        (lambda: RecordedBars.of(HAND[0], HAND[2], HAND[1], HAND[3]), "those of bar 0 are not"),
+        (lambda: RecordedBars.of(bars_of(HAND[:, :2])), "bars must be at least 3, but got 2"),
+        (lambda: RecordedBars.of(bars_of(HAND[[0, 2, 1, 3]])), "those of bar 0 are not"),
         (
-            lambda: RecordedBars.of(HAND[0], HAND[1], HAND[2] * 0, HAND[3]),
-            "low must be positive and finite, but",
+            lambda: RecordedBars.of(bars_of(HAND, HAND * np.nan)),
+            "open must be positive and finite, but bar 0",
         ),
-        (lambda: RecordedBars.of(*HAND, window=3), "window must be from 1 to 2"),
+        (lambda: RecordedBars.of(bars_of(HAND), window=3), "window must be from 1 to 2"),
     ],
 )
 def test_what_makes_no_sense_is_refused(make, sentence):

@@ -277,12 +277,10 @@ class BarsMarket(Market):
         room = jnp.minimum(self.highest_inventory - held, free / jnp.maximum(cost, 1e-6 * close))
         buy = self._cut(jnp.minimum(buy, jnp.maximum(room, 0.0)))
         sell = self._cut(jnp.minimum(sell, jnp.maximum(held - self.lowest_inventory, 0.0)))
-        reached = self.fills.filled(shock.bid, (bid_price - bar.lowest_ask) / bid_price) & (bid < self.widest)
-        bought = jnp.where(reached, buy, 0.0)
-        reached = self.fills.filled(shock.ask, (bar.highest_bid - ask_price) / ask_price) & (
-            ask < self.widest
-        )
-        sold = jnp.where(reached, sell, 0.0)
+        through = (bid_price - bar.lowest_ask) / bid_price, (bar.highest_bid - ask_price) / ask_price
+        reached = self.fills.filled(shock.bid, through[0]), self.fills.filled(shock.ask, through[1])
+        bought = jnp.where(reached[0] & (bid < self.widest) & bar.follows, buy, 0.0)
+        sold = jnp.where(reached[1] & (ask < self.widest) & bar.follows, sell, 0.0)
         fees = fees + (bought + sold) * self.maker_fee
         fees = fees + (bought * bid_price + sold * ask_price) * self.maker_rate
         return Trades(bought, close * bid, sold, close * ask, order, slippage, fees)

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from twosided.bars import QUOTES, Bars, Quotes
 from twosided.prices.bars import Bar, bar_of
 from twosided.prices.brownian import GeometricBrownian
 from twosided.prices.process import PriceProcess
@@ -33,6 +34,8 @@ class QuotedBar(eqx.Module):
     """That a market order pays at the open."""
     half_spread: Float[Array, "*bars"]
     """At the close, for what is to be seen."""
+    follows: Bool[Array, "*bars"]
+    """Whether it comes right after the bar before it: over a gap no limit order rests."""
 
 
 class BarSource(eqx.Module):
@@ -93,9 +96,11 @@ class SimulatedBars(BarSource):
         return SimulatedState(*bar_of(self.price, state.price, shock))
 
     def bar(self, state):
-        half, bar = self.relative_half_spread, state.bar
+        half, bar, follows = self.relative_half_spread, state.bar, jnp.ones((), bool)
         # Asks are above the mid by the half-spread, bids below it.
-        return QuotedBar(bar, bar.low * (1 + half), bar.high * (1 - half), bar.open * half, bar.close * half)
+        return QuotedBar(
+            bar, bar.low * (1 + half), bar.high * (1 - half), bar.open * half, bar.close * half, follows
+        )
 
     def ended(self, state):
         return jnp.zeros((), bool)
@@ -111,32 +116,22 @@ class RecordedBars(BarSource):
     the last bar ends there."""
 
     @classmethod
-    def of(
-        cls,
-        open: ArrayLike,
-        high: ArrayLike,
-        low: ArrayLike,
-        close: ArrayLike,
-        *,
-        ask: tuple[ArrayLike, ...] | None = None,
-        window: int | None = None,
-    ) -> "RecordedBars":
-        """From bars of trades, or, with `ask` (open, high, low, close), of the bid and the ask.
+    def of(cls, bars: Bars, window: int | None = None) -> "RecordedBars":
+        """From bars of one price, or of bid and ask; times tell gaps.
 
         Without a window an episode starts at the first bar and may take all but the last. Raises ValueError.
         """
-        bid = _checked("", open, high, low, close)
-        offered = bid if ask is None else _checked("ask ", *ask)
-        number = bid.shape[1]
-        if offered.shape != bid.shape or number < 3:
-            raise ValueError(f"bars must be as many of the bid as of the ask, at least 3, but got {number}")
+        price = _checked("", bars.price)
+        bid = price if bars.bid is None else _checked("bid ", bars.bid)
+        ask = price if bars.ask is None else _checked("ask ", bars.ask)
+        number = price.shape[1]
+        check("bars", number, "at least 3", number >= 3)
         steps = number - 2 if window is None else window
         check("window", steps, f"from 1 to {number - 2}, two less than the bars", 1 <= steps <= number - 2)
         # A spread that is crossed for a moment, as bars of two files may be, pays nobody.
-        half = np.maximum(offered - bid, 0.0) / 2
-        mid = (bid + offered) / 2
-        arrays = [jnp.asarray(array, jnp.float32) for array in (*mid, offered[2], bid[1], half[0], half[3])]
-        return cls(QuotedBar(Bar(*arrays[:4]), *arrays[4:]), steps)
+        half = np.maximum(ask - bid, 0.0) / 2
+        arrays = [jnp.asarray(array, jnp.float32) for array in (*price, ask[2], bid[1], half[0], half[3])]
+        return cls(QuotedBar(Bar(*arrays[:4]), *arrays[4:], follows=jnp.asarray(bars.follows)), steps)
 
     @property
     def number(self) -> int:
@@ -160,21 +155,18 @@ class RecordedBars(BarSource):
         return state >= self.number - 1
 
 
-def _checked(side: str, *prices: ArrayLike) -> NDArray[np.float64]:
+def _checked(side: str, quotes: Quotes) -> NDArray[np.float64]:
     """Open, high, low and close, a row each, if they are bars. Raises ValueError."""
-    names = "open", "high", "low", "close"
-    arrays = [np.asarray(price, float) for price in prices]
-    if len(arrays) != 4 or any(array.shape != (arrays[0].size,) for array in arrays):
-        raise ValueError(f"{side}bars must be four lists of one length, but got {[a.shape for a in arrays]}")
-    for name, array in zip(names, arrays, strict=True):
+    rows = np.stack([np.asarray(getattr(quotes, name), float) for name in QUOTES])
+    for name, array in zip(QUOTES, rows, strict=True):
         bad = ~(np.isfinite(array) & (array > 0))
         if bad.any():
             row = int(bad.argmax())
             raise ValueError(f"{side}{name} must be positive and finite, but bar {row} has {array[row]}")
-    first, high, low, last = arrays
+    first, high, low, last = rows
     bad = (low > np.minimum(first, last)) | (high < np.maximum(first, last))
     if bad.any():
         raise ValueError(
             f"{side}open and close must be from low to high, but those of bar {int(bad.argmax())} are not"
         )
-    return np.stack(arrays)
+    return rows
