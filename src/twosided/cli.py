@@ -14,7 +14,7 @@ COMMANDS = {
     "demo": "Watch a market maker learn, and read how far it is from the best.",
     "train": "Train a market maker, judge it and write its page.",
     "evaluate": "Judge policies on common chance.",
-    "calibrate": "Fit a part of a market to data: calibrate book FILE...",
+    "calibrate": "Fit a part of a market to data: calibrate book FILE..., calibrate fills FILE...",
     "reproduce": "Make a paper again: its tables and figures beside the paper's, a verdict on its claims.",
     "show": "Show a run again: its verdict, and its page made anew.",
     "list": "What there is to choose from: markets, flows, policies, learners and more.",
@@ -24,12 +24,14 @@ ROOTS = {
     ("train",): "twosided.commands.run:Train",
     ("evaluate",): "twosided.commands.evaluate:Evaluate",
     ("calibrate", "book"): "twosided.commands.calibrate:CalibrateBook",
+    ("calibrate", "fills"): "twosided.commands.calibrate_fills:CalibrateFills",
     ("reproduce",): "twosided.commands.reproduce:Reproduce",
     ("show",): "twosided.commands.run:Show",
     ("list",): "twosided.commands.listing:List",
 }
 POSITIONAL = {
     ("calibrate", "book"): ["files"],
+    ("calibrate", "fills"): ["files"],
     ("reproduce",): ["study", "items"],
     ("show",): ["run"],
     ("list",): ["what"],

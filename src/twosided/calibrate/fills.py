@@ -12,7 +12,8 @@ independent. Volatility clusters, and then they are not: robust ones take blocks
 (I⁻¹ Σ_b s_b s_bᵀ I⁻¹, s_b the score of a block). Both sides share one law unless only one is asked for.
 
 The law is an assumption, which the fit holds against what the bars did: observed and fitted shares, offset by offset,
-and Pearson's χ². Time is in bars, offsets are fractions of the close.
+and Pearson's χ². Where volatility clusters, far offsets fill more often than it says: choose offsets as near as
+those that are to be quoted. Time is in bars, offsets are fractions of the close.
 """
 
 from collections.abc import Sequence
@@ -81,17 +82,14 @@ def fit_fills(
 ) -> FillsFit:
     """Fit the law of fills to bars. Raises FillsError where they do not tell.
 
-    Without offsets, nine that fill in 90% to 2% of the bars. `rule` decides what fills, by default what the price goes
-    through; `block` is the number of bars of a block, `seed` decides what the rule leaves to chance.
+    Without offsets, nine that up to 90% and down to 2% of the bars reach. `rule` decides what fills, by default what
+    the price goes through; `block` is the number of bars of a block, `seed` decides what the rule leaves to chance.
     """
     check("block", block, "at least 1", block >= 1)
     rule = rule or ThroughFills()
     sides = [each for each in ("bid", "ask") if side in ("both", each)]
     grid = _grid(bars, sides) if offsets is None else np.asarray(offsets, float)
-    increasing = "at least three increasing fractions of the price, below 1"
-    check(
-        "offsets", list(grid), increasing, grid.size > 2 and bool((np.diff(grid) > 0).all()) and grid[-1] < 1
-    )
+    check_offsets(grid)
     follows = bars.follows[1:]
     filled = [_filled(bars, each, grid, rule, seed + i)[follows] for i, each in enumerate(sides)]
     number = int(follows.sum())
@@ -135,6 +133,13 @@ def fit_fills(
     )
 
 
+def check_offsets(offsets: ArrayLike) -> None:
+    """Raises ValueError for what nothing can be fitted to."""
+    grid = np.asarray(offsets, float)
+    increasing = grid.ndim == 1 and grid.size > 2 and bool((np.diff(grid) > 0).all()) and grid[-1] < 1
+    check("offsets", grid, "at least three increasing fractions of the price, below 1", increasing)
+
+
 def _reach(bars: Bars, side: str, offsets: Array) -> Array:
     """[bar, offset]: how far the next bar went through an order, as a fraction of the order's price."""
     close = bars.price.close[:-1, None]
@@ -154,11 +159,12 @@ def _filled(bars: Bars, side: str, offsets: Array, rule: BarFills, seed: int) ->
 
 
 def _grid(bars: Bars, sides: Sequence[str]) -> Array:
-    """Offsets that one bar in 1.1 to one in 50 reaches."""
+    """Offsets beyond the close that at most 90% of the bars reach, down to one that a bar in 50 does."""
     reach = np.concatenate([_reach(bars, side, np.zeros(1))[bars.follows[1:], 0] for side in sides])
     if reach.size == 0:
         raise FillsError("fills are fitted to bars that follow another, but there are none")
-    return np.unique(np.quantile(reach, 1 - np.geomspace(0.9, 0.02, 9)))
+    most = min(0.9, 0.99 * (reach > 0).mean())
+    return np.unique(np.quantile(reach, 1 - np.geomspace(max(most, 0.04), 0.02, 9)))
 
 
 def _law(log_law: Array, offsets: Array) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ departures.py  jumps and volatility clustering
 heston.py      stochastic volatility
 assets.py      several assets whose moves are correlated
 bars.py        open, high, low and close from substeps
-bar_source.py  bars one after the other, simulated or of history
+bar_source.py  bars one after the other, simulated or of history; bar_history.py: of files
 """
 
 from twosided.prices.brownian import Bachelier, GeometricBrownian

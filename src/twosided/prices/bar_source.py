@@ -130,8 +130,9 @@ class RecordedBars(BarSource):
         check("window", steps, f"from 1 to {number - 2}, two less than the bars", 1 <= steps <= number - 2)
         # A spread that is crossed for a moment, as bars of two files may be, pays nobody.
         half = np.maximum(ask - bid, 0.0) / 2
-        arrays = [jnp.asarray(array, jnp.float32) for array in (*price, ask[2], bid[1], half[0], half[3])]
-        return cls(QuotedBar(Bar(*arrays[:4]), *arrays[4:], follows=jnp.asarray(bars.follows)), steps)
+        rows: list[Any] = [x.astype(np.float32) for x in (*price, ask[2], bid[1], half[0], half[3])]
+        follows: Any = bars.follows
+        return cls(QuotedBar(Bar(*rows[:4]), *rows[4:], follows=follows), steps)
 
     @property
     def number(self) -> int:
@@ -149,7 +150,7 @@ class RecordedBars(BarSource):
         return jnp.minimum(state + 1, self.number - 1)
 
     def bar(self, state):
-        return jax.tree.map(lambda leaf: leaf[state], self.bars)
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[state], self.bars)
 
     def ended(self, state):
         return state >= self.number - 1
