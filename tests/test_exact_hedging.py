@@ -176,6 +176,7 @@ def test_bins_hold_equal_shares_and_follow_each_other():
         (Scenario(HedgingMarket(price=GeometricBrownian(drift=0.5)), ()), "without drift"),
         (Scenario(HedgingMarket(), (), ExcessPnL()), "for the reward ExcessPnL"),
         (Scenario(HedgingMarket(skews=True), (), PriceOfRisk()), "demand is not elastic"),
+        (Scenario(HedgingMarket(), (), PositionPenalty(relative=True)), "leave `relative` off"),
     ],
 )
 def test_what_has_no_program_is_refused(scenario, sentence):

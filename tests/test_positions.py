@@ -1,5 +1,7 @@
 """Penalties on the position and the price of risk, by hand; and that no breach pays."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -30,6 +32,22 @@ def paid(reward, *args, **kwargs):
     value, memory = reward(reward.init(), transition(*args, **kwargs), 0)
     assert memory is None
     return float(value)
+
+
+def test_relative_to_what_clients_brought_the_penalty_is_less_by_a_number_that_is_nobodys_doing():
+    def both(reward, inventory, net):
+        seen = transition(inventory)
+        trades = dataclasses.replace(seen, bought=seen.bought + max(net, 0), sold=seen.sold + max(-net, 0))
+        whole, rest = (
+            float(dataclasses.replace(reward, relative=relative)(None, trades, 0)[0])
+            for relative in (False, True)
+        )
+        return rest - whole
+
+    for reward in (PositionPenalty(), PriceOfRisk(weight=0.1)):
+        for net in (40.0, -40.0, 0.0):
+            taken = reward.weight * 100 * 256 * np.expm1(abs(net) / 256)
+            assert [both(reward, q, net) for q in (0.0, 90.0)] == pytest.approx([taken] * 2, rel=1e-4)
 
 
 @pytest.mark.parametrize("inventory", [0.0, 64.0, -256.0])

@@ -195,6 +195,10 @@ class _Program:
         alive = np.abs(beyond) <= reach
         penalty, square = np.zeros(beyond.size), np.zeros(position.size)
         if isinstance(reward, PositionPenalty | PriceOfRisk):
+            if reward.relative:
+                raise NotExact(
+                    "the program is of the whole penalty; leave `relative` off: the optimum is the same"
+                )
             limit = float(reward.limit)
             penalty = float(reward.weight) * float(reward.price) * limit * np.expm1(np.abs(beyond) / limit)
             penalty = np.where(alive, penalty, penalty / (1 - float(reward.discount)))

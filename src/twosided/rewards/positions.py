@@ -34,6 +34,10 @@ class _ExponentialPenalty(Reward):
     """α, a further penalty on inventory PnL², per unit of currency."""
     expected_inventory: bool = eqx.field(static=True, default=True)
     """Train on inventory PnL's conditional expectation, an unbiased reduction of variance."""
+    relative: bool = eqx.field(static=True, default=False)
+    """Take off only what the penalty is above that on the step's net trade with clients alone, which no hedge meets in
+    time. Where trades depend on nothing that the maker does (no skew, or demand that is not elastic) the optimum is
+    the same, with far less noise."""
 
     def __check_init__(self):
         for name in ("weight", "overhedge", "variance"):
@@ -52,12 +56,18 @@ class _ExponentialPenalty(Reward):
         size = jnp.abs(transition.inventory)
         if transition.overhedge is not None:
             size = size + self.overhedge * transition.overhedge
-        # Beyond any position that a market lets be, where single precision would have no number for it.
-        charge = self.weight * self.price * self.limit * jnp.expm1(jnp.minimum(size / self.limit, 40.0))
+        charge = self._charge(size)
         charge = jnp.where(transition.terminated, charge / (1 - self.discount), charge)
+        if self.relative:
+            charge = charge - self._charge(jnp.abs(transition.bought - transition.sold))
         expected = transition.expected_inventory_square
         square = expected if self.expected_inventory else jnp.square(transition.pnl.inventory)
         return charge + self.variance * square
+
+    def _charge(self, size: Float[Array, "makers"]) -> Float[Array, "makers"]:
+        """γ S_0 L (exp(size / L) - 1)."""
+        # Beyond any position that a market lets be single precision would have no number for it.
+        return self.weight * self.price * self.limit * jnp.expm1(jnp.minimum(size / self.limit, 40.0))
 
 
 class PositionPenalty(_ExponentialPenalty):

@@ -1,0 +1,80 @@
+"""Single precision beside double over ten thousand steps on the same chance: the identity of PnL, and no drift."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from twosided.markets.hedging import HedgingAction, HedgingMarket
+from twosided.markets.portfolio import PortfolioMarket
+from twosided.policies.hedgers import PortfolioHedger
+from twosided.prices.assets import EqualCorrelation
+
+STEPS = 10_000
+
+
+def hedged(seen):
+    """Half of the position on the exchange, and a skew against it."""
+    return HedgingAction(-0.5 * seen.inventory, -0.01 * seen.inventory)
+
+
+def hedged_each(seen):
+    action, _ = PortfolioHedger().act(None, None, jax.tree.map(lambda leaf: leaf[0], seen))
+    return jax.tree.map(lambda leaf: leaf[None], action)
+
+
+def lived(market, act, shocks):
+    """Of every step: total PnL, wealth, what is left of the position; and clients' position."""
+
+    @jax.jit
+    def live(shocks):
+        def one(carry, shock):
+            state, seen = carry
+            after, t = market.step(state, act(seen), shock)
+            held = state_value(after)
+            return (after, t.observation), (
+                t.pnl.total[0],
+                after.cash + held,
+                t.inventory[0],
+                after.client_position,
+            )
+
+        first = market.reset(jax.tree.map(lambda leaf: leaf[0], shocks))
+        return jax.lax.scan(one, first, jax.tree.map(lambda leaf: leaf[1:], shocks))[1]
+
+    def state_value(state):
+        if isinstance(market, PortfolioMarket):
+            mid = state.price.mid
+            return state.client_position * mid.mean() + (state.hedge_positions * mid).sum()
+        return (state.client_position + state.hedge_position) * state.price.mid
+
+    return [np.asarray(x) for x in live(shocks)]
+
+
+@pytest.mark.parametrize(
+    ("market", "act"),
+    [
+        (HedgingMarket(skews=True, position_limit=1e6), hedged),
+        (PortfolioMarket(EqualCorrelation(assets=3, correlation=0.3), informed=True), hedged_each),
+    ],
+    ids=["hedging", "portfolio"],
+)
+def test_single_precision_does_not_drift_from_double(market, act):
+    single = jax.jit(lambda key: market.shocks(key, (STEPS + 1,)))(jax.random.key(0))
+    total, wealth, left, client = lived(market, act, single)
+    with jax.enable_x64(True):
+        double = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), float), single)
+        exact_total, exact_wealth, exact_left, exact_client = lived(market, act, double)
+    assert (total.dtype, exact_total.dtype) == (np.float32, np.float64)
+    earned = exact_total.sum()
+    assert earned > 10_000
+    # Every part of PnL is in the change of wealth, which is kept from cash alone, apart from them.
+    assert abs(wealth[-1] - total.astype(float).sum()) < 3e-4 * earned
+    assert abs(exact_wealth[-1] - earned) < 1e-11 * earned
+    # And nowhere on the way do the two go apart.
+    assert np.abs(total.astype(float).cumsum() - exact_total.cumsum()).max() < 3e-4 * earned
+    assert np.abs(wealth - exact_wealth).max() < 3e-4 * earned
+    # A number of trades is a quantile, and now and then rounding puts it on the other side of a whole number.
+    assert np.abs(left - exact_left).max() < 2
+    assert np.abs(client - exact_client).max() < 5
+    assert np.abs(exact_client).max() > 1000
