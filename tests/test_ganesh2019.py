@@ -9,7 +9,7 @@ import pytest
 from twosided.learn.ppo import PPO
 from twosided.records import MEAN, Record
 from twosided.studies.base import Budget, Figure, Outcome, Outcomes, Table, judge
-from twosided.studies.ganesh2019 import cases, tables
+from twosided.studies.ganesh2019 import adaptive_tables, cases, learner_tables
 from twosided.studies.ganesh2019.cases import CASES, FIXED
 from twosided.studies.ganesh2019.study import STUDY
 from twosided.studies.page import study_page
@@ -18,7 +18,10 @@ TINY = Budget(quick=True, seeds=2, seed=0)
 RNG = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("table", [tables.TABLE_2, tables.TABLE_4, tables.TABLE_5, tables.TABLE_6])
+@pytest.mark.parametrize(
+    "table",
+    [learner_tables.TABLE_2, adaptive_tables.TABLE_4, adaptive_tables.TABLE_5, adaptive_tables.TABLE_6],
+)
 def test_the_printed_parts_add_up(table):
     # The paper rounds each part: Adaptive γ = 2 of table 2 is off by 0.01 more than that allows, so 0.02.
     for spread, inventory, hedge, total in table.values():
@@ -131,17 +134,17 @@ def excesses(values, below=1.0):
 
 def test_claims_of_table_1_follow_the_numbers():
     good = excesses({"persistent-0.5": 40, "persistent-0": 90, "random-0.5": 62, "random-1": 60})
-    assert tables.outperforms_fixed(good).verdict == "holds"
-    assert tables.above_the_paper(good).verdict == "holds"
-    assert tables.gaps(good).verdict == "holds"
-    assert tables.excess_gaps(good).verdict == "holds"
+    assert learner_tables.outperforms_fixed(good).verdict == "holds"
+    assert learner_tables.above_the_paper(good).verdict == "holds"
+    assert learner_tables.gaps(good).verdict == "holds"
+    assert learner_tables.excess_gaps(good).verdict == "holds"
     far = excesses({"persistent-0.5": 40, "persistent-0": 90, "random-0.5": 62, "random-1": 60}, below=5.0)
-    assert tables.excess_gaps(far).verdict == "does not hold"
+    assert learner_tables.excess_gaps(far).verdict == "does not hold"
     mixed = excesses({"persistent-0.5": 40, "persistent-0": 90, "random-0.5": 59, "random-1": -3})
-    assert tables.outperforms_fixed(mixed).verdict == "does not hold"
-    assert tables.gaps(mixed).verdict == "does not hold"
+    assert learner_tables.outperforms_fixed(mixed).verdict == "does not hold"
+    assert learner_tables.gaps(mixed).verdict == "does not hold"
     close = excesses({"persistent-0.5": 40, "persistent-0": 90, "random-0.5": 60, "random-1": 60})
-    assert tables.above_the_paper(close).verdict == "cannot be decided"
+    assert learner_tables.above_the_paper(close).verdict == "cannot be decided"
 
 
 @pytest.fixture
@@ -175,13 +178,13 @@ def test_a_small_case_of_a_fixed_competitor(tiny):
 def test_a_small_case_of_table_6():
     outcome, _ = run("hedging")
     found = Outcomes({"hedging": outcome}, TINY)
-    (six_hours, day) = tables.table_6(found)
+    (six_hours, day) = adaptive_tables.table_6(found)
     assert len(six_hours.rows) == len(day.rows) == 6
     # In days of 24 hours every row is in the paper's order, and its hedge cost near the paper's.
     for row, way in zip(day.rows, cases.HEDGES, strict=True):
-        assert row.cells[2].ours.value == pytest.approx(tables.TABLE_6[way][2], abs=0.8)
-    assert tables.over_hedges("24 h")(found).verdict == "holds"
-    assert tables.adaptive_hedges_best(found).verdict == "holds"
+        assert row.cells[2].ours.value == pytest.approx(adaptive_tables.TABLE_6[way][2], abs=0.8)
+    assert adaptive_tables.over_hedges("24 h")(found).verdict == "holds"
+    assert adaptive_tables.adaptive_hedges_best(found).verdict == "holds"
 
 
 def test_the_book_and_its_page():

@@ -17,7 +17,7 @@ from twosided.studies.base import (
     greater,
     within,
 )
-from twosided.studies.ganesh2019.tables import UNIT, own
+from twosided.studies.ganesh2019.readings import UNIT, own
 
 
 def tiers(found: Outcomes) -> list[Table | Figure]:

@@ -1,9 +1,19 @@
 """Ganesh et al. (2019) made again: every table and figure, and what lies beyond them."""
 
 from twosided.studies.base import Study
-from twosided.studies.ganesh2019 import beyond, figures, tables
+from twosided.studies.ganesh2019 import (
+    adaptive_tables,
+    beyond,
+    condition_figures,
+    learner_figures,
+    learner_tables,
+)
 from twosided.studies.ganesh2019.cases import CASES
 
+_FIGURES = sorted(
+    (*learner_figures.ITEMS, *condition_figures.ITEMS),
+    key=lambda item: int(item.name.removeprefix("figure-")),
+)
 STUDY = Study(
     name="ganesh2019",
     title="Market making in a dealer market, made again",
@@ -12,5 +22,5 @@ STUDY = Study(
         "Multi-agent Dealer Market (2019)"
     ),
     cases=CASES,
-    items=(*tables.ITEMS, *figures.ITEMS, *beyond.ITEMS),
+    items=(*learner_tables.ITEMS, *adaptive_tables.ITEMS, *_FIGURES, *beyond.ITEMS),
 )

@@ -1,9 +1,4 @@
-"""Tables 1 to 6 of Ganesh et al. (2019): what they printed, ours beside it, and the claims that the text makes of them.
-
-PnL is a step's, times 100, at a midprice of 100.
-"""
-
-from collections.abc import Mapping
+"""Tables 1 to 3 of Ganesh et al. (2019): what learners earn and quote; what they printed, ours and what is exact."""
 
 from twosided.records import MEAN
 from twosided.studies.base import (
@@ -23,17 +18,12 @@ from twosided.studies.base import (
 from twosided.studies.ganesh2019 import PUBLISHED
 from twosided.studies.ganesh2019.cases import (
     ADAPTIVE,
-    DAYS,
     EXPLORING,
     FIXED,
-    HEDGES,
     adaptive_case,
     fixed_case,
 )
-
-PARTS = ("spread", "inventory", "hedge", "total")
-UNIT = "PnL a step × 100."
-NOTHING = Estimate(0.0)
+from twosided.studies.ganesh2019.readings import NAMES, NOTHING, PARTS, UNIT, exact, excess, own
 
 TABLE_2 = {
     (0.25, 0): (81.83, 0.14, -0.73, 81.24),
@@ -70,45 +60,18 @@ TABLE_6 = {
     "ignoring 2": (50.56, -0.01, -43.47, 7.08),
 }
 """PnL by part under each way of hedging."""
-NAMES = {
-    "persistent-0.5": "Persistent(−0.5)",
-    "persistent-0": "Persistent(0)",
-    "random-0.5": "Unif[−0.5, 0.5]",
-    "random-1": "Unif[−1, 1]",
-}
 LEARNED = {
     "own": "Trained on own PnL",
     "relative": "Trained on PnL less the competitor’s, a step at a time",
     "ahead": "Trained on PnL less the competitor’s, with a discount of 0.7",
 }
-HEDGING = {
-    "random": "random, x in [0, 1]",
-    "persistent": "persistent, x = 0.2",
-    "adaptive 1": "adaptive, γ = 1",
-    "adaptive 2": "adaptive, γ = 2",
-    "ignoring 1": "v = 0, γ = 1",
-    "ignoring 2": "v = 0, γ = 2",
-}
 TIGHTEST_GAP = 3.0
 """Percent: what we ask of our own makers."""
-
-
-def excess(found: Outcomes, case: str, of: str = MEAN, part: str = "total") -> Estimate:
-    """PnL over the competitor's, times 100."""
-    return found.estimate(case, of, f"excess_{part}_over_1", scale=100.0)
-
-
-def own(found: Outcomes, case: str, of: str, part: str = "total") -> Estimate:
-    return found.estimate(case, of, f"pnl_{part}", scale=100.0)
 
 
 def printed(name: str, part: str) -> float:
     """Table 1."""
     return 100 * PUBLISHED[name][f"excess_{part}_over_1"]
-
-
-def exact(found: Outcomes, case: str, metric: str, scale: float = 1.0) -> float:
-    return scale * found.record(case, "exact", metric).value
 
 
 def table_1(found: Outcomes) -> list[Table | Figure]:
@@ -296,87 +259,6 @@ def near_theorem_1(found: Outcomes) -> Finding:
     return all_of(findings)
 
 
-def _adaptive_table(case: str, names: dict[str, str], theirs: Mapping):
-    def content(found: Outcomes) -> list[Table | Figure]:
-        tables = []
-        for name, label in names.items():
-            for hours in DAYS:
-                rows = []
-                for share in (0.25, 0.5):
-                    for aversion in (0, 1, 2):
-                        maker = f"{name}, {hours}, {share}, {aversion}"
-                        cells = tuple(
-                            Cell(excess(found, case, maker, part), value)
-                            for part, value in zip(PARTS, theirs[share, aversion], strict=True)
-                        )
-                        rows.append(Row(f"share {share:g}, γ = {aversion}", cells))
-                title = f"{label} days of {hours}"
-                tables.append(Table(PARTS, tuple(rows), f"Excess {UNIT}", title))
-        return tables
-
-    return content
-
-
-def adaptive_outperforms(case: str, name: str, hours: str = "24 h"):
-    def test(found: Outcomes) -> Finding:
-        return all_of(
-            greater(
-                excess(found, case, f"{name}, {hours}, {share}, {aversion}"),
-                NOTHING,
-                names=(f"excess at share {share:g}, γ = {aversion}", "nothing"),
-            )
-            for share, aversion in ADAPTIVE
-        )
-
-    return test
-
-
-def less_competitive(case: str, name: str, hours: str = "24 h"):
-    """The more averse to risk, the smaller the excess."""
-
-    def test(found: Outcomes) -> Finding:
-        findings = []
-        for share in (0.25, 0.5):
-            series = [excess(found, case, f"{name}, {hours}, {share}, {aversion}") for aversion in (0, 1, 2)]
-            for i in (0, 1):
-                names = (f"share {share:g}, γ = {i}", f"γ = {i + 1}")
-                findings.append(greater(series[i], series[i + 1], names=names))
-        return all_of(findings)
-
-    return test
-
-
-def table_6(found: Outcomes) -> list[Table | Figure]:
-    tables = []
-    for hours in DAYS:
-        rows = []
-        for way in HEDGES:
-            cells = tuple(
-                Cell(own(found, "hedging", f"{hours}, {way}", part), value)
-                for part, value in zip(PARTS, TABLE_6[way], strict=True)
-            )
-            rows.append(Row(HEDGING[way], cells))
-        tables.append(Table(PARTS, tuple(rows), UNIT, f"Days of {hours}"))
-    return tables
-
-
-def adaptive_hedges_best(found: Outcomes) -> Finding:
-    findings = []
-    for ours in ("adaptive 1", "adaptive 2"):
-        for other in ("random", "persistent", f"ignoring {ours[-1]}"):
-            a, b = (own(found, "hedging", f"24 h, {way}") for way in (ours, other))
-            findings.append(greater(a, b, names=(HEDGING[ours], HEDGING[other])))
-    return all_of(findings)
-
-
-def over_hedges(hours: str):
-    def test(found: Outcomes) -> Finding:
-        cost = own(found, "hedging", f"{hours}, ignoring 2", "hedge")
-        return within(cost, -43.0, 5.0, name="hedge cost for γ = 2 that ignores internalisation")
-
-    return test
-
-
 FIXED_CASES = tuple(fixed_case(name, kind) for name in FIXED for kind in LEARNED)
 ADAPTIVE_CASES = tuple(
     adaptive_case(share, aversion, kind) for share, aversion in ADAPTIVE for kind in LEARNED
@@ -435,66 +317,6 @@ ITEMS = (
             Claim("section 6.1", "It prices just below the persistent agent.", just_below),
             Claim(
                 "section 6.1", "It prices close to the optimal point against random agents.", near_theorem_1
-            ),
-        ),
-    ),
-    Item(
-        "table-4",
-        "The adaptive maker against a persistent one",
-        "The competitor quotes ε = −0.5 to buy and 0 to sell and hedges 0.2. The paper does not say how long its "
-        "trading day is; that sets the risk of a step.",
-        ("adaptive-persistent",),
-        _adaptive_table("adaptive-persistent", {"persistent": "Persistent,"}, TABLE_4),
-        (
-            Claim(
-                "section 7.7",
-                "The adaptive agent outperforms in total PnL.",
-                adaptive_outperforms("adaptive-persistent", "persistent"),
-            ),
-            Claim(
-                "section 7.7",
-                "More risk aversion makes it less competitive.",
-                less_competitive("adaptive-persistent", "persistent"),
-            ),
-        ),
-    ),
-    Item(
-        "table-5",
-        "The adaptive maker against a random one",
-        "Section 7.7 writes one ε for both sides, section 3.1 draws them apart: both are shown.",
-        ("adaptive-random",),
-        _adaptive_table(
-            "adaptive-random", {"one draw": "One ε for both sides,", "two draws": "An ε a side,"}, TABLE_5
-        ),
-        (
-            Claim(
-                "section 7.7",
-                "The adaptive agent outperforms in total PnL (an ε a side).",
-                adaptive_outperforms("adaptive-random", "two draws"),
-            ),
-            Claim(
-                "section 7.7",
-                "More risk aversion makes it less competitive (an ε a side).",
-                less_competitive("adaptive-random", "two draws"),
-            ),
-        ),
-    ),
-    Item(
-        "table-6",
-        "Ways of hedging under the same prices",
-        "An adaptive maker’s prices (share 0.5, γ = 0) with six ways of hedging, against Persistent(0). The cost of "
-        "ignoring internalisation at γ = 1 and 2 tells how large the paper’s risk of a step was: between half and all "
-        "of what the last unit of a hedge costs, as for days of 24 hours.",
-        ("hedging",),
-        table_6,
-        (
-            Claim(
-                "section 7.6",
-                "The adaptive hedging policy outperforms the alternatives.",
-                adaptive_hedges_best,
-            ),
-            Claim(
-                "section 7.6", "Ignoring internalisation costs 43 in hedges for γ = 2.", over_hedges("24 h")
             ),
         ),
     ),
