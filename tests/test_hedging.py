@@ -146,7 +146,7 @@ def test_a_signal_foretells_the_move_that_the_next_hedge_can_catch():
     market = HedgingMarket(signal_correlation=0.7, position_limit=1e6)
     seen, _, transition = run(market, Unhedged(), horizon=60, paths=400)
     moves = np.log(np.asarray(transition.quotes.mid[1:] / transition.quotes.mid[:-1], float))[..., 0]
-    signal = np.asarray(seen.signal, float)[..., 0]
+    signal = np.asarray(seen.signal, float)[..., 0, 1]
     # moves[t] is that of step t + 1; a hedge chosen on signal[t] is done in step t and holds over it.
     number = moves.size
     assert np.corrcoef(signal[:-1].ravel(), moves.ravel())[0, 1] == pytest.approx(

@@ -53,8 +53,9 @@ class HedgingObservation(eqx.Module):
     trend: Float[Array, "makers"] | None = None
     """How far the price is above the mean of its last ones, in their deviations. A move that goes on widens them, so
     more clients come with it than with one that turns back: they can be foreseen a little."""
-    signal: Float[Array, "makers"] | None = None
-    """Of the move after the next, a standard normal."""
+    signal: Float[Array, "makers 2"] | None = None
+    """Of the next move, which was seen a step before, and of the one after it; standard normals. The first says what a
+    hedge that was asked for before will bring: without it what a hedge is worth could not be learned step by step."""
 
 
 class HedgingShock(eqx.Module):
@@ -65,7 +66,7 @@ class HedgingShock(eqx.Module):
     """Standard normals: the client's bid and ask, the exchange's bid and ask."""
     clients: Float[Array, "*batch 3"]
     signal: Float[Array, "*batch"] | None
-    """The signal that is shown after the step."""
+    """The signal that is new after the step."""
     whole: Float[Array, "*batch"] | None
     """Mean rolling volatility of the episode that starts here, where the market looks ahead; 0 if unknown."""
 
@@ -83,7 +84,7 @@ class HedgingState(eqx.Module):
     hedge_position: Float[Array, ""]
     """What was traded on the exchange, in units."""
     signals: Float[Array, "2"] | None
-    """Of the next move (nobody sees it any more), and of the one after it, which is shown."""
+    """Of the next move and of the one after it."""
 
 
 class HedgingMarket(Market):
@@ -249,7 +250,7 @@ class HedgingMarket(Market):
             inventory=position[None],
             volatility=state.volatility.relative[None] if self.informed else None,
             trend=state.volatility.trend[None] if self.informed else None,
-            signal=None if state.signals is None else state.signals[1][None],
+            signal=None if state.signals is None else state.signals[None],
         )
 
 

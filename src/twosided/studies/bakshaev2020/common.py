@@ -8,15 +8,19 @@ import numpy as np
 import polars as pl
 
 from twosided.learn.sac import SAC
+from twosided.markets.bakshaev2020 import single_asset
 from twosided.markets.base import Scenario
 from twosided.markets.hedging import HedgingAction, HedgingMarket, HedgingObservation
+from twosided.plots import figure_hedging
 from twosided.records import Record
 from twosided.rewards import PositionPenalty
-from twosided.studies.base import Budget
+from twosided.studies.base import Budget, Cell, Figure, Outcomes
 from twosided.types import Policy
 
 STEPS = 512
 """Of an episode."""
+PAPERS_WEIGHT = 3.0
+"""γ of the penalty."""
 PNL_COUNTS = 1e-3
 """A weight of the penalty at which PnL counts beside it."""
 PAPERS = SAC(
@@ -34,6 +38,10 @@ PAPERS = SAC(
     normalise_rewards=False,
 )
 """The paper's network, step size and length for one asset; what it leaves open is as in its library."""
+POSITIONS = np.arange(-64.0, 65.0)
+"""Units, of curves over positions."""
+CLOSE = 5.0
+"""Percent of the optimum's value."""
 LARGEST = 32.0
 """Largest hedge, units."""
 FULL = 0.98
@@ -45,7 +53,7 @@ def hedging(weight: float = PNL_COUNTS, market: HedgingMarket = HedgingMarket())
     return Scenario(market, (), PositionPenalty(weight=weight), STEPS)
 
 
-def learner(budget: Budget, steps: int = 300_000) -> SAC:
+def learner(budget: Budget, steps: int = 200_000) -> SAC:
     """Our settings; a tenth of the steps when quick.
 
     A hedge is done a step later and what it leaves is traded away in a few, so that looking ten steps ahead is enough,
@@ -55,6 +63,7 @@ def learner(budget: Budget, steps: int = 300_000) -> SAC:
         steps=max(steps // (10 if budget.quick else 1), 20_000),
         paths=64,
         updates=4,
+        buffer=200_000,
         discount=0.9,
         actor_rate=1e-3,
         critic_rate=1e-3,
@@ -100,13 +109,44 @@ def of_paths(case: str, steps: pl.DataFrame) -> list[Record]:
     return [*records, Record(case, 0, "pnl_deviation", float(paths["pnl"].to_numpy().std(ddof=1)))]
 
 
-def actions(policy: Policy, positions: np.ndarray, **seen: float) -> dict[str, np.ndarray]:
-    """The hedge, and the skew if there is one, of a policy at some positions, whatever else it sees held fixed."""
-    more = {name: jnp.asarray(value) for name, value in seen.items()}
+def actions(policy: Policy, positions: np.ndarray, **seen: np.ndarray) -> dict[str, np.ndarray]:
+    """The hedge, and the skew if there is one, of a policy at some positions and what else it sees there."""
 
-    def one(position: jax.Array) -> HedgingAction:
+    def one(position: jax.Array, more: dict[str, jax.Array]) -> HedgingAction:
         return policy.act(None, policy.init(), HedgingObservation(inventory=position, **more))[0]
 
-    found = jax.vmap(one)(jnp.asarray(positions, float))
+    found = jax.vmap(one)(*jax.tree.map(lambda x: jnp.asarray(x, float), (positions, seen)))
     parts = {"hedge": found.hedge, "skew": found.skew}
     return {name: np.asarray(part, float) for name, part in parts.items() if part is not None}
+
+
+def curves(x: np.ndarray, name: str, of: dict[str, np.ndarray]) -> pl.DataFrame:
+    """Curves over positions, each a mean over rows with its standard error; `who` names them."""
+    frames = []
+    for who, rows in of.items():
+        error = rows.std(0, ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else np.zeros(x.size)
+        columns = {"position": x, name: rows.mean(0).astype(float), f"{name}_error": error.astype(float)}
+        frames.append(pl.DataFrame(columns).with_columns(who=pl.lit(who)))
+    return pl.concat(frames)
+
+
+def followed() -> Scenario:
+    """The paper's scenario, where no breach ends an episode: the unhedged position has one in most."""
+    scenario = single_asset()
+    return dataclasses.replace(scenario, market=dataclasses.replace(scenario.market, breach=1e9))
+
+
+COLUMNS = ("PnL", "deviation", "Sharpe, %", "position", "swings, %")
+
+
+def path_cells(found: Outcomes, case: str, name: str, theirs: dict[str, float]) -> tuple[Cell, ...]:
+    metrics = {"pnl": 0, "pnl_deviation": 0, "sharpe": 1, "position": 1, "swings": 2}
+    return tuple(Cell(found.estimate(case, name, m), theirs.get(m), digits=d) for m, d in metrics.items())
+
+
+def dashboard(title: str, steps: pl.DataFrame) -> Figure:
+    return Figure(
+        title,
+        "One episode: prices, spreads, trades, positions by kind and PnL by part.",
+        figure_hedging(steps),
+    )

@@ -1,29 +1,31 @@
 """Hedging one asset (Bakshaev 2020, sections 3.6 and 4): fixed hedgers, SAC and the exact optimum."""
 
-import dataclasses
 import time
 from collections.abc import Callable
 
 import numpy as np
 import polars as pl
 
-from twosided.evaluation import evaluate, trace
+from twosided.evaluation import trace
 from twosided.exact.hedging import hedging_optimum
-from twosided.learn.train import Progress, policies_of
-from twosided.markets.bakshaev2020 import single_asset
-from twosided.markets.base import Scenario
 from twosided.plots import figure_lines
 from twosided.policies.hedgers import Dummy, Fractional, Unhedged
-from twosided.records import find
-from twosided.studies.bakshaev2020 import DUMMY, HALF, PAPERS_SAC, UNHEDGED, UNIT
+from twosided.studies.bakshaev2020 import DUMMY, HALF, UNHEDGED, UNIT
 from twosided.studies.bakshaev2020.common import (
-    PAPERS,
+    CLOSE,
+    COLUMNS,
+    PAPERS_WEIGHT,
     PNL_COUNTS,
+    POSITIONS,
     actions,
+    curves,
+    dashboard,
+    followed,
     hedging,
     judged_steps,
     learner,
     of_paths,
+    path_cells,
     taught,
 )
 from twosided.studies.base import (
@@ -54,16 +56,10 @@ from twosided.studies.learning import (
 )
 from twosided.types import Policy
 
-WEIGHTS = (3.0, 1e-2, PNL_COUNTS)
+WEIGHTS = (PAPERS_WEIGHT, 1e-2, PNL_COUNTS)
 """γ of the penalty: the paper's, and two at which PnL counts."""
 FRACTIONS = tuple(round(0.1 * k, 1) for k in range(2, 11))
 """Of the position, that hedgers take off in a step."""
-POSITIONS = np.arange(-64.0, 65.0)
-"""Units, of the curve of hedges."""
-LONGER = 10
-"""Times the training, to look for late instability."""
-CLOSE = 5.0
-"""Percent of the optimum's value."""
 
 
 def reference(budget: Budget, tell: Tell) -> Outcome:
@@ -79,12 +75,6 @@ def reference(budget: Budget, tell: Tell) -> Outcome:
         if name in ("unhedged", "dummy"):
             frames[name] = steps.filter(pl.col("path") == 0)
     return Outcome(records, frames)
-
-
-def followed() -> Scenario:
-    """The paper's scenario, where no breach ends an episode: the unhedged position has one in most."""
-    scenario = single_asset()
-    return dataclasses.replace(scenario, market=dataclasses.replace(scenario.market, breach=1e9))
 
 
 def learned(weight: float) -> Callable[[Budget, Tell], Outcome]:
@@ -123,63 +113,10 @@ def learned(weight: float) -> Callable[[Budget, Tell], Outcome]:
     return run
 
 
-def curves(x: np.ndarray, name: str, of: dict[str, np.ndarray]) -> pl.DataFrame:
-    """Curves over positions, each a mean over rows with its standard error; `who` names them."""
-    frames = []
-    for who, rows in of.items():
-        error = rows.std(0, ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else np.zeros(x.size)
-        columns = {"position": x, name: rows.mean(0).astype(float), f"{name}_error": error.astype(float)}
-        frames.append(pl.DataFrame(columns).with_columns(who=pl.lit(who)))
-    return pl.concat(frames)
-
-
-def stability(budget: Budget, tell: Tell) -> Outcome:
-    """Ten times the training, looked at all along: does the hedge ever get worse again?"""
-    scenario, config = hedging(), learner(budget)
-    longer = dataclasses.replace(config, steps=LONGER * config.steps)
-    best = hedging_optimum(scenario, volatilities=2, trends=1).policy
-    steps = judged_steps(budget) // 5
-    rows: list[dict[str, float]] = []
-
-    def reward(policy: Policy) -> float:
-        return find(evaluate(scenario, {"": policy}, budget.seed, steps), "", "reward").value
-
-    most = reward(best)
-
-    def look(progress: Progress) -> None:
-        for i, policy in enumerate(policies_of(scenario, longer, progress.states, budget.seeds)):
-            rows.append(
-                {
-                    "seed": i,
-                    "trainings": LONGER * progress.iteration / progress.iterations,
-                    "gap": 100 * (most - reward(policy)) / abs(most),
-                }
-            )
-
-    fit(taught(scenario, longer), longer, budget, tell, 20, look)
-    worst = max(row["gap"] for row in rows if row["trainings"] >= 1)
-    return Outcome(exact("SAC", worst=worst), {"gaps": pl.DataFrame(rows)})
-
-
-def as_printed(budget: Budget, tell: Tell) -> Outcome:
-    """The paper's own network and settings, one seed."""
-    scenario = hedging(WEIGHTS[0])
-    config = dataclasses.replace(PAPERS, hidden=(64, 64), steps=1000) if budget.quick else PAPERS
-    one = dataclasses.replace(budget, seeds=1)
-    since = time.perf_counter()
-    (policy,), curve = fit(scenario, config, one, tell)
-    records = exact("paper", seconds=time.perf_counter() - since)
-    tell("playing in the paper's market")
-    steps = trace(followed(), policy, budget.seed, 64 if budget.quick else 512)
-    records += of_paths("paper", steps)
-    hedges = curves(POSITIONS, "hedge", {"the paper’s settings": actions(policy, POSITIONS)["hedge"][None]})
-    return Outcome(records, {"curve": curve, "hedges": hedges})
-
-
 def hedgers(found: Outcomes) -> list[Table | Figure]:
     theirs = {"unhedged": UNHEDGED, "dummy": DUMMY, "fraction 0.5": HALF}
     rows = [
-        Row(name, _paths(found, "reference", name, theirs.get(name, {})))
+        Row(name, path_cells(found, "reference", name, theirs.get(name, {})))
         for name in ("unhedged", "dummy", *(f"fraction {x}" for x in FRACTIONS))
     ]
     note = (
@@ -189,34 +126,10 @@ def hedgers(found: Outcomes) -> list[Table | Figure]:
         "32 units at most; the dummy all of it."
     )
     figures = [
-        _money(found.frame("reference", "dummy"), "Figure 2: the dummy hedger"),
-        _money(found.frame("reference", "unhedged"), "Figure 3: nothing is hedged"),
+        dashboard("Figure 2: the dummy hedger", found.frame("reference", "dummy")),
+        dashboard("Figure 3: nothing is hedged", found.frame("reference", "unhedged")),
     ]
     return [Table(COLUMNS, tuple(rows), note), *figures]
-
-
-COLUMNS = ("PnL", "deviation", "Sharpe, %", "position", "swings, %")
-
-
-def _paths(found: Outcomes, case: str, name: str, theirs: dict[str, float]) -> tuple[Cell, ...]:
-    metrics = {"pnl": 0, "pnl_deviation": 0, "sharpe": 1, "position": 1, "swings": 2}
-    return tuple(Cell(found.estimate(case, name, m), theirs.get(m), digits=d) for m, d in metrics.items())
-
-
-def _money(steps: pl.DataFrame, title: str) -> Figure:
-    """What one path earned so far, by part."""
-    parts = {
-        "pnl_spread": "clients",
-        "pnl_hedge": "hedges",
-        "pnl_inventory": "the market",
-        "pnl_total": "net",
-    }
-    long = pl.concat(
-        steps.select("time", pl.col(column).cum_sum().alias("money"), what=pl.lit(name))
-        for column, name in parts.items()
-    )
-    figure = figure_lines(long, "time", {"money": "earned so far, currency"}, "what", x_title="step")
-    return Figure(title, "What one path earned so far, and from what.", figure)
 
 
 def unhedged_is_worst(found: Outcomes) -> Finding:
@@ -332,38 +245,17 @@ def learning(found: Outcomes) -> list[Table | Figure]:
         )
         parts.append(Figure(f"Learning at γ = {weight:g}", "Of the policy that still explores.", figure))
     rows = [
-        Row(f"SAC, γ = {w:g}", _paths(found, learned_case(w), "SAC, the paper’s market", {})) for w in WEIGHTS
-    ]
-    rows += [
-        Row(f"exact, γ = {w:g}", _paths(found, learned_case(w), "exact, the paper’s market", {}))
+        Row(f"SAC, γ = {w:g}", path_cells(found, learned_case(w), "SAC, the paper’s market", {}))
         for w in WEIGHTS
     ]
-    rows.append(Row("the paper’s settings", _paths(found, "as-printed", "paper", PAPERS_SAC)))
-    note = "As in the table of fixed hedgers; of the first seed. Theirs: the paper’s own SAC."
-    parts.insert(0, Table(COLUMNS, tuple(rows), note))
-    parts.append(_money(found.frame(learned_case(PNL_COUNTS), "trace"), "Figure 4: SAC at γ = 0.001"))
-    return parts
-
-
-def longer(found: Outcomes) -> list[Table | Figure]:
-    figure = figure_lines(
-        found.frame("stability", "gaps"),
-        "trainings",
-        {"gap": "gap to the exact policy, %"},
-        "seed",
-        x_title="lengths of the usual training",
-        levels={"5%": CLOSE},
-    )
-    return [
-        Figure("Ten times the training", "Every look at the policy at its mode, on the same chance.", figure)
+    rows += [
+        Row(f"exact, γ = {w:g}", path_cells(found, learned_case(w), "exact, the paper’s market", {}))
+        for w in WEIGHTS
     ]
-
-
-def stays(found: Outcomes) -> Finding:
-    worst = Estimate(found.record("stability", "SAC", "worst").value)
-    return within(
-        worst, 0.0, CLOSE, name="the largest gap of any seed at any look after the usual training, %,"
-    )
+    note = "As in the table of fixed hedgers; of the first seed."
+    parts.insert(0, Table(COLUMNS, tuple(rows), note))
+    parts.append(dashboard("Figure 4: SAC at γ = 0.001", found.frame(learned_case(PNL_COUNTS), "trace")))
+    return parts
 
 
 def no_swings(found: Outcomes) -> Finding:
@@ -382,8 +274,6 @@ def no_swings(found: Outcomes) -> Finding:
 CASES = (
     Case("reference", reference),
     *(Case(learned_case(weight), learned(weight)) for weight in WEIGHTS),
-    Case("stability", stability),
-    Case("as-printed", as_printed),
 )
 
 ITEMS = (
@@ -417,15 +307,7 @@ ITEMS = (
         "learning",
         "Learning to hedge",
         "Figures 4 and 5.",
-        (*(learned_case(weight) for weight in WEIGHTS), "as-printed"),
+        tuple(learned_case(weight) for weight in WEIGHTS),
         learning,
-    ),
-    Item(
-        "stability",
-        "Ten times the training",
-        "Section 8 says that later epochs swing.",
-        ("stability",),
-        longer,
-        (Claim("this project", "Nothing gets worse again in ten times the training.", stays),),
     ),
 )

@@ -1,9 +1,9 @@
-"""Bakshaev (2020) made again: one asset, skew and a signal."""
+"""Bakshaev (2020) made again, part by part."""
 
-from twosided.studies.bakshaev2020 import single_asset
+from twosided.studies.bakshaev2020 import signal, single_asset, skew, stability
 from twosided.studies.base import Study
 
-PARTS = (single_asset,)
+PARTS = (single_asset, stability, skew, signal)
 
 STUDY = Study(
     name="bakshaev2020",

@@ -1,0 +1,81 @@
+"""SAC on the hedging market: the hedge that it must find, and a signal that it uses or ignores."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from probes import advance, begin, entry, stack
+
+from twosided.learn.sac import SAC
+from twosided.markets.base import Scenario
+from twosided.markets.hedging import HedgingMarket, HedgingObservation
+from twosided.rewards import PositionPenalty
+
+LEARNER = SAC(
+    steps=64_000,
+    paths=32,
+    updates=4,
+    buffer=16_384,
+    batch=128,
+    warmup=1024,
+    hidden=(32, 32),
+    discount=0.9,
+    actor_rate=3e-3,
+    critic_rate=3e-3,
+    temperature_rate=3e-3,
+    tau=0.02,
+)
+CASES = {"the paper's penalty": (3.0, 0.0), "noise": (1e-3, 0.0), "a signal": (1e-3, 0.9)}
+
+
+@pytest.fixture(scope="module")
+def hedges():
+    """What each learner hedges at positions with signals, by name."""
+    scenarios = [
+        Scenario(
+            HedgingMarket(signal_correlation=correlation),
+            (),
+            PositionPenalty(weight=weight, discount=0.9),
+            128,
+        )
+        for weight, correlation in CASES.values()
+    ]
+    scenarios, learners = stack(scenarios), stack([LEARNER] * len(CASES))
+    states = begin(scenarios, learners, jax.random.split(jax.random.key(0), len(CASES)))
+    states, _ = advance(scenarios, learners, states, jnp.asarray(LEARNER.iterations))
+
+    def hedge(name, positions, signals):
+        i = list(CASES).index(name)
+        policy = LEARNER.policy(entry(scenarios, i), entry(states, i))
+
+        def one(position, signal):
+            return policy.act(
+                None, None, HedgingObservation(inventory=position, signal=jnp.stack([0.0 * signal, signal]))
+            )[0].hedge
+
+        positions, signals = np.broadcast_arrays(np.asarray(positions, float), np.asarray(signals, float))
+        return np.asarray(jax.vmap(one)(jnp.asarray(positions), jnp.asarray(signals)))
+
+    return hedge
+
+
+def test_all_is_hedged_that_can_be_where_the_penalty_is_all_that_counts(hedges):
+    q = np.array([-80.0, -64, -16, 0, 16, 64, 80])
+    np.testing.assert_allclose(hedges("the paper's penalty", q, 0.0), -np.clip(q, -32, 32), atol=6.0)
+
+
+def test_a_signal_that_helps_is_used_and_noise_is_ignored(hedges):
+    # With a correlation of 0.9 a unit that is bought costs 0.1 and earns 0.6 for each deviation of the signal.
+    signals = np.linspace(-2, 2, 9)
+    for position in (0.0, 15.0):
+        foretold, noise = (hedges(name, position, signals) for name in ("a signal", "noise"))
+        assert foretold[-1] - foretold[0] > 50
+        assert np.ptp(noise) < 12
+        assert abs(np.polyfit(signals, noise, 1)[0]) < 2
+
+
+def test_where_pnl_counts_small_positions_are_left_alone(hedges):
+    # By dynamic programming: within 13 units nothing is hedged, beyond 45 as much as can be.
+    noise = hedges("noise", [-80.0, -10, 0, 10, 80.0], 0.0)
+    assert np.abs(noise[1:-1]).max() < 6
+    assert noise[-1] < -20 and noise[0] > 5
