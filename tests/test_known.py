@@ -1,0 +1,57 @@
+"""The exact optimum of any scenario that has one: it is the one of its market, and its policy earns it."""
+
+import pytest
+
+from twosided.evaluation import evaluate
+from twosided.exact.dealer import optimum
+from twosided.exact.known import BEST, known_optimum
+from twosided.exact.limit_order import limit_order_optimum
+from twosided.exact.order_flow import NotExact
+from twosided.markets.base import Scenario
+from twosided.markets.dealer import DealerMarket
+from twosided.markets.electronic import ElectronicMarket, TwoSidedElectronicMarket
+from twosided.markets.limit_order import LimitOrderMarket
+from twosided.policies.adaptive import Adaptive
+from twosided.policies.rules import Persistent
+from twosided.records import find
+from twosided.rewards import Balanced, SpreadPnL, TotalPnL
+
+
+def test_the_dealer_market_has_theorem_1_s_whatever_the_learner_is_paid():
+    scenario = Scenario(DealerMarket(), (Persistent(epsilon_buy=0.0, epsilon_sell=-0.5),))
+    known, best = known_optimum(scenario), optimum(scenario)
+    assert (known.value, known.metric, known.response) == (best.value, "pnl_total", best)
+    (quotes,) = known.policies.values()
+    assert isinstance(quotes, Persistent)
+    assert (quotes.epsilon_buy, quotes.epsilon_sell) == (best.buy.epsilon, best.sell.epsilon)
+    assert "as near to it" in known.sentence  # it has to undercut
+
+
+@pytest.mark.parametrize("reward", [SpreadPnL(), TotalPnL()], ids=["spread", "total"])
+def test_the_electronic_market_has_its_best_table(reward):
+    known = known_optimum(Scenario(ElectronicMarket(), (), reward, horizon=150))
+    assert known.value == pytest.approx(-0.43658, abs=1e-5)  # decisions of the house: threshold 1
+
+
+def test_what_reaches_the_optimum_of_a_session_earns_it():
+    scenario = Scenario(LimitOrderMarket(session=20), (), TotalPnL(), horizon=25)
+    known = known_optimum(scenario)
+    assert known.value == limit_order_optimum(scenario).total / 25
+    records = evaluate(scenario, known.policies, seed=0, steps=500_000)
+    reward = find(records, BEST, known.metric)
+    assert reward.error is not None and reward.error < 0.02 * known.value
+    assert abs(reward.value - known.value) < 4 * reward.error
+
+
+@pytest.mark.parametrize(
+    ("scenario", "why"),
+    [
+        (Scenario(TwoSidedElectronicMarket(), ()), "TwoSidedElectronicMarket"),
+        (Scenario(ElectronicMarket(), (), Balanced(inventory=0.1)), "depends on the inventory"),
+        (Scenario(DealerMarket(), (Adaptive(),)), "Adaptive quotes from no fixed law"),
+    ],
+    ids=["two prices", "inventory", "adaptive"],
+)
+def test_where_none_is_known_it_says_why(scenario, why):
+    with pytest.raises(NotExact, match=why):
+        known_optimum(scenario)
