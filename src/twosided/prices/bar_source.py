@@ -92,6 +92,10 @@ class SimulatedBars(BarSource):
         price = self.price.reset(jax.tree.map(lambda leaf: leaf[0], shock))
         return SimulatedState(price, Bar(price.mid, price.mid, price.mid, price.mid))
 
+    def continued(self, bar: QuotedBar, price: Any) -> SimulatedState:
+        """The state after a bar of another source, history's, from where a state of the process goes on."""
+        return SimulatedState(price, bar.mid)
+
     def step(self, state, shock):
         return SimulatedState(*bar_of(self.price, state.price, shock))
 
