@@ -72,10 +72,21 @@ def test_the_environment_benchmark_runs():
     assert result["source"]["seed"] == 0
 
 
+def test_the_hedging_benchmark_runs_and_compares_with_what_the_papers_code_does():
+    words = ["--markets", "16", "--steps", "4", "--repeats", "1", "--which", "hedging", "--json"]
+    result = json.loads(_run("hedging.py", *words))
+    (row,) = result["rows"]
+    assert row["market"] == "hedging"
+    assert row["times theirs"] == pytest.approx(row["million steps a second"] * 1e6 / 19_000)
+    (aim,) = result["aims"]
+    assert aim["met"] == ("yes" if row["times theirs"] >= 100 else "NO")
+
+
 @pytest.mark.parametrize(
     "command",
     [
         "electronic.py",
+        "hedging.py",
         "heston.py",
         "limit_order.py",
         "memory.py",

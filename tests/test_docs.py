@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from twosided.cli import ALIASES, POSITIONAL, ROOTS
-from twosided.settings import parse, read
+from twosided.settings import PRESETS, parse, read, ready_made
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -55,9 +55,23 @@ def commands() -> list[str]:
 def test_the_commands_of_a_page_are_commands(command):
     words = shlex.split(command)[1:]
     name = tuple(words[: 2 if words[0] == "calibrate" else 1])
-    arguments = [word for word in words[len(name) :] if word != "--help" and not word.endswith(".toml")]
-    arguments = [word for i, word in enumerate(arguments) if word not in ("--book", "--out", "--settings")]
-    parse(ROOTS[name], arguments, prog="twosided", positional=POSITIONAL.get(name, []), aliases=ALIASES)
+    # A file is not there to be read, nor is the option that takes it.
+    words = [word for word in words[len(name) :] if word != "--help"]
+    after = [*words[1:], ""]
+    arguments = [
+        word
+        for word, following in zip(words, after, strict=False)
+        if not (word.endswith(".toml") or (word.startswith("--") and following.endswith(".toml")))
+    ]
+    presets = ready_made(PRESETS) if name == ("train",) else {}
+    parse(
+        ROOTS[name],
+        arguments,
+        prog="twosided",
+        positional=POSITIONAL.get(name, []),
+        aliases=ALIASES,
+        presets=presets,
+    )
 
 
 def test_the_setup_commands_of_the_readme_are_marked_for_ci():

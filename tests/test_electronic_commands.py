@@ -9,7 +9,7 @@ import pytest
 import twosided  # noqa: F401  (registers the environments)
 from twosided.cli import main
 
-ALONE = ["--market", "electronic-market", "--competitor", "none", "--horizon", "150"]
+ALONE = ["--market", "electronic-market", "--horizon", "150"]
 
 
 def call(capsys, *words):
@@ -55,8 +55,8 @@ def test_a_run_learns_and_shows_its_page(capsys, tmp_path):
     ("words", "sentence"),
     [
         (
-            ["--market", "electronic-market", "--policy", "table"],
-            "num_makers must be 1 in an electronic market",
+            ["--market", "electronic-market", "--policy", "table", "--competitor", "random"],
+            "nobody competes in the electronic-market",
         ),
         (
             ["--market", "electronic-market:informed=0.5"],

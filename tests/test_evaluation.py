@@ -83,6 +83,7 @@ def by_hand(steps, maker):
             out[f"excess_{part}_over_{other}"] = own[f"pnl_{part}"].mean() - other_pnl.mean()
     out["market_share"] = own["volume"].sum() / steps["volume"].sum()
     out["sharpe"] = own["pnl_total"].mean() / own["pnl_total"].std()
+    out["ended"] = 0.0  # by the horizon alone
     for name in ("inventory", "inventory_pnl", "epsilon_buy", "epsilon_sell", "hedge_fraction"):
         out[f"{name}_mean"], out[f"{name}_std"] = own[name].mean(), own[name].std()
     if maker == 0:
@@ -347,9 +348,8 @@ def test_an_episode_that_the_market_ends_counts_up_to_its_end():
     assert metrics["x_mean", 0] == (pytest.approx(1.5), pytest.approx(0.0, abs=1e-6))
     assert metrics["x_std", 0][0] == 0
     assert trace(scenario, Still(), paths=2)["time"].to_list() == [0, 1, 2] * 2
-    assert ("ended", 0) not in table(
-        evaluate(Scenario(Toy(income=2.0), (), horizon=6), {"policy": Still()}, steps=60)
-    )
+    endless = evaluate(Scenario(Toy(income=2.0), (), horizon=6), {"policy": Still()}, steps=60)
+    assert table(endless)["ended", 0] == (0.0, 0.0)
 
 
 class Still(Policy):

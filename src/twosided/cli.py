@@ -15,6 +15,8 @@ COMMANDS = {
     "train": "Train a market maker, judge it and write its page.",
     "evaluate": "Judge policies on common chance.",
     "calibrate": "Fit a part of a market to data: calibrate book FILE..., calibrate fills FILE...",
+    "compare": "Judge the makers of several runs side by side on common chance, and write a page.",
+    "runs": "What runs there are, how far each is and what it found.",
     "reproduce": "Make a paper again: its tables and figures beside the paper's, a verdict on its claims.",
     "show": "Show a run again: its verdict, and its page made anew.",
     "list": "What there is to choose from: markets, flows, policies, learners and more.",
@@ -23,6 +25,8 @@ ROOTS = {
     ("demo",): "twosided.commands.run:Demo",
     ("train",): "twosided.commands.run:Train",
     ("evaluate",): "twosided.commands.evaluate:Evaluate",
+    ("compare",): "twosided.commands.compare:Compare",
+    ("runs",): "twosided.commands.compare:Runs",
     ("calibrate", "book"): "twosided.commands.calibrate:CalibrateBook",
     ("calibrate", "fills"): "twosided.commands.calibrate_fills:CalibrateFills",
     ("reproduce",): "twosided.commands.reproduce:Reproduce",
@@ -32,6 +36,8 @@ ROOTS = {
 POSITIONAL = {
     ("calibrate", "book"): ["files"],
     ("calibrate", "fills"): ["files"],
+    ("compare",): ["runs"],
+    ("runs",): ["folder"],
     ("reproduce",): ["study", "items"],
     ("show",): ["run"],
     ("list",): ["what"],
@@ -82,7 +88,7 @@ def _run(words: list[str]) -> int:
 
 def _call(command: tuple[str, ...], words: list[str]) -> int:
     from twosided.errors import Refusal
-    from twosided.settings import build, parse
+    from twosided.settings import PRESETS, build, parse, ready_made
 
     if command == ("demo",):
         words = _named_competitors(words)
@@ -93,6 +99,7 @@ def _call(command: tuple[str, ...], words: list[str]) -> int:
             prog=" ".join(["twosided", *command]),
             positional=POSITIONAL.get(command, []),
             aliases=ALIASES if command in WITH_BOOK else {},
+            presets=ready_made(PRESETS) if command == ("train",) else {},
         )
         _keep_compiled_programs()
         call = build(settings)

@@ -15,6 +15,9 @@ from plotly.offline import get_plotlyjs
 
 from twosided.plots.style import dark_twins
 
+RELOAD = 10
+"""Seconds until a page that changes is read again."""
+
 
 @dataclass(frozen=True)
 class Section:
@@ -45,14 +48,16 @@ def header(title: str, summary: str = "") -> str:
     return f'<header><p class="brand">{_MARK}twosided</p><h1>{escape(title)}</h1>{lead}</header>'
 
 
-def document(title: str, *parts: str) -> str:
-    """The parts, which are HTML already, as one file."""
+def document(title: str, *parts: str, reloads: bool = False) -> str:
+    """The parts, which are HTML already, as one file; one that `reloads` is read anew every few seconds where it is
+    open, for what is still being written."""
     assets = files("twosided") / "assets"
     page, style, script = (
         (assets / name).read_text("utf-8") for name in ("page.html", "page.css", "page.js")
     )
     return Template(page).substitute(
         title=escape(title),
+        reload=f'<meta http-equiv="refresh" content="{RELOAD}">' if reloads else "",
         style=style,
         body="\n".join(part for part in parts if part),
         twins=json.dumps(dark_twins()),

@@ -184,8 +184,7 @@ def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str
                 out[f"excess_{part}_over_{other}"] = mean(own[f"pnl_{part}"] - means[f"pnl_{part}"][:, other])
     if means["volume"].any():
         out["market_share"] = ratio(own["volume"], means["volume"].sum(1))
-    if own["ended"].any():
-        out["ended"] = _times(horizon, mean(own["ended"]))
+    out["ended"] = _times(horizon, mean(own["ended"]))
     if _deviation(own["pnl_total"], own["pnl_total_squared"])[0] > 0:
         out["sharpe"] = _sharpe(own["pnl_total"], own["pnl_total_squared"])
     for squared in (name for name in own if name.endswith("_squared") and not name.startswith("pnl")):

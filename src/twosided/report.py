@@ -12,7 +12,15 @@ import plotly.graph_objects as go
 import polars as pl
 
 from twosided.document import Section, document, header
-from twosided.plots import figure_earnings, figure_episode, figure_epsilon, figure_learning, figure_skew
+from twosided.plots import (
+    figure_earnings,
+    figure_episode,
+    figure_epsilon,
+    figure_hedging,
+    figure_learning,
+    figure_side_by_side,
+    figure_skew,
+)
 from twosided.records import Record
 from twosided.verdict import MEAN, SCALE, Group, Results, Row, groups, interval, number
 
@@ -69,18 +77,24 @@ def page(
     curves: pl.DataFrame | None = None,
     trace: pl.DataFrame | None = None,
     traced: str = "",
+    side_by_side: Mapping[str, pl.DataFrame] = {},
     optimum: KnownOptimum | None = None,
     why_no_optimum: str = "",
     published: Published | None = None,
     provenance: Provenance | None = None,
+    reloads: bool = False,
 ) -> str:
     """The verdict on policies as HTML: in short, as a table, and in figures.
 
     The mean of seeds speaks for all, or else the first case. `compared` names the cases that are there to compare
     with. `curves` and `trace` are as in `twosided.plots.run`; `traced` names the case that the trace is of.
+    Traces in `side_by_side` are of the same episodes lived by different makers. A page of what still goes on `reloads`.
     """
     results = Results(records)
     sections = _sections(results, compared, curves, trace, traced, optimum)
+    if side_by_side:
+        sections.append(Section("One episode, side by side", SIDE_BY_SIDE, figure_side_by_side(side_by_side)))
+        sections += [_episode(steps, f" ({name})") for name, steps in side_by_side.items()]
     return document(
         title,
         header(title, summary),
@@ -89,6 +103,7 @@ def page(
         _table(results, compared, optimum, published),
         *(section.html() for section in sections),
         _provenance(provenance) if provenance else "",
+        reloads=reloads,
     )
 
 
@@ -122,8 +137,15 @@ def _sections(
             text = EPSILON + (OPTIMAL_EPSILON if any(value is not None for value in best) else "")
             sections.append(Section(f"How it quotes{of}", text, figure_epsilon(trace, *best)))
             sections.append(Section(f"Skew against inventory{of}", SKEW, figure_skew(trace, *best)))
-        sections.append(Section(f"One episode{of}", EPISODE, figure_episode(trace)))
+        sections.append(_episode(trace, of))
     return sections
+
+
+def _episode(trace: pl.DataFrame, of: str) -> Section:
+    """One episode as the market shows it."""
+    hedges = "hedge_position" in trace.columns
+    figure, text = (figure_hedging(trace), HEDGING) if hedges else (figure_episode(trace), EPISODE)
+    return Section(f"One episode{of}", text, figure)
 
 
 EARNINGS = (
@@ -145,6 +167,16 @@ SKEW = (
     "A maker that wants to shed a long position lowers ε on its ask and raises it on its bid. Flat lines do not "
     "skew, which is best where holding inventory costs nothing on average."
 )
+SIDE_BY_SIDE = (
+    "The same chance for every maker: prices and clients come as they came to the others. The Sharpe ratio of this one "
+    "episode is noisy; the table has that of all of them."
+)
+HEDGING = (
+    "From top to bottom: where the price went, and what the maker and the exchange quoted around it; what the maker "
+    "charged its clients for a unit, and paid the exchange; its skew, if it has one; what was traded; the position "
+    "that clients brought, its hedge, and what was left; and the money made so far, by part. A good hedger keeps what "
+    "is left small, and pays little for it."
+)
 EPISODE = (
     "From top to bottom: where the price went; how far from it the maker quoted, in basis points (hundredths of a "
     "percent); what clients traded with it; the position that this left; and the money made so far, by part."
@@ -165,12 +197,13 @@ def _cards(results: Results, optimum: KnownOptimum | None, published: Published 
         ("optimality_gap", "below the best", 1.0, "%", "0 is perfect"),
         ("pnl_total", "PnL a step × 100", SCALE, "", best),
         ("market_share", "market share", 100.0, "%", "of what clients trade"),
+        ("sharpe", "Sharpe ratio of a step × 100", 100.0, "", "mean of PnL over its deviation"),
         ("excess_total_over_1", "above competitor", SCALE, "", paper),
     )
     shown = []
     for metric, label, scale, unit, note in cards:
         record = results.of.get((results.headline or "", metric))
-        if record is None:
+        if record is None or metric == ("sharpe" if results.has_rivals else "market_share"):
             continue
         meter = ""
         if metric == "optimality_gap":
@@ -202,7 +235,8 @@ def _verdict(results: Results, optimum: KnownOptimum | None, why_no_optimum: str
             note += " No maker earns exactly that much, but one can come as near to it as it likes."
     text += f": {said('spread')} from the spread, {said('hedge')} from hedging and {said('inventory')} from "
     text += "inventory (PnL times 100)."
-    small = f"<br><small>{escape(note.strip())}</small>" if note else ""
+    note = note.strip()
+    small = f"<br><small>{escape(note[:1].upper() + note[1:])}</small>" if note else ""
     return f'<p class="verdict">{escape(text)}{small}</p>'
 
 

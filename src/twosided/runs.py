@@ -2,7 +2,7 @@
 
 Training is saved after every chunk with its curve, in one file; a run that was stopped, by Ctrl-C, kill -9 or a
 power cut, goes on from there with the same bits as if it had never stopped. What is finished is never done
-again.
+again. While it goes on it can be looked at: its curves, and some episodes of the best policy so far.
 """
 
 import dataclasses
@@ -34,9 +34,9 @@ from twosided.learn.train import Progress, blank, policies_of, train
 from twosided.markets.base import Market, Scenario, check_horizon, episodes
 from twosided.markets.dealer import DealerMarket
 from twosided.policies.rules import Persistent
-from twosided.records import MEAN, Record, from_frame, mean_of_cases, to_frame
+from twosided.records import MEAN, Record, find, from_frame, mean_of_cases, to_frame
 from twosided.rewards import Reward, TotalPnL
-from twosided.settings import load
+from twosided.settings import kebab, load
 from twosided.types import Policy, check, check_seed
 
 BEST = "best response"
@@ -58,6 +58,8 @@ class TrainSettings:
     # nothing in expectation: looking no further than the step loses nothing and hears no noise of others.
     learner: Learner = PPO(discount=0.0)
     """How the policy is found."""
+    references: tuple[Policy, ...] = ()
+    """Makers that are judged beside the trained ones; repeat for several."""
     seeds: int = 3
     """Independent trainings, side by side."""
     seed: int = 0
@@ -91,8 +93,10 @@ class Verdict:
     curve: pl.DataFrame
     """A row a chunk and seed: seed, steps, score, gap (null without an optimum), the learner's own metrics."""
     trace: pl.DataFrame
+    """Of the best seed: the one that is paid most."""
     about: dict[str, Any]
-    """seconds a part, host, versions, and `optimum`: value, quotes, whether attained; or why there is none."""
+    """seconds a part, host, versions, `traced`: the seed that the trace is of; and `optimum`: value, quotes, whether
+    attained; or why there is none."""
 
 
 @dataclass
@@ -102,19 +106,50 @@ class Stop:
     asked: bool = False
 
 
+MISFITS = (AttributeError, IndexError, TypeError, ValueError)
+"""What parts that are made for different markets raise when they meet."""
+
 Watch = Callable[[str, Progress | None, float], None]
 """Told of each stage by name and, while training, of the progress and the mean optimality gap in percent."""
+
+Look = Callable[[Verdict], None]
+"""Shown a run that goes on as far as it has come: its curve and its trace, no records yet."""
+
+LOOKING = 20
+"""Looking at a run that goes on takes no more than one part of its time in so many."""
 
 
 def scenario_of(
     market: Market, competitors: tuple[Policy, ...], reward: Reward = TotalPnL(), horizon: int = 200
 ) -> Scenario:
     """The scenario with a learner's seat beside the competitors'. Raises RunError."""
+    if competitors and has_one_seat(market):
+        kind = kebab(type(market).__name__)
+        raise RunError(f"nobody competes in the {kind}: it takes no competitors, but got {len(competitors)}")
     try:
         market = dataclasses.replace(market, num_makers=1 + len(competitors))
     except ValueError as error:
         raise RunError(str(error)) from error
     return Scenario(market, competitors, reward, horizon)
+
+
+def has_one_seat(market: Market) -> bool:
+    """Whether nobody can compete in this market."""
+    try:
+        dataclasses.replace(market, num_makers=2)
+    except ValueError:
+        return True
+    return False
+
+
+def named(policies: Iterable[Policy]) -> dict[str, Policy]:
+    """Policies by their kinds: fractional, fractional 2."""
+    found: dict[str, Policy] = {}
+    for policy in policies:
+        name = kebab(type(policy).__name__).replace("-", " ")
+        alike = sum(type(other) is type(policy) for other in found.values())
+        found[f"{name} {alike + 1}" if alike else name] = policy
+    return found
 
 
 def check_fit(scenario: Scenario, policies: Iterable[Policy] = (), learner: Learner | None = None) -> None:
@@ -130,36 +165,42 @@ def check_fit(scenario: Scenario, policies: Iterable[Policy] = (), learner: Lear
     for policy in policies:
         try:
             eqx.filter_eval_shape(first, policy)
-        except AttributeError as error:
-            raise RunError(
-                f"{type(policy).__name__} cannot play in {kind} with these parts: {error}"
-            ) from error
+        except MISFITS as error:
+            who = f"{type(policy).__name__} cannot play in {kind}"
+            raise RunError(f"{who} with these parts: {_in_short(error)}") from error
     if learner is not None:
         try:
             eqx.filter_eval_shape(learner.begin, scenario, key)
-        except (AttributeError, ValueError) as error:
-            raise RunError(
-                f"{type(learner).__name__} cannot learn in {kind} with these parts: {error}"
-            ) from error
+        except MISFITS as error:
+            who = f"{type(learner).__name__} cannot learn in {kind}"
+            raise RunError(f"{who} with these parts: {_in_short(error)}") from error
 
 
 def run(
-    settings: TrainSettings, text: str, folder: Path, stop: Stop | None = None, watch: Watch | None = None
+    settings: TrainSettings,
+    text: str,
+    folder: Path,
+    stop: Stop | None = None,
+    watch: Watch | None = None,
+    look: Look | None = None,
 ) -> bool:
     """Do a run, or what is left of it; False if it stopped before its end because it was asked to.
 
-    `text` is the settings as TOML and the run's identity: a folder holds one run. Raises RunError and StoreError.
+    `text` is the settings as TOML and the run's identity: a folder holds one run. `look` is shown the run after its
+    first chunk and then from time to time. Raises RunError and StoreError.
     """
     watch = watch or (lambda stage, progress, gap: None)
     _claim(folder, text)
     if (folder / store.ABOUT).exists():
         return True
     scenario, clock = settings.scenario, {}
-    check_fit(scenario, learner=settings.learner)
+    references = named(settings.references)
+    check_fit(scenario, references.values(), settings.learner)
     watch("preparing", None, math.nan)
     best, described = _optimum(scenario)
     stop = stop or Stop()
-    policies = _train(settings, folder, best, stop, watch, clock)
+    looking = _Looking(settings, look) if look else None
+    policies = _train(settings, folder, best, stop, watch, clock, looking)
     if policies is None or stop.asked:
         return False
 
@@ -169,7 +210,7 @@ def run(
         watch(f"judging {case}", None, math.nan)
 
     cases = {f"seed {i}": policy for i, policy in enumerate(policies)}
-    judged = cases | ({BEST: _best_response(best)} if best else {})
+    judged = cases | ({BEST: _best_response(best)} if best else {}) | references
     since = time.perf_counter()
     records = evaluate(
         scenario,
@@ -182,8 +223,9 @@ def run(
     records += mean_of_cases(records, list(cases), MEAN)
     clock["evaluation"] = time.perf_counter() - since
     store.write_frame(folder / store.RECORDS, to_frame(records))
-    store.write_frame(folder / store.TRACE, trace(scenario, policies[0], seed=settings.seed))
-    about = {"optimum": described, "seconds": clock, "host": host(), "versions": versions()}
+    traced = max(cases, key=lambda case: find(records, case, "reward").value)
+    store.write_frame(folder / store.TRACE, trace(scenario, cases[traced], seed=settings.seed))
+    about = {"optimum": described, "traced": traced, "seconds": clock, "host": host(), "versions": versions()}
     store.write(folder / store.ABOUT, json.dumps(about, indent=1))
     return True
 
@@ -260,6 +302,7 @@ def _train(
     stop: Stop,
     watch: Watch,
     clock: dict[str, float],
+    looking: "_Looking | None",
 ) -> tuple[Policy, ...] | None:
     """The trained policies, or None if training stopped before its end."""
     scenario, learner = settings.scenario, settings.learner
@@ -281,6 +324,8 @@ def _train(
         header = {"iteration": progress.iteration, "seconds": seconds, "curve": rows}
         store.write_checkpoint(path, progress.states, header)
         watch("training", progress, float(gaps.mean()))
+        if looking is not None and progress.iteration < progress.iterations:
+            looking.after_chunk(progress, rows)
         return stop.asked
 
     watch("training", resume, math.nan)
@@ -289,6 +334,34 @@ def _train(
     )
     clock["training"] = before + time.perf_counter() - since
     return policies if progress.iteration >= progress.iterations else None
+
+
+class _Looking:
+    """Shows a run that goes on, as often as its share of the time allows."""
+
+    def __init__(self, settings: TrainSettings, look: Look):
+        self.settings, self.look = settings, look
+        self.next = -math.inf
+
+    def after_chunk(self, progress: Progress, rows: list[dict[str, Any]]) -> None:
+        since = time.perf_counter()
+        if since < self.next:
+            return
+        settings, best = self.settings, int(np.argmax(progress.curve["objective"]))
+        policies = policies_of(settings.scenario, settings.learner, progress.states, settings.seeds)
+        steps = trace(settings.scenario, policies[best], seed=settings.seed)
+        done = progress.iteration / progress.iterations
+        self.look(Verdict([], _curve_frame(rows), steps, {"traced": f"seed {best}", "done": done}))
+        now = time.perf_counter()
+        self.next = now + LOOKING * (now - since)
+
+
+def _in_short(error: Exception) -> str:
+    """The first line of what an error says."""
+    line = str(error).strip().partition("\n")[0]
+    if "pytree" in line:  # of two makers' actions that do not stack
+        line = "its actions are not those of the others"
+    return line if len(line) <= 200 else f"{line[:200]}..."
 
 
 def _curve_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:

@@ -120,8 +120,12 @@ def write_checkpoint(path: Path, state: Any, header: dict[str, Any]) -> None:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header of a checkpoint. Raises StoreError."""
-    return _parts(path)[0]
+    """The header of a checkpoint; what follows it, which can be large, is left alone. Raises StoreError."""
+    try:
+        with path.open("rb") as file:
+            return _header(path, file.readline())
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from None
 
 
 def read_checkpoint(path: Path, like: Any) -> Any:
@@ -147,6 +151,10 @@ def _read(path: Path) -> bytes:
 
 def _parts(path: Path) -> tuple[dict[str, Any], bytes]:
     head, _, leaves = _read(path).partition(b"\n")
+    return _header(path, head), leaves
+
+
+def _header(path: Path, head: bytes) -> dict[str, Any]:
     try:
         header = json.loads(head)
         known = header["format"] == FORMAT and isinstance(header["sha256"], str)
@@ -154,7 +162,7 @@ def _parts(path: Path) -> tuple[dict[str, Any], bytes]:
         known, header = False, {}
     if not known:
         raise StoreError(f"{path} is not a checkpoint of this version")
-    return header, leaves
+    return header
 
 
 def _plain_keys(tree: Any) -> Any:

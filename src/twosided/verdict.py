@@ -57,6 +57,11 @@ class Results:
         """The case that speaks for all: the mean of seeds, or else the first."""
         return MEAN if MEAN in self.cases else next(iter(self.cases), None)
 
+    @property
+    def has_rivals(self) -> bool:
+        """Whether makers compete: where nobody does all trades are the one maker's."""
+        return any(record.maker > 0 or record.metric.startswith("excess_") for record in self.records)
+
     def shown(self, case: str, row: Row) -> tuple[str, str]:
         """A value and its standard error as text; empty where there is none."""
         record = self.of.get((case, row.metric))
@@ -97,6 +102,8 @@ RISK = Group(
         Row("inventory_std", "inventory, deviation"),
         Row("inventory_min", "inventory, lowest", 1.0, 0),
         Row("inventory_max", "inventory, highest", 1.0, 0),
+        Row("inventory_pnl_std", "PnL of inventory in a step, deviation"),
+        Row("ended", "episodes that a breach ended, %", 100.0, 1),
     ),
 )
 QUOTES = Group(
@@ -111,15 +118,27 @@ QUOTES = Group(
         Row("hedge_fraction_std", "fraction hedged, deviation", 1.0, 3),
     ),
 )
+HEDGES = Group(
+    "How it hedges",
+    "Units that it asks the exchange for in a step, bought above 0; a skew above 0 lowers its ask, below 0 it raises "
+    "its bid.",
+    (
+        Row("hedge_mean", "hedge, mean"),
+        Row("hedge_std", "hedge, deviation"),
+        Row("skew_mean", "skew, mean", 1.0, 3),
+        Row("skew_std", "skew, deviation", 1.0, 3),
+    ),
+)
 OTHER = Group("Other", "As recorded, in the market's own units.")
 
 
 def groups(results: Results) -> list[Group]:
-    """What the records hold, as groups of rows; what nobody has, and fees that nobody pays, is left out."""
+    """What the records hold, as groups of rows; left out is what nobody has, pays (fees) or meets (ends)."""
     held = list(dict.fromkeys(metric for _, metric in results.of if not metric.endswith("_path")))
-    held = [metric for metric in held if "fees" not in metric or _paid(results, metric)]
+    held = [metric for metric in held if not ("fees" in metric or metric == "ended") or _any(results, metric)]
+    held = [metric for metric in held if metric != "market_share" or results.has_rivals]
     rivals = sorted({int(m[2]) for metric in held if (m := re.fullmatch(r"excess_(\w+)_over_(\d+)", metric))})
-    shown = [DISTANCE, EARNINGS, *(_against(rival, len(rivals)) for rival in rivals), RISK, QUOTES]
+    shown = [DISTANCE, EARNINGS, *(_against(rival, len(rivals)) for rival in rivals), RISK, QUOTES, HEDGES]
     named = {row.metric for group in shown for row in group.rows}
     rest = tuple(Row(metric, metric.replace("_", " "), 1.0, 4) for metric in held if metric not in named)
     shown.append(replace(OTHER, rows=rest))
@@ -156,11 +175,15 @@ def verdict_table(records: Iterable[Record]) -> Table:
         (Row("pnl_spread", "spread", SCALE, 1), False),
         (Row("pnl_hedge", "hedge", SCALE, 1), False),
         (Row("pnl_inventory", "inventory", SCALE, 1), False),
-        (Row("market_share", "share %", 100.0, 1), False),
+        (Row("market_share", "share %", 100.0, 1), False)
+        if results.has_rivals
+        else (Row("sharpe", "Sharpe ×100", 100.0, 1), True),
     ]
     held = {metric for _, metric in results.of}
     columns = [(row, with_error) for row, with_error in columns if row.metric in held]
     note = "PnL a step × 100, in all and by part; ± is a standard error."
+    if not results.has_rivals:
+        note += "\nSharpe: mean over deviation of a step's PnL."
     if "optimality_gap" in held:
         note += "\ngap: how far total PnL is below the best that any maker could do."
     table = Table(
@@ -183,7 +206,7 @@ def verdict_table(records: Iterable[Record]) -> Table:
     return table
 
 
-def _paid(results: Results, metric: str) -> bool:
+def _any(results: Results, metric: str) -> bool:
     return any(record.value for (_, held), record in results.of.items() if held == metric)
 
 

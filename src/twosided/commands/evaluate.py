@@ -13,7 +13,7 @@ from twosided.markets.dealer import DealerMarket
 from twosided.policies.neural import num_features
 from twosided.policies.rules import Persistent
 from twosided.records import to_frame
-from twosided.runs import RunError, check_fit, scenario_of, trained_policies
+from twosided.runs import RunError, check_fit, has_one_seat, named, scenario_of, trained_policies
 from twosided.settings import Settings
 from twosided.types import Policy, check, check_seed
 
@@ -49,6 +49,8 @@ class Evaluate:
     def __call__(self, settings: Settings) -> int:
         given = {path[0] for path in settings.origins}
         market, competitors, horizon = self.market, self.competitors, self.horizon
+        if "competitors" not in given and has_one_seat(market):
+            competitors = ()
         trained, judged = None, {}
         if self.run is not None:
             trained, _ = settings_of(self.run)
@@ -56,9 +58,7 @@ class Evaluate:
             market = market if "market" in given else trained.market
             competitors = competitors if "competitors" in given else trained.competitors
             horizon = horizon if "horizon" in given else trained.horizon
-        for policy in self.policies:
-            name = type(policy).__name__.lower()
-            judged[name if name not in judged else f"{name} {len(judged) + 1}"] = policy
+        judged |= named(self.policies)
         if not judged:
             raise RunError("nothing to judge: give --policy KIND or --run FOLDER, or both")
         scenario = scenario_of(market, competitors, horizon=horizon)

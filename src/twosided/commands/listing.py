@@ -7,7 +7,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from twosided.settings import Settings, choices
+from twosided.settings import PRESETS, Settings, about, choices, ready_made
 from twosided.studies.ganesh2019 import COMPETITORS
 
 LISTED = {
@@ -24,7 +24,9 @@ LISTED = {
 class List:
     """What there is to choose from."""
 
-    what: Literal["all", "markets", "prices", "flows", "policies", "rewards", "learners", "scenarios"] = "all"
+    what: Literal[
+        "all", "markets", "prices", "flows", "policies", "rewards", "learners", "scenarios", "presets"
+    ] = "all"
     """What to list."""
     json: bool = False
     """Print it as JSON."""
@@ -32,6 +34,9 @@ class List:
     def __call__(self, settings: Settings) -> int:
         found = {what: {part.kind: part.summary for part in choices(root)} for what, root in LISTED.items()}
         found["scenarios"] = {f"demo --competitor {name}": spec for name, spec in COMPETITORS.items()}
+        found["presets"] = {
+            f"train --preset {name}": about(path) for name, path in ready_made(PRESETS).items()
+        }
         found = {what: names for what, names in found.items() if self.what in ("all", what)}
         if self.json:
             print(json_format.dumps(found, indent=1))

@@ -12,7 +12,7 @@ from twosided import store
 from twosided.commands.output import print_records
 from twosided.markets.dealer import DealerMarket
 from twosided.report import KnownOptimum, Provenance, Published, page
-from twosided.runs import BEST, RunError, TrainSettings, read_verdict, run
+from twosided.runs import BEST, Look, RunError, TrainSettings, Verdict, has_one_seat, read_verdict, run
 from twosided.settings import Settings, build, describe, dump, kebab, load, read
 from twosided.studies.ganesh2019 import CITATION, COMPETITORS, PUBLISHED
 from twosided.terminal import Display, stopping
@@ -40,10 +40,12 @@ class Train(TrainSettings):
             return _train(*settings_of(self.resume), self.resume, self.json)
         own = {"out", "resume", "json"}
         values = {name: value for name, value in settings.values.items() if name not in own}
+        if ("competitors",) not in settings.origins and has_one_seat(self.market):
+            values["competitors"] = []
         asked = read(TRAIN, values)
         digest = hashlib.sha256(dump(asked, meanings=False).encode()).hexdigest()[:8]
         folder = self.out or Path("runs") / f"{type(self).__name__.lower()}-{digest}"
-        return _train(self, dump(asked), folder, self.json)
+        return _train(build(asked), dump(asked), folder, self.json)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def _train(settings: TrainSettings, text: str, folder: Path, json: bool) -> int:
     done = (folder / store.ABOUT).exists()
     try:
         with stopping(console) as stop, Display(console) as display:
-            finished = run(settings, text, folder, stop, display)
+            finished = run(settings, text, folder, stop, display, _page_of(folder, settings, text))
     except KeyboardInterrupt:
         finished = False
     if not finished:
@@ -98,29 +100,46 @@ def _present(folder: Path, json: bool) -> None:
     """Print a finished run's verdict and write its page."""
     verdict = read_verdict(folder)
     settings, text = settings_of(folder)
-    path = folder / store.REPORT
-    seconds = {f"{part} took": f"{value:.0f} s" for part, value in verdict.about["seconds"].items()}
-    content = page(
+    _page_of(folder, settings, text)(verdict)
+    print_records(verdict.records, json)
+    if not json:
+        Console().print(f"the page: {folder / store.REPORT}", highlight=False)
+
+
+def _page_of(folder: Path, settings: TrainSettings, text: str) -> Look:
+    """Writes the page of a run: as it stands while it goes on, and when it is finished."""
+
+    def write(verdict: Verdict) -> None:
+        content = _content(settings, text, verdict)
+        store.write(folder / store.REPORT, content)
+
+    return write
+
+
+def _content(settings: TrainSettings, text: str, verdict: Verdict) -> str:
+    about = verdict.about
+    seconds = {f"{part} took": f"{value:.0f} s" for part, value in about.get("seconds", {}).items()}
+    made = {"machine": about["host"]} | seconds | about["versions"] if "host" in about else {}
+    done = about.get("done", 1.0)
+    going_on = f" It still learns: {100 * done:.0f}% of the training is done." if done < 1 else ""
+    return page(
         _title(settings),
         verdict.records,
-        summary=_summary(settings),
+        summary=_summary(settings) + going_on,
+        reloads=bool(going_on),
         compared=[BEST],
         curves=verdict.curve,
         trace=verdict.trace,
-        traced="seed 0",
-        optimum=_known(verdict.about["optimum"]),
-        why_no_optimum=verdict.about["optimum"].get("why_not", ""),
+        traced=about.get("traced", "seed 0"),
+        optimum=_known(about.get("optimum", {})),
+        why_no_optimum=about.get("optimum", {}).get("why_not", ""),
         published=_published(settings),
         provenance=Provenance(
             command=f"twosided train --settings {store.SETTINGS}",
             settings=text,
-            facts={"machine": verdict.about["host"]} | seconds | verdict.about["versions"],
+            facts=made,
         ),
     )
-    store.write(path, content)
-    print_records(verdict.records, json)
-    if not json:
-        Console().print(f"the page: {path}", highlight=False)
 
 
 def _known(optimum: dict[str, Any]) -> KnownOptimum | None:

@@ -28,7 +28,8 @@ class Progress:
     curve: dict[str, np.ndarray]
     """Of the chunk: `steps` (market steps a seed so far), `score` (total PnL a step of the policy at its best, with
     inventory PnL's conditional expectation; the mean of several learners), `rivals` (the mean of the other
-    makers', if there are any) and the learner's own metrics; a row a seed."""
+    makers', if there are any), `objective` (what that policy is paid a step; the mean of several learners) and the
+    learner's own metrics; a row a seed."""
 
 
 def train(
@@ -87,12 +88,14 @@ def _advance(
     scenario: Scenario, learner: Learner, seed: int, progress: Progress, iterations: int
 ) -> Progress:
     probe_key = jax.random.fold_in(jax.random.key(seed), 2**31 - 1)
-    states, metrics, score = _chunk(scenario, learner, progress.states, probe_key, jnp.asarray(iterations))
+    states, metrics, (score, paid) = _chunk(
+        scenario, learner, progress.states, probe_key, jnp.asarray(iterations)
+    )
     iteration = progress.iteration + iterations
     # Fetching the metrics waits for the chunk: what follows sees finished work.
     curve = {name: np.asarray(values) for name, values in metrics.items()}
     mine, others = np.split(np.asarray(score), [scenario.learners], axis=1)
-    curve["score"] = mine.mean(1)
+    curve["score"], curve["objective"] = mine.mean(1), np.asarray(paid).mean(1)
     if others.size:
         curve["rivals"] = others.mean(1)
     curve["steps"] = np.full(curve["score"].shape, iteration * learner.steps_per_iteration)
@@ -107,14 +110,18 @@ def _chunk(scenario: Scenario, learner: Learner, states: Any, probe_key: Any, it
 
 
 def _score(scenario: Scenario, policy: Policy, key: Any):
-    """Total PnL a step of every maker, inventory PnL in expectation; on the same chance at every call."""
+    """Total PnL a step of every maker, inventory PnL in expectation, and what each learner is paid.
+
+    It is on the same chance at every call.
+    """
 
     def record(observation, memory, step):
         pnl = step.transition.pnl
-        return pnl.total - pnl.inventory + step.transition.expected_inventory_pnl
+        earned = pnl.total - pnl.inventory + step.transition.expected_inventory_pnl
+        return earned, jnp.atleast_1d(step.reward)
 
     paths = max(1, PROBE_STEPS // scenario.horizon)
-    return episodes(scenario, policy, key, paths, record).mean((0, 1))
+    return jax.tree.map(lambda leaf: leaf.mean((0, 1)), episodes(scenario, policy, key, paths, record))
 
 
 @eqx.filter_jit

@@ -97,7 +97,7 @@ class _EventMarket(Market):
     """One: nobody competes with the maker."""
 
     def __check_init__(self):
-        alone = "1 in an electronic market, which takes no competitors (--competitor none)"
+        alone = "1 in an electronic market, which takes no competitors"
         check("num_makers", self.num_makers, alone, self.num_makers == 1)
         for name in ("price_change", "uninformed", "informed", "noise"):
             value = getattr(self, name)

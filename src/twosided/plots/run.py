@@ -38,31 +38,38 @@ SMALLEST_GAP = 0.1
 
 
 def figure_learning(curves: pl.DataFrame, supremum: float | None = None) -> go.Figure:
-    """PnL a step against steps of training, a line a seed, and the gap to the optimum on a logarithmic scale.
+    """PnL a step against steps of training, a line a seed; what is paid, and the gap to the optimum, where known.
 
-    Columns: seed, steps, score (currency a step) and, where an optimum is known, gap (percent).
+    Columns: seed, steps, score (currency a step); objective (what the reward pays a step), drawn where that is not the
+    score; and, where an optimum is known, gap (percent), on a logarithmic scale.
     """
     known = "gap" in curves.columns and bool(curves["gap"].is_not_null().any())
     colours = {seed: SERIES[i % len(SERIES)] for i, seed in enumerate(curves["seed"].unique().sort())}
     named = {str(seed): colour for seed, colour in colours.items()} if len(colours) <= len(SERIES) else {}
-    titles = [key("PnL a step × 100, by seed", named)] + ["gap to the best, %, logarithmic"] * known
-    figure = stack(titles, shares=[1.0, 1.0][: len(titles)])
+    paid = "objective" in curves.columns and not np.allclose(curves["objective"], curves["score"], rtol=1e-3)
+    titles = [key("PnL a step × 100, by seed", named)]
+    titles += ["reward a step, which is what it learns from"] * paid + [
+        "gap to the best, %, logarithmic"
+    ] * known
+    figure = stack(titles, shares=[1.0] * len(titles))
     for seed, colour in colours.items():
         curve = curves.filter(pl.col("seed") == seed).sort("steps")
         panels = [SCALE * curve["score"].to_numpy()]
+        if paid:
+            panels.append(curve["objective"].to_numpy())
         if known:
             panels.append(curve["gap"].cast(pl.Float64).clip(lower_bound=SMALLEST_GAP).to_numpy())
         for row, y in enumerate(panels, start=1):
             line = go.Scatter(x=curve["steps"].to_numpy(), y=y, name=f"seed {seed}", mode="lines+markers")
             line.update(line={"color": colour, "width": 2}, marker={"size": 5}, hovertemplate="%{y:.2f}")
             figure.add_trace(line, row=row, col=1)
-    dressed(figure, 260 + 200 * known)
+    dressed(figure, 260 + 200 * (len(titles) - 1))
     if supremum is not None:
         scores = SCALE * curves["score"].to_numpy()
         _level(figure, SCALE * supremum, f"best possible {SCALE * supremum:.1f}", scores)
     if known:
         ticks = [digit * 10.0**power for power in range(-1, 5) for digit in (1, 2, 5)]
-        figure.update_yaxes(type="log", tickvals=ticks, tickformat="~g", row=2, col=1)
+        figure.update_yaxes(type="log", tickvals=ticks, tickformat="~g", row=len(titles), col=1)
     figure.update_xaxes(title="market steps of training, a seed", tickformat="~s", row=len(titles), col=1)
     return figure
 

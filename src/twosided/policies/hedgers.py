@@ -40,11 +40,13 @@ class Dummy(Policy):
     def shocks(self, key, shape):
         return None
 
-    def init(self) -> Int[Array, ""]:
-        """Steps since the last hedge; none at first, so that it begins with one."""
-        return jnp.zeros((), jnp.int32)
+    def init(self) -> Int[Array, ""] | None:
+        """Steps since the last hedge, if it has to count them; none at first, so that it begins with one."""
+        return None if self.latency == 1 else jnp.zeros((), jnp.int32)
 
     def act(self, shock, memory, observation):
+        if memory is None:
+            return _hedge(-observation.inventory, observation), memory
         now = jnp.where(memory == 0, -observation.inventory, 0.0)
         return _hedge(now, observation), (memory + 1) % self.latency
 

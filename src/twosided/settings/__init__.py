@@ -20,14 +20,16 @@ from twosided.settings.command_line import parse
 from twosided.settings.layers import read
 from twosided.settings.objects import build
 from twosided.settings.parts import Field, Part, choices, describe, kebab
-from twosided.settings.toml import dump, load
+from twosided.settings.toml import PRESETS, about, dump, load, ready_made
 from twosided.settings.values import Settings, SettingsError
 
 __all__ = [
+    "PRESETS",
     "Field",
     "Part",
     "Settings",
     "SettingsError",
+    "about",
     "build",
     "choices",
     "describe",
@@ -36,4 +38,5 @@ __all__ = [
     "load",
     "parse",
     "read",
+    "ready_made",
 ]

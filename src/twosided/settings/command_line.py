@@ -7,6 +7,7 @@
 --competitor random --competitor.low -1 --competitor persistent
                                      a tuple of parts; --competitor.low is about the one named before it
 --settings run.toml                  a file, read before all options
+--preset single-asset                the same, of a file that comes with the package
 --help                               what there is, with the parameters of the kinds that are chosen
 """
 
@@ -14,12 +15,13 @@ import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
+from pathlib import Path
 from typing import Any
 
 from twosided.settings.layers import ARGUMENTS, COMMAND_LINE, Reader
 from twosided.settings.parts import Field, Part, Tuple, describe
 from twosided.settings.toml import load
-from twosided.settings.values import SWITCH, Settings, SettingsError, Text, expected
+from twosided.settings.values import SWITCH, Settings, SettingsError, Text, expected, nearest
 
 
 def parse(
@@ -30,14 +32,16 @@ def parse(
     description: str = "",
     positional: Sequence[str] = (),
     aliases: Mapping[str, str] | None = None,
+    presets: Mapping[str, Path] | None = None,
 ) -> Settings:
     """The settings that the words of a command line give; on --help, prints help on them and exits.
 
     `root` is the class of the command's settings, "module:Class". `positional` names those of its parameters
     that are given without an option, in this order. An alias stands for the beginning of an option:
-    {"book": "market.book"} makes --book.tick of --market.book.tick. Raises SettingsError.
+    {"book": "market.book"} makes --book.tick of --market.book.tick. `presets` are files by the names under which
+    --preset takes them. Raises SettingsError.
     """
-    line = _Line(describe(root), aliases or {})
+    line = _Line(describe(root), aliases or {}, presets or {})
     line.read(deque(argv), positional)
     reader = Reader(line.root)
     for path in line.files:
@@ -47,7 +51,7 @@ def parse(
     if line.wants_help:
         from twosided.settings.help import show  # what draws it is loaded only here
 
-        show(reader, prog, description or line.root.summary, positional, aliases or {})
+        show(reader, prog, description or line.root.summary, positional, aliases or {}, sorted(presets or {}))
         raise SystemExit(0)
     return reader.settings(COMMAND_LINE, positional)
 
@@ -55,8 +59,8 @@ def parse(
 class _Line:
     """A command line, sorted into files and a layer of settings."""
 
-    def __init__(self, root: Part, aliases: Mapping[str, str]):
-        self.root, self.aliases = root, aliases
+    def __init__(self, root: Part, aliases: Mapping[str, str], presets: Mapping[str, Path]):
+        self.root, self.aliases, self.presets = root, aliases, presets
         self.layer: dict[str, Any] = {}
         self.arguments: dict[str, Any] = {}
         self.files: list[str] = []
@@ -89,6 +93,9 @@ class _Line:
         if option == "--settings":
             self.files.append(text if equals else _next(option, words, "a TOML file"))
             return
+        if option == "--preset" and self.presets:
+            self.files.append(self._preset(text if equals else _next(option, words, "a name")))
+            return
         steps, ends = self._find(option)
         switch = bool(ends) and all(bool in end.type for end in ends)
         if not ends:
@@ -101,6 +108,14 @@ class _Line:
         elif not equals:
             text = _next(option, words, expected(ends[0]))
         self._put(steps, ends[0], Text(text))
+
+    def _preset(self, name: str) -> str:
+        if name not in self.presets:
+            names = sorted(self.presets)
+            raise SettingsError(
+                f"--preset takes one of {', '.join(names)}, but got {name!r}{nearest(name, names)}"
+            )
+        return str(self.presets[name])
 
     def _find(self, option: str) -> tuple[list[Field], list[Field]]:
         """The fields that an option passes, and those, of one kind of part or several, that it can end in."""
@@ -136,7 +151,7 @@ class _Line:
 
     def _nearest(self, option: str) -> str:
         """The option most like this one, as a whole and in its last step: people leave out what is before."""
-        names = ["--help", "--settings", *_names([self.root], "--", 4)]
+        names = ["--help", "--settings", *["--preset"] * bool(self.presets), *_names([self.root], "--", 4)]
         likeness = {name: (_ratio(option, name), _ratio(_last(option), _last(name))) for name in names}
         best = max(names, key=lambda name: sum(likeness[name]))
         return f"; did you mean {best}?" if max(likeness[best]) > 0.6 else ""

@@ -24,12 +24,17 @@ Row = tuple[Text, Text]
 
 
 def show(
-    reader: Reader, prog: str, description: str, positional: Sequence[str], aliases: Mapping[str, str]
+    reader: Reader,
+    prog: str,
+    description: str,
+    positional: Sequence[str],
+    aliases: Mapping[str, str],
+    presets: Sequence[str],
 ) -> None:
     """Prints the help on the settings, as far as they have been read."""
     console = Console(highlight=False)
     width = min(console.width, WIDEST)
-    helper = _Helper(reader, positional, {path: alias for alias, path in aliases.items()})
+    helper = _Helper(reader, positional, {path: alias for alias, path in aliases.items()}, presets)
     groups = list(helper.groups())
     longest = max(len(option) for _, rows in groups for option, _ in rows)
     column = min(longest + 2, width * 3 // 8)
@@ -54,9 +59,11 @@ def show(
 class _Helper:
     """Goes through the chosen parts and collects the rows of each under a title."""
 
-    def __init__(self, reader: Reader, positional: Sequence[str], aliases: Mapping[str, str]):
+    def __init__(
+        self, reader: Reader, positional: Sequence[str], aliases: Mapping[str, str], presets: Sequence[str]
+    ):
         fields = {field.name: field for field in reader.root.fields}
-        self.reader, self.aliases = reader, aliases
+        self.reader, self.aliases, self.presets = reader, aliases, presets
         self.arguments = {name: _argument(fields[name]) for name in positional}
         self.required = {name for name, field in fields.items() if field.default is MISSING}
 
@@ -64,9 +71,14 @@ class _Helper:
         """Titles and rows, the command's own parameters first."""
         last = [
             (_option("--settings", "FILE.toml"), Text("Settings from a file; options are read over it.")),
+            *self._preset(),
             (_option("--help"), Text("Shows this help, with the parameters of the chosen kinds.")),
         ]
         yield from self._part(self.reader.root, self.reader.values, Place(COMMAND_LINE), "options", [], last)
+
+    def _preset(self) -> Iterator[Row]:
+        if self.presets:
+            yield _option("--preset", "NAME"), Text(f"The same, ready made: {', '.join(self.presets)}.")
 
     def _part(
         self, part: Part, values: dict[str, Any], place: Place, title: str, first: list[Row], last: list[Row]

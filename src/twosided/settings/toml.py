@@ -10,6 +10,8 @@ from typing import Any
 from twosided.settings.parts import Part
 from twosided.settings.values import Settings, SettingsError
 
+PRESETS = Path(__file__).parents[1] / "presets"
+"""Where ready-made settings of `twosided train` are."""
 LARGEST_FILE = 2**20  # bytes; real ones have thousands
 
 
@@ -31,6 +33,16 @@ def load(path: str | Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is nested too deeply") from None
     except ValueError as error:
         raise SettingsError(f"{path} is not TOML: {error}") from None
+
+
+def ready_made(folder: Path) -> dict[str, Path]:
+    """The settings files of a folder by their names."""
+    return {path.stem: path for path in sorted(folder.glob("*.toml"), key=lambda path: path.stem)}
+
+
+def about(path: Path) -> str:
+    """What a settings file says of itself: its first line, a comment."""
+    return path.read_text("utf-8").partition("\n")[0].lstrip("# ")
 
 
 def dump(settings: Settings, meanings: bool = True) -> str:
