@@ -80,8 +80,8 @@ def test_what_is_far_is_no_order_and_nothing_is_nearer_than_the_nearest():
 
 def test_fills_have_the_law_of_the_deepest_order():
     fills, offsets, draws, step = ExponentialFills(), np.array([0.0, 0.5, 1.0, 2.0]), 200_000, 0.005
-    reach = np.asarray(fills.reach(fills.shocks(jax.random.key(0), (draws,)), step))
-    share = (offsets[:, None] < reach).mean(1)
+    shocks = fills.shocks(jax.random.key(0), (draws,))
+    share = np.asarray(fills.filled(shocks, jnp.asarray(offsets)[:, None], step)).mean(1)
     expected = np.asarray(fills.probability(jnp.asarray(offsets), step))
     # 1 - exp(-A Δ e^{-k δ}), by hand at the mid.
     assert expected[0] == pytest.approx(1 - np.exp(-0.7), rel=1e-6)

@@ -3,7 +3,7 @@
 Orders of others arrive on each side at a rate A, and each reaches a depth into the book that is exponential with mean
 1/k. Those that reach a maker's order at a distance δ come at the rate
 
-    λ(δ) = A exp(-k δ)                                              Avellaneda and Stoikov (2008), eq. 12
+    λ(δ) = A exp(-k δ)                                              Avellaneda and Stoikov (2008), section 2.5
 
 and of all that arrive in Δ, a Poisson number, the deepest reaches (log(A Δ) + G) / k, G a standard Gumbel variable: it
 reaches δ with probability 1 - exp(-λ(δ) Δ). So chance can say how deep it goes before anybody has quoted.
@@ -45,9 +45,12 @@ class ExponentialFills(eqx.Module):
         """Of one side."""
         return jax.random.gumbel(key, shape)
 
-    def reach(self, shock: Float[Array, "*batch"], time_step: Scalar) -> Float[Array, "*batch"]:
-        """How far from the mid the deepest order of a step goes, in currency; below 0 it does not get to the mid."""
-        return (jnp.log(jnp.asarray(self.intensity * time_step, shock.dtype)) + shock) / self.decay
+    def filled(
+        self, shock: Float[Array, "*batch"], distance: Float[Array, "*batch"], time_step: Scalar
+    ) -> Bool[Array, "*batch"]:
+        """Whether the deepest order of a step reaches the distance from the mid, in currency."""
+        depth = jnp.log(jnp.asarray(self.intensity * time_step, shock.dtype)) + shock
+        return distance * self.decay < depth
 
     def probability(self, distance: Float[Array, "*batch"], time_step: Scalar) -> Float[Array, "*batch"]:
         """That an order at the distance from the mid fills in a step."""

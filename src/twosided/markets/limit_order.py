@@ -123,8 +123,8 @@ class LimitOrderMarket(Market):
         bid, ask = (self._offset(side, held) for side in (action.bid_offset, action.ask_offset))
         may_buy = (bid < self.widest) & _is_order(action.bid_size) & (held + 1 <= self.inventory_limit)
         may_sell = (ask < self.widest) & _is_order(action.ask_size) & (held - 1 >= -self.inventory_limit)
-        bought = (bid < self.fills.reach(shock.sale, self.price.time_step)) & may_buy
-        sold = (ask < self.fills.reach(shock.purchase, self.price.time_step)) & may_sell
+        bought = self.fills.filled(shock.sale, bid, self.price.time_step) & may_buy
+        sold = self.fills.filled(shock.purchase, ask, self.price.time_step) & may_sell
         bought, sold = bought.astype(mid.dtype), sold.astype(mid.dtype)
         nothing = jnp.zeros_like(mid)
         trades = Trades(bought, bid, sold, ask, nothing, nothing, self.fee * (bought + sold))
