@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +20,7 @@ from twosided.policies.closed_form import BuyAndHold, DoNothing, FixedOffset
 from twosided.prices import Bachelier
 from twosided.prices.bar_source import RecordedBars, SimulatedBars
 from twosided.runs import check_fit
+from twosided.settings import PRESETS, build, load, read, ready_made
 from twosided.types import as_arrays
 
 # open, high, low, close of four bars.
@@ -328,6 +330,14 @@ def test_the_2025_preset_pays_as_printed():
     marked = dataclasses.replace(scenario.reward, marked=True)
     pay, _ = marked(marked.init(), first.transition, 0)
     assert float(pay) == pytest.approx(expected - profit - 8 * 0.1 + (8 * 0.1 - 0.01), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bars", "gore2025", "limit-order"])
+def test_presets_are_settings_whose_parts_fit(name):
+    settings = build(read("twosided.runs:TrainSettings", load(ready_made(PRESETS)[name]), name))
+    check_fit(settings.scenario, settings.references, settings.learner)
+    if name == "gore2025":
+        assert eqx.tree_equal(settings.scenario, one_minute_bars()) is True
 
 
 @pytest.mark.parametrize(

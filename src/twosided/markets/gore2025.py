@@ -17,7 +17,7 @@ MINUTES = 525_600
 
 def one_minute_bars(source: BarSource | None = None, horizon: int = 1024) -> Scenario:
     """State of 11 numbers, action of 5, no short sales, no debt. Bars of Heston's model in ten substeps if none are
-    given, at the mode or mean of the priors on its parameters."""
+    given, at the means of the priors on its parameters."""
     process = Heston(
         initial=10.0,
         initial_variance=0.2,
