@@ -1,4 +1,4 @@
-"""What the benchmarks of training share: contestants in processes of their own, and the market that all train on."""
+"""What the benchmarks of training share: contestants in processes of their own, and the markets that all train on."""
 
 import json
 import subprocess
@@ -21,14 +21,21 @@ def contest(
     return measured
 
 
-def scenario() -> Any:
-    """The dealer market against a maker that quotes the exchange's spread."""
-    from twosided import DealerMarket, Persistent, Scenario
+MARKETS = ("dealer", "hedging")
 
+
+def scenario(market: str = "dealer") -> Any:
+    """The dealer market against a maker that quotes the exchange's spread, or the market of one that hedges alone."""
+    from twosided import DealerMarket, Persistent, Scenario
+    from twosided.markets.hedging import HedgingMarket
+    from twosided.rewards import PositionPenalty
+
+    if market == "hedging":
+        return Scenario(HedgingMarket(), (), PositionPenalty(), horizon=512)
     return Scenario(DealerMarket(), (Persistent(),))
 
 
-def one_call(markets: int, seed: int) -> Any:
+def one_call(markets: int, seed: int, market: str = "dealer") -> Any:
     """`ScenarioVectorEnv` as stable-baselines3 takes many environments."""
     from stable_baselines3.common.vec_env import VecEnv
 
@@ -36,7 +43,7 @@ def one_call(markets: int, seed: int) -> Any:
 
     class OneCall(VecEnv):
         def __init__(self) -> None:
-            self.env = ScenarioVectorEnv(scenario(), markets)
+            self.env = ScenarioVectorEnv(scenario(market), markets)
             super().__init__(markets, self.env.single_observation_space, self.env.single_action_space)
 
         def reset(self):

@@ -1,6 +1,7 @@
-"""Training steps a second of our SAC and of stable-baselines3's on the same dealer market, one thread each.
+"""Training steps a second of our SAC and of stable-baselines3's on the same market, one thread each.
 
     python benchmarks/sac.py        (needs the extra `sb3`: stable-baselines3, torch and gymnasium)
+    python benchmarks/sac.py --market hedging
 
 Both train on the same scenario with the same algorithm and sizes: networks of two ReLU layers for the policy and for
 each of two values, batches of 256 from the replay, a temperature that is found, running scales of observations and
@@ -19,7 +20,7 @@ import statistics
 import time
 from argparse import Namespace
 
-from contest import contest, one_call, scenario
+from contest import MARKETS, contest, one_call, scenario
 from measure import Row, aim, arguments, median_ratio, report
 
 CONTESTANTS = ("twosided", "SB3")
@@ -36,6 +37,7 @@ CASES = {
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0], repeats=3)
     parser.add_argument("--case", choices=CASES, help="this case alone")
+    parser.add_argument("--market", choices=MARKETS, default="dealer", help="the market that both train on")
     parser.add_argument("--contestant", choices=CONTESTANTS, help="measure this one here and print JSON")
     options = parser.parse_args()
     if options.contestant:
@@ -52,7 +54,7 @@ def main() -> None:
         )
     slowest = min(float(row["ratio"]) for row in rows)
     aims = [aim("twosided / SB3, the least of all cases", slowest, "above 1", slowest > 1)]
-    title = "SAC on the dealer market, one core: market steps a second of processor time"
+    title = f"SAC on the {options.market} market, one core: market steps a second of processor time"
     report(title, rows, aims, options, "jax", "stable-baselines3", "torch", "gymnasium", "numpy")
 
 
@@ -60,12 +62,13 @@ def _measure(options: Namespace) -> dict[str, float]:
     """One contestant on one case, in this process, on one core."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     markets, updates, width, ours, theirs = CASES[options.case]
+    market, seed = options.market, options.seed
     if options.contestant == "twosided":
-        return {"steps_per_second": markets * ours / _ours(markets, updates, width, ours, options.seed)}
-    return {"steps_per_second": markets * theirs / _sb3(markets, updates, width, theirs, options.seed)}
+        return {"steps_per_second": markets * ours / _ours(market, markets, updates, width, ours, seed)}
+    return {"steps_per_second": markets * theirs / _sb3(market, markets, updates, width, theirs, seed)}
 
 
-def _ours(markets: int, updates: int, width: int, steps: int, seed: int) -> float:
+def _ours(market: str, markets: int, updates: int, width: int, steps: int, seed: int) -> float:
     """Seconds of the second half of a training of twice that many steps."""
     from twosided import SAC, train
 
@@ -73,11 +76,17 @@ def _ours(markets: int, updates: int, width: int, steps: int, seed: int) -> floa
         steps=2 * steps * markets, paths=markets, updates=updates, hidden=(width, width), warmup=WARMUP
     )
     times: list[float] = []
-    train(scenario(), learner, seed=seed, chunks=2, after_chunk=lambda _: times.append(time.process_time()))
+    train(
+        scenario(market),
+        learner,
+        seed=seed,
+        chunks=2,
+        after_chunk=lambda _: times.append(time.process_time()),
+    )
     return times[1] - times[0]
 
 
-def _sb3(markets: int, updates: int, width: int, steps: int, seed: int) -> float:
+def _sb3(market: str, markets: int, updates: int, width: int, steps: int, seed: int) -> float:
     """The same of stable-baselines3."""
     import torch
     from stable_baselines3 import SAC
@@ -87,7 +96,7 @@ def _sb3(markets: int, updates: int, width: int, steps: int, seed: int) -> float
 
     torch.set_num_threads(1)
     one = markets == 1
-    env = DummyVecEnv([lambda: ScenarioEnv(scenario())]) if one else one_call(markets, seed)
+    env = DummyVecEnv([lambda: ScenarioEnv(scenario(market))]) if one else one_call(markets, seed, market)
     model = SAC(
         "MlpPolicy",
         VecNormalize(env, gamma=0.99),
