@@ -76,12 +76,13 @@ def learned(beta: float) -> Callable[[Budget, Tell], Outcome]:
     """SAC with skew and without it, beside the exact policies of both, on the same chance."""
 
     def run(budget: Budget, tell: Tell) -> Outcome:
-        config, policies, frames, hedges, skews, best = learner(budget), {}, {}, {}, {}, {}
+        policies, hedges, skews, best = {}, {}, {}, {}
         for name, can in ((WITH, True), (WITHOUT, False)):
             scenario = scenario_of(beta, can)
+            config = learner(budget, actions=1 + can)
             tell(f"the best {name}")
             best[f"exact {name}"] = hedging_optimum(scenario, **GRID).policy
-            policies[f"SAC {name}"], frames[name] = fit(taught(scenario, config), config, budget, tell)
+            policies[f"SAC {name}"], _ = fit(taught(scenario, config), config, budget, tell)
         scenario = scenario_of(beta)
         records = judge_in_turn(scenario, policies, best, budget, tell, judged_steps(budget))
         for name, those in (policies | {name: (policy,) for name, policy in best.items()}).items():
