@@ -168,8 +168,8 @@ SKEW = (
     "skew, which is best where holding inventory costs nothing on average."
 )
 SIDE_BY_SIDE = (
-    "The same chance for every maker: prices and clients come as they came to the others. The Sharpe ratio of this one "
-    "episode is noisy; the table has that of all of them."
+    "The first episode of each, a colour a maker; a line that stops is of one that held too much, and was ended. The "
+    "Sharpe ratio of one episode is noisy; the table has that of all of them."
 )
 HEDGING = (
     "From top to bottom: where the price went, and what the maker and the exchange quoted around it; what the maker "

@@ -28,6 +28,7 @@ from twosided.plots.style import (
     key,
     stack,
 )
+from twosided.verdict import number
 
 CLIENTS, HEDGES = BUY, SELL
 """What clients do and bring, and what is done about it on the exchange."""
@@ -225,4 +226,4 @@ def _sharpe(episode: pl.DataFrame) -> str:
     """100 times the mean over the deviation of a step's PnL (eq. 30)."""
     pnl = episode["pnl_total"].to_numpy()
     deviation = pnl.std()
-    return f"{100 * pnl.mean() / deviation:.1f}" if deviation > 0 else "–"
+    return number(100 * pnl.mean() / deviation if deviation > 0 else np.nan, 1)
