@@ -4,7 +4,7 @@ import pytest
 
 from twosided.evaluation import evaluate
 from twosided.exact.dealer import optimum
-from twosided.exact.known import BEST, known_optimum
+from twosided.exact.known import known_optimum
 from twosided.exact.limit_order import limit_order_optimum
 from twosided.exact.order_flow import NotExact
 from twosided.markets.base import Scenario
@@ -21,7 +21,7 @@ def test_the_dealer_market_has_theorem_1_s_whatever_the_learner_is_paid():
     scenario = Scenario(DealerMarket(), (Persistent(epsilon_buy=0.0, epsilon_sell=-0.5),))
     known, best = known_optimum(scenario), optimum(scenario)
     assert (known.value, known.metric, known.response) == (best.value, "pnl_total", best)
-    (quotes,) = known.policies.values()
+    quotes = known.policy
     assert isinstance(quotes, Persistent)
     assert (quotes.epsilon_buy, quotes.epsilon_sell) == (best.buy.epsilon, best.sell.epsilon)
     assert "as near to it" in known.sentence  # it has to undercut
@@ -37,8 +37,8 @@ def test_what_reaches_the_optimum_of_a_session_earns_it():
     scenario = Scenario(LimitOrderMarket(session=20), (), TotalPnL(), horizon=25)
     known = known_optimum(scenario)
     assert known.value == limit_order_optimum(scenario).total / 25
-    records = evaluate(scenario, known.policies, seed=0, steps=500_000)
-    reward = find(records, BEST, known.metric)
+    records = evaluate(scenario, {"best": known.policy}, seed=0, steps=500_000)
+    reward = find(records, "best", known.metric)
     assert reward.error is not None and reward.error < 0.02 * known.value
     assert abs(reward.value - known.value) < 4 * reward.error
 

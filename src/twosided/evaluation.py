@@ -8,7 +8,7 @@ the error of its linear part, f'(m) · (m_i - m) over paths i (the delta method)
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -36,20 +36,21 @@ def evaluate(
     seed: int = 0,
     steps: int = 1_000_000,
     supremum: float | None = None,
+    supremum_of: Literal["pnl_total", "reward"] = "pnl_total",
     study: str = "",
     progress: Callable[[str], None] = lambda name: None,
 ) -> list[Record]:
     """Put each policy in the learner's seat and measure every maker; a case of records a policy.
 
     `steps` is the number of market steps for each policy, rounded up to whole episodes and batches.
-    `supremum` is the best own total PnL a step that any policy can have, in currency, where it is known
-    (`twosided.exact`); with it the gap to it is among the metrics.
+    `supremum` is the most that any policy can have a step, on average, of own total PnL in currency, or of another
+    metric that `supremum_of` names, where it is known (`twosided.exact`); with it the gap to it is among the metrics.
 
     Metrics, a step unless they end in `_path`, in the market's units: pnl_{part}, pnl_{part}_path,
     excess_{part}_over_{seat}; market_share; sharpe (mean over deviation of a step's total PnL); {inventory and each
     action}_mean and _std; inventory_pnl_std; inventory_min and _max; reward, what the learner is paid;
-    optimality_gap, in percent of the supremum, from inventory PnL's conditional expectation: its draws have the same
-    mean and far more noise. What is undefined, the Sharpe ratio of a maker that never trades, is left out.
+    optimality_gap, in percent of the supremum; that of PnL is from inventory PnL's conditional expectation, whose draws
+    have the same mean and far more noise. What is undefined, the Sharpe ratio of who never trades, is left out.
     Where the market itself ends an episode, what would follow counts as steps without PnL or reward; positions and
     actions are averaged over the steps before; `ended` is the share of episodes that it ends.
     Where an action has several numbers, as of a maker that quotes by tier, epsilon_buy is their mean and
@@ -67,9 +68,9 @@ def evaluate(
                 metrics["reward"] = mean(means["reward"][:, maker])
             metrics["inventory_min"] = float(lowest[maker]), None
             metrics["inventory_max"] = float(highest[maker]), None
-            if maker == 0 and supremum is not None and supremum > 0:
-                below = supremum - means["expected_total"][:, 0]
-                metrics["optimality_gap"] = _times(100 / supremum, mean(below))
+            if maker == 0 and supremum:
+                reached = means["expected_total" if supremum_of == "pnl_total" else supremum_of][:, 0]
+                metrics["optimality_gap"] = _times(100 / abs(supremum), mean(supremum - reached))
             records += [Record(case, maker, name, *metrics[name], seed, study) for name in metrics]
     return records
 

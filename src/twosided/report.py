@@ -8,11 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
 from twosided.document import Section, document, header
 from twosided.plots import (
+    figure_arrows,
     figure_earnings,
     figure_episode,
     figure_epsilon,
@@ -20,6 +22,7 @@ from twosided.plots import (
     figure_learning,
     figure_side_by_side,
     figure_skew,
+    figure_table,
 )
 from twosided.records import Record
 from twosided.verdict import MEAN, SCALE, Group, Results, Row, groups, interval, number
@@ -29,14 +32,14 @@ from twosided.verdict import MEAN, SCALE, Group, Results, Row, groups, interval,
 class KnownOptimum:
     """The best that any maker could do, where it is known exactly."""
 
-    supremum: float
-    """Own total PnL, currency a step."""
+    value: float
+    """The most that can be had a step, on average."""
+    metric: str = "pnl_total"
+    """Of what: pnl_total, own PnL in currency, or reward, what the learner is paid."""
     epsilon_buy: float | None = None
     """ε on the bid that reaches or approaches it."""
     epsilon_sell: float | None = None
     """ε on the ask that reaches or approaches it."""
-    attained: bool = True
-    """Whether some maker earns exactly that; if not, one comes as near to it as it likes."""
     sentence: str = ""
     """What it is and where it comes from."""
 
@@ -45,7 +48,24 @@ class KnownOptimum:
         """By our metrics, as far as it fixes them."""
         epsilons = {"epsilon_buy_mean": self.epsilon_buy, "epsilon_sell_mean": self.epsilon_sell}
         known = {metric: value for metric, value in epsilons.items() if value is not None}
-        return {"optimality_gap": 0.0, "pnl_total": self.supremum} | known
+        return {"optimality_gap": 0.0, self.metric: self.value} | known
+
+    @property
+    def supremum(self) -> float | None:
+        """Of own total PnL, where the optimum is of that."""
+        return self.value if self.metric == "pnl_total" else None
+
+
+@dataclass(frozen=True)
+class LearnedTable:
+    """A policy that is a table."""
+
+    cells: Sequence[str]
+    actions: Sequence[str]
+    probabilities: Sequence[Sequence[float]]
+    """A row a cell, a column an action."""
+    changes: Sequence[float] | None = None
+    """What each action changes the one quote by, in ticks, where there is one quote."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +101,7 @@ def page(
     optimum: KnownOptimum | None = None,
     why_no_optimum: str = "",
     published: Published | None = None,
+    table: LearnedTable | None = None,
     provenance: Provenance | None = None,
     reloads: bool = False,
 ) -> str:
@@ -92,6 +113,8 @@ def page(
     """
     results = Results(records)
     sections = _sections(results, compared, curves, trace, traced, optimum)
+    if table is not None:
+        sections.insert(-1, _learned(table, traced))
     if side_by_side:
         sections.append(Section("One episode, side by side", SIDE_BY_SIDE, figure_side_by_side(side_by_side)))
         sections += [_episode(steps, f" ({name})") for name, steps in side_by_side.items()]
@@ -141,6 +164,14 @@ def _sections(
     return sections
 
 
+def _learned(table: LearnedTable, traced: str) -> Section:
+    """What the policy does in every cell: arrows where there is one quote to move."""
+    shares, of = np.asarray(table.probabilities), f" ({traced})" if traced else ""
+    if table.changes is not None:
+        return Section(f"What it does{of}", ARROWS, figure_arrows(shares, table.changes, table.cells))
+    return Section(f"What it does{of}", SHARES, figure_table(shares, table.cells, table.actions, digits=2))
+
+
 def _episode(trace: pl.DataFrame, of: str) -> Section:
     """One episode as the market shows it."""
     hedges = "hedge_position" in trace.columns
@@ -163,6 +194,11 @@ OPTIMAL_EPSILON = (
     " Look for bars near the dashed line, the best ε there is: left of it the maker gives money away, right of it "
     "it loses clients."
 )
+ARROWS = (
+    "What it does with its quote at each imbalance of the orders since it last moved it: an arrow up raises the quote "
+    "by a tick, one down lowers it, a dash leaves it."
+)
+SHARES = "How often it takes each action, in each cell of what it sees; the most frequent is framed."
 SKEW = (
     "A maker that wants to shed a long position lowers ε on its ask and raises it on its bid. Flat lines do not "
     "skew, which is best where holding inventory costs nothing on average."
@@ -190,7 +226,9 @@ def _ordered(results: Results, compared: Collection[str]) -> list[str]:
 
 def _cards(results: Results, optimum: KnownOptimum | None, published: Published | None) -> str:
     """The few numbers that matter most."""
-    best = f"{number(SCALE * optimum.supremum, 1)} is the best possible" if optimum else "all parts together"
+    best = "all parts together"
+    if optimum and optimum.supremum is not None:
+        best = f"{number(SCALE * optimum.supremum, 1)} is the best possible"
     theirs = published.values.get("excess_total_over_1") if published else None
     paper = f"the paper’s agent: {number(SCALE * theirs, 1)}" if theirs is not None else "PnL a step × 100"
     cards = (
@@ -229,12 +267,14 @@ def _verdict(results: Results, optimum: KnownOptimum | None, why_no_optimum: str
     who = "The trained maker, on average over its seeds," if case == MEAN else f"“{case}”"
     text, note = f"{who} earns {said('total')} a step", why_no_optimum
     if optimum is not None:
-        text += f" of the {number(SCALE * optimum.supremum, 1)} that the best possible maker would"
-        note = optimum.sentence and f"{optimum.sentence.rstrip('.')}."
-        if not optimum.attained:
-            note += " No maker earns exactly that much, but one can come as near to it as it likes."
+        note = optimum.sentence
+        if optimum.supremum is not None:
+            text += f" of the {number(SCALE * optimum.supremum, 1)} that the best possible maker would"
     text += f": {said('spread')} from the spread, {said('hedge')} from hedging and {said('inventory')} from "
     text += "inventory (PnL times 100)."
+    paid = results.of.get((case, "reward"))
+    if optimum is not None and optimum.metric == "reward" and paid is not None:
+        text += f" It is paid {number(paid.value, 4)} a step, where the best possible is {number(optimum.value, 4)}."
     note = note.strip()
     small = f"<br><small>{escape(note[:1].upper() + note[1:])}</small>" if note else ""
     return f'<p class="verdict">{escape(text)}{small}</p>'

@@ -26,20 +26,19 @@ import polars as pl
 from twosided import store
 from twosided.errors import Refusal
 from twosided.evaluation import evaluate, trace
-from twosided.exact.best_response import Optimum
-from twosided.exact.dealer import NotExact, optimum
+from twosided.exact.known import Known, known_optimum
+from twosided.exact.order_flow import NotExact
 from twosided.learn.base import Learner
 from twosided.learn.ppo import PPO
 from twosided.learn.train import Progress, blank, policies_of, train
 from twosided.markets.base import Market, Scenario, check_horizon, episodes
 from twosided.markets.dealer import DealerMarket
 from twosided.policies.rules import Persistent
+from twosided.policies.tabular import TabularPolicy
 from twosided.records import MEAN, Record, find, from_frame, mean_of_cases, to_frame
 from twosided.rewards import Reward, TotalPnL
 from twosided.settings import kebab, load
 from twosided.types import Policy, check, check_seed
-
-BEST = "best response"
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,8 @@ class TrainSettings:
     """How the policy is found."""
     references: tuple[Policy, ...] = ()
     """Makers that are judged beside the trained ones; repeat for several."""
+    exact: bool = True
+    """Solve for the exact optimum first, where one is known; in the hedging market that takes half a minute."""
     seeds: int = 3
     """Independent trainings, side by side."""
     seed: int = 0
@@ -95,8 +96,8 @@ class Verdict:
     trace: pl.DataFrame
     """Of the best seed: the one that is paid most."""
     about: dict[str, Any]
-    """seconds a part, host, versions, `traced`: the seed that the trace is of; and `optimum`: value, quotes, whether
-    attained; or why there is none."""
+    """seconds a part, host, versions, `traced`: the seed that the trace is of; and `optimum`: value, of which
+    metric, the case that reaches it, quotes; or why there is none; and `table`, where that is what was learned."""
 
 
 @dataclass
@@ -197,7 +198,7 @@ def run(
     references = named(settings.references)
     check_fit(scenario, references.values(), settings.learner)
     watch("preparing", None, math.nan)
-    best, described = _optimum(scenario)
+    best, described = _optimum(scenario) if settings.exact else (None, {"why_not": NOT_ASKED})
     stop = stop or Stop()
     looking = _Looking(settings, look) if look else None
     policies = _train(settings, folder, best, stop, watch, clock, looking)
@@ -210,7 +211,7 @@ def run(
         watch(f"judging {case}", None, math.nan)
 
     cases = {f"seed {i}": policy for i, policy in enumerate(policies)}
-    judged = cases | ({BEST: _best_response(best)} if best else {}) | references
+    judged = cases | ({best.case: best.policy} if best else {}) | references
     since = time.perf_counter()
     records = evaluate(
         scenario,
@@ -218,6 +219,7 @@ def run(
         seed=settings.seed,
         steps=settings.evaluation_steps,
         supremum=best.value if best else None,
+        supremum_of=best.metric if best else "pnl_total",
         progress=judging,
     )
     records += mean_of_cases(records, list(cases), MEAN)
@@ -225,7 +227,15 @@ def run(
     store.write_frame(folder / store.RECORDS, to_frame(records))
     traced = max(cases, key=lambda case: find(records, case, "reward").value)
     store.write_frame(folder / store.TRACE, trace(scenario, cases[traced], seed=settings.seed))
-    about = {"optimum": described, "traced": traced, "seconds": clock, "host": host(), "versions": versions()}
+    shown = _table(cases[traced])
+    about = {
+        "optimum": described,
+        "table": shown,
+        "traced": traced,
+        "seconds": clock,
+        "host": host(),
+        "versions": versions(),
+    }
     store.write(folder / store.ABOUT, json.dumps(about, indent=1))
     return True
 
@@ -276,29 +286,43 @@ def _claim(folder: Path, text: str) -> None:
         raise RunError(f"{folder} holds a run with other settings; choose another --out, or remove it")
 
 
-def _optimum(scenario: Scenario) -> tuple[Optimum | None, dict[str, Any]]:
+def _table(policy: Policy) -> dict[str, Any] | None:
+    """What a policy that is a table of probabilities does, in words and numbers."""
+    if not isinstance(policy, TabularPolicy):
+        return None
+    parts = {name: np.ravel(leaf) for name, leaf in dataclasses.asdict(policy.actions.actions).items()}
+    names = [
+        ", ".join(f"{name} {value:+g}".replace("-", "−") for name, value in zip(parts, values, strict=True))
+        for values in zip(*parts.values(), strict=True)
+    ]
+    (first, *others) = parts.values()
+    return {
+        "cells": list(policy.cells.labels),
+        "actions": names,
+        "changes": None if others else first.tolist(),
+        "probabilities": np.asarray(policy.table).tolist(),
+    }
+
+
+NOT_ASKED = "the exact optimum was not asked for"
+
+
+def _optimum(scenario: Scenario) -> tuple[Known | None, dict[str, Any]]:
     """The exact optimum, and what to say of it."""
     try:
-        best = optimum(scenario)
+        best = known_optimum(scenario)
     except NotExact as error:
         return None, {"why_not": str(error)}
-    if best.value <= 0:
-        return None, {
-            "why_not": "no maker can earn anything in this market, so there is nothing to be a part of"
-        }
-    sides = {"buy": best.buy, "sell": best.sell}
-    quotes = {side: {"epsilon": b.epsilon, "attained": b.attained} for side, b in sides.items()}
-    return best, {"value": best.value, **quotes}
-
-
-def _best_response(best: Optimum) -> Persistent:
-    return Persistent(epsilon_buy=best.buy.epsilon, epsilon_sell=best.sell.epsilon, hedge=0.0)
+    described = {name: getattr(best, name) for name in ("value", "metric", "case", "sentence")}
+    if best.response is not None:
+        described["epsilon"] = {side: getattr(best.response, side).epsilon for side in ("buy", "sell")}
+    return best, described
 
 
 def _train(
     settings: TrainSettings,
     folder: Path,
-    best: Optimum | None,
+    best: Known | None,
     stop: Stop,
     watch: Watch,
     clock: dict[str, float],
@@ -316,10 +340,13 @@ def _train(
     since = time.perf_counter()
 
     def after_chunk(progress: Progress) -> bool:
-        gaps = 100 * (1 - progress.curve["score"] / best.value) if best else np.full(settings.seeds, np.nan)
+        gaps = np.full(settings.seeds, np.nan)
+        if best and best.value:
+            reached = progress.curve["score" if best.metric == "pnl_total" else "objective"]
+            gaps = 100 * (best.value - reached) / abs(best.value)
         for i in range(settings.seeds):
             row = {name: float(values[i]) for name, values in progress.curve.items()}
-            rows.append({"seed": i, "gap": float(gaps[i]) if best else None, **row})
+            rows.append({"seed": i, "gap": float(gaps[i]) if best and best.value else None, **row})
         seconds = before + time.perf_counter() - since
         header = {"iteration": progress.iteration, "seconds": seconds, "curve": rows}
         store.write_checkpoint(path, progress.states, header)

@@ -80,7 +80,8 @@ PARTS = {
 
 DISTANCE = Group(
     "Distance from the best",
-    "How far its total PnL lies below the most that any maker could earn here, in percent. 0 is perfect.",
+    "How far it is below the most that any maker could have here, of total PnL or of what it is paid, in percent of "
+    "that. 0 is perfect.",
     (Row("optimality_gap", "optimality gap, %"),),
 )
 EARNINGS = Group(
@@ -185,7 +186,7 @@ def verdict_table(records: Iterable[Record]) -> Table:
     if not results.has_rivals:
         note += "\nSharpe: mean over deviation of a step's PnL."
     if "optimality_gap" in held:
-        note += "\ngap: how far total PnL is below the best that any maker could do."
+        note += "\ngap: how far it is below the best that any maker could do."
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),

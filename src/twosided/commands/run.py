@@ -11,8 +11,8 @@ from rich.console import Console
 from twosided import store
 from twosided.commands.output import print_records
 from twosided.markets.dealer import DealerMarket
-from twosided.report import KnownOptimum, Provenance, Published, page
-from twosided.runs import BEST, Look, RunError, TrainSettings, Verdict, has_one_seat, read_verdict, run
+from twosided.report import KnownOptimum, LearnedTable, Provenance, Published, page
+from twosided.runs import Look, RunError, TrainSettings, Verdict, has_one_seat, read_verdict, run
 from twosided.settings import Settings, build, describe, dump, kebab, load, read
 from twosided.studies.ganesh2019 import CITATION, COMPETITORS, PUBLISHED
 from twosided.terminal import Display, stopping
@@ -127,13 +127,14 @@ def _content(settings: TrainSettings, text: str, verdict: Verdict) -> str:
         verdict.records,
         summary=_summary(settings) + going_on,
         reloads=bool(going_on),
-        compared=[BEST],
+        compared=[about.get("optimum", {}).get("case", "")],
         curves=verdict.curve,
         trace=verdict.trace,
         traced=about.get("traced", "seed 0"),
         optimum=_known(about.get("optimum", {})),
         why_no_optimum=about.get("optimum", {}).get("why_not", ""),
         published=_published(settings),
+        table=LearnedTable(**about["table"]) if about.get("table") else None,
         provenance=Provenance(
             command=f"twosided train --settings {store.SETTINGS}",
             settings=text,
@@ -145,17 +146,9 @@ def _content(settings: TrainSettings, text: str, verdict: Verdict) -> str:
 def _known(optimum: dict[str, Any]) -> KnownOptimum | None:
     if "value" not in optimum:
         return None
-    buy, sell = optimum["buy"], optimum["sell"]
-    attained = buy["attained"] and sell["attained"]
+    epsilon = optimum.get("epsilon", {})
     return KnownOptimum(
-        supremum=optimum["value"],
-        epsilon_buy=buy["epsilon"],
-        epsilon_sell=sell["epsilon"],
-        attained=attained,
-        sentence=(
-            "The best possible follows from Theorem 1 of Ganesh et al. (2019): the best spread PnL on both sides, "
-            "with no hedging."
-        ),
+        optimum["value"], optimum["metric"], epsilon.get("buy"), epsilon.get("sell"), optimum["sentence"]
     )
 
 

@@ -9,8 +9,8 @@
 | limit-order market | the reward, over a session | dynamic programming over inventory |
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from twosided.exact.best_response import Optimum
 from twosided.exact.dealer import optimum
@@ -30,9 +30,6 @@ from twosided.policies.tabular import Table
 from twosided.rewards import AsymmetricPenalty, SpreadPnL, SquarePenalty, TotalPnL
 from twosided.types import Policy
 
-BEST = "exact optimum"
-"""The case of the policy that reaches it."""
-
 
 @dataclass(frozen=True)
 class Known:
@@ -40,12 +37,14 @@ class Known:
 
     value: float
     """The most that can be had a step, on average."""
-    metric: str
-    """Of which record: reward, or pnl_total where the optimum is that of own PnL whatever the learner is paid."""
+    metric: Literal["pnl_total", "reward"]
+    """Of what the value is: of what the learner is paid, or of own PnL whatever it is paid."""
     sentence: str
     """Where it is from, for a reader."""
-    policies: Mapping[str, Policy]
+    policy: Policy
     """What reaches it, or comes as near as one likes."""
+    case: str = "exact optimum"
+    """What that is called."""
     response: Optimum | None = None
     """Theorem 1's quotes."""
 
@@ -66,7 +65,7 @@ def _dealer(scenario: Scenario) -> Known:
             "reward",
             "The best possible is that of dynamic programming over inventory, within "
             f"{100 * best.errors.bound / abs(best.value):.1g}%.",
-            {BEST: best.policy},
+            best.policy,
         )
     best = optimum(scenario)
     if best.value <= 0:
@@ -78,7 +77,7 @@ def _dealer(scenario: Scenario) -> Known:
     if not (best.buy.attained and best.sell.attained):
         sentence += " No maker earns exactly that much, but one can come as near to it as it likes."
     quotes = Persistent(epsilon_buy=best.buy.epsilon, epsilon_sell=best.sell.epsilon, hedge=0.0)
-    return Known(best.value, "pnl_total", sentence, {"best response": quotes}, best)
+    return Known(best.value, "pnl_total", sentence, quotes, "best response", best)
 
 
 def _electronic(scenario: Scenario) -> Known:
@@ -90,7 +89,7 @@ def _electronic(scenario: Scenario) -> Known:
     sentence = (
         "The best is that of all tables of the imbalance clipped to ±2, from the market’s Markov chain."
     )
-    return Known(best.value.value, "reward", sentence, {BEST: Table(best.changes)})
+    return Known(best.value.value, "reward", sentence, Table(best.changes))
 
 
 def _hedging(scenario: Scenario) -> Known:
@@ -98,13 +97,13 @@ def _hedging(scenario: Scenario) -> Known:
     market = scenario.market
     assert isinstance(market, HedgingMarket)
     sentence = "The best possible is that of dynamic programming over position, volatility and trend."
-    return Known(best.value, "reward", sentence, {BEST: best.informed if market.informed else best.policy})
+    return Known(best.value, "reward", sentence, best.informed if market.informed else best.policy)
 
 
 def _limit_order(scenario: Scenario) -> Known:
     best = limit_order_optimum(scenario)
     sentence = "The best possible is that of dynamic programming over inventory, step by step as simulated."
-    return Known(best.total / scenario.horizon, "reward", sentence, {BEST: best.policy})
+    return Known(best.total / scenario.horizon, "reward", sentence, best.policy)
 
 
 _SOLVERS = {
