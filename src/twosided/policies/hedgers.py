@@ -108,6 +108,32 @@ class PortfolioHedger(Policy):
         return PortfolioAction(-self.fraction * exposure(observation, weights, self.price)), memory
 
 
+class ValueHedger(Policy):
+    """Hedges the value of a portfolio away, each asset a fixed share: a_k = -u_k V / S_k, whatever its weights."""
+
+    shares: tuple[float, ...] = ()
+    """u_k; none are equal shares."""
+    price: Scalar = 100.0
+    """Of every asset, in currency, where the market shows none."""
+
+    def __check_init__(self):
+        check("price", self.price, "positive and finite", lambda: is_positive(self.price))
+
+    def shocks(self, key, shape):
+        return None
+
+    def init(self):
+        return None
+
+    def act(self, shock, memory, observation):
+        values = observation.hedge_values
+        mids = jnp.full_like(values, self.price) if observation.mids is None else observation.mids
+        equal = jnp.full_like(values, 1 / values.size)
+        shares = jnp.stack([jnp.asarray(u, values.dtype) for u in self.shares]) if self.shares else equal
+        # Values are seen in thousands.
+        return PortfolioAction(-1000 * shares * observation.net_value / mids), memory
+
+
 def exposure(
     observation: PortfolioObservation, weights: Float[Array, "assets"], price: Scalar
 ) -> Float[Array, "assets"]:
