@@ -1,10 +1,13 @@
 """The study's cases of the price of risk and of portfolios, on little: what they tell, their items and claims."""
 
 import dataclasses
+from types import SimpleNamespace
 
+import numpy as np
 import polars as pl
 import pytest
 
+from twosided.policies.hedgers import PortfolioHedger
 from twosided.studies.bakshaev2020 import portfolio, price_of_risk
 from twosided.studies.base import Budget, Figure, Outcomes, Table, judge
 
@@ -12,48 +15,49 @@ FEW = Budget(quick=True, seeds=2, seed=0)
 PARTS = (price_of_risk, portfolio)
 
 
-def tiny(learner):
-    def of(*arguments):
-        return dataclasses.replace(
-            learner(*arguments),
-            steps=64,
-            paths=8,
-            rollout_steps=4,
-            updates=1,
-            batch=8,
-            warmup=16,
-            hidden=(4,),
-        )
+def risk_policies(*_):
+    """In the place of learners: the optimum, and the optimum with less skew."""
+    best = price_of_risk.price_of_risk(price_of_risk.scenario(0.1), 300)
+    return tuple(dataclasses.replace(best, skew=part * best.skew).policy(32.0) for part in (1.0, 0.97))
 
-    return of
+
+def risk_fit(scenario, learner, budget, tell, chunks, look):
+    look(SimpleNamespace(states=None, curve={"steps": np.array([9, 9])}))
+    tell("trained")
+    return risk_policies(), None
+
+
+def portfolio_fit(scenario, learner, budget, tell, chunks):
+    """In the place of learners: who is told the weights."""
+    tell("trained")
+    hedgers = [PortfolioHedger(scenario.market.weights, fraction) for fraction in (1.0, 0.99)]
+    return tuple(hedgers[: budget.seeds]), None
 
 
 @pytest.fixture(scope="module")
 def found():
-    """Cases on short episodes, with learners that learn nothing; what differs by a number alone runs once."""
+    """Cases on short episodes, with known policies for learned ones; what differs by a number alone runs once."""
     patch = pytest.MonkeyPatch()
     for part in PARTS:
-        patch.setattr(part, "STEPS", 24)
-        patch.setattr(part, "learner", tiny(part.learner))
-    patch.setattr(portfolio, "judged_steps", lambda budget: 480)
-    patch.setattr(portfolio, "LESSON", 24)
+        patch.setattr(part, "STEPS", 40)
+    patch.setattr(price_of_risk, "fit", risk_fit)
+    patch.setattr(price_of_risk, "policies_of", risk_policies)
+    patch.setattr(portfolio, "fit", portfolio_fit)
+    patch.setattr(portfolio, "judged_steps", lambda budget: 4000)
     patch.setattr(portfolio, "CORRELATIONS", (0.0, 0.9))
     patch.setattr(portfolio, "WEIGHTS", (0.0, 0.5))
+    patch.setattr(portfolio, "SHARES", (0.0, 0.25, 0.5))
     patch.setattr(portfolio, "ASSETS", (2,))
-    patch.setattr(portfolio, "MOST", {2: 6.0})
+    patch.setattr(portfolio, "MOST", {2: 64.0})
     patch.setattr(price_of_risk, "EXCHANGE", (0.1, 0.18))
-    patch.setattr(price_of_risk, "LEARNED", (0.1, 0.18))
+    patch.setattr(price_of_risk, "LEARNED", (0.1,))
     processes = {name: price_of_risk.PROCESSES[name] for name in ("Brownian", "drift")}
     patch.setattr(price_of_risk, "PROCESSES", processes)
     told = []
-    risk, two = (
-        run(FEW, told.append)
-        for run in (price_of_risk.learned(0.1), portfolio.learned(0.0, portfolio.VARIED))
-    )
+    two = portfolio.learned(0.0, portfolio.VARIED)(FEW, told.append)
     outcomes = {
         "price-of-risk": price_of_risk.exact(FEW, told.append),
-        "price-of-risk-1": risk,
-        "price-of-risk-2": risk,
+        "price-of-risk-1": price_of_risk.learned(0.1)(FEW, told.append),
         "portfolio-told": portfolio.told(FEW, told.append),
         "portfolio-1": two,
         "portfolio-2": two,
@@ -73,12 +77,21 @@ def test_an_item_shows_tables_and_figures_and_judges_its_claims(found, item):
         assert judge(claim, found).evidence
 
 
-def test_what_is_exact_needs_no_training(found):
+def test_claims_are_decided_by_who_plays(found):
+    """Policies that are the optimum, and nearly, are found to be; what they ask for is not the hedge spread."""
     claims = {
         claim.text: judge(claim, found).verdict for part in PARTS for i in part.ITEMS for claim in i.claims
     }
-    assert claims["Each raises what clients must pay a hedger that dislikes variance."] != "does not hold"
+    assert claims["The client spread converges to the hedge spread."] == "does not hold"
+    assert claims["Each raises what clients must pay a hedger that dislikes variance."] == "holds"
     assert claims["The printed reward is highest at the true weights."] == "does not hold"
+    asked = price_of_risk.asked(found, 0.1)
+    assert asked.value == pytest.approx(101, abs=5)
+    for weight in portfolio.WEIGHTS:
+        for asset, true in enumerate((weight, 1 - weight)):
+            assert portfolio.exposure(found, "portfolio-1", weight, asset).value == pytest.approx(
+                -true, abs=0.02
+            )
 
 
 def test_exposures_are_the_slopes_of_hedges_on_the_position_they_were_chosen_on():

@@ -9,12 +9,11 @@ from twosided.evaluation import evaluate, trace
 from twosided.learn.sac import SAC
 from twosided.markets.base import Scenario
 from twosided.markets.portfolio import PortfolioMarket
-from twosided.plots.hedging import figure_hedging
 from twosided.policies.hedgers import PortfolioHedger, ValueHedger
 from twosided.prices.assets import EqualCorrelation
 from twosided.records import Record
 from twosided.rewards import PositionPenalty
-from twosided.studies.bakshaev2020.common import STEPS, judged_steps
+from twosided.studies.bakshaev2020.common import STEPS, dashboard, judged_steps
 from twosided.studies.base import (
     Budget,
     Case,
@@ -47,10 +46,12 @@ VARIANCE = 0.5
 """α, per unit of currency: the variance term's weight, where it is added."""
 LESSON = 256
 """Steps of an episode while learning."""
+SHORT = 32
+"""And of one with many assets."""
 ASSETS = (10, 100)
-MOST = {10: 6.0, 100: 1.0}
+MOST = {10: 6.0, 100: 0.5}
 """Largest hedge of each of many assets, units: their parts of the blend are small."""
-CLOSE = 0.1
+TENTH = 0.1
 """Of a weight."""
 NOUGHT = 0.05
 """Of the client position, where the weight is 0."""
@@ -59,6 +60,8 @@ PRINTED = PositionPenalty()
 LEARNABLE = PositionPenalty(weight=0.02, limit=2560.0, relative=True, discount=DISCOUNT)
 """Eq. 38 and 39 with a slope of 2 a unit, at which PnL is not lost, and a limit at which the exponential of what a
 learner hedges too much at first is still a number; without what clients bring, which is nobody's doing."""
+MANY = dataclasses.replace(LEARNABLE, overhedge=0.0, variance=2.0)
+"""For many assets: what a hundred hedge too much together has no number under the exponential of eq. 38."""
 VARIED = dataclasses.replace(LEARNABLE, variance=VARIANCE)
 """And with a variance term, on inventory PnL squared."""
 
@@ -79,7 +82,7 @@ def informed(asked: Scenario) -> Scenario:
     return dataclasses.replace(asked, market=dataclasses.replace(asked.market, informed=True))
 
 
-def learner(budget: Budget, actions: int = 2) -> SAC:
+def learner(budget: Budget) -> SAC:
     """What is hedged is revalued in the next step, and can be changed in any: a discount of 0.7 sees far enough."""
     return SAC(
         steps=32_000 if budget.quick else 256_000,
@@ -91,7 +94,7 @@ def learner(budget: Budget, actions: int = 2) -> SAC:
         critic_rate=1e-3,
         temperature_rate=1e-3,
         # Narrow: what is explored is held on.
-        target_entropy=-4.0 * actions,
+        target_entropy=-8.0,
     )
 
 
@@ -143,16 +146,16 @@ def exposures(steps: pl.DataFrame) -> dict[str, float]:
     seen = steps.with_columns(client=pl.col("client_position").shift(1).over("path")).drop_nulls("client")
     names = [name for name in steps.columns if name.startswith("hedge_position_")]
     client = pl.col("client")
-    row = seen.select(
-        *(
-            (pl.cov(client, pl.col(name)) / client.var()).alias(f"hedge_{index}")
-            for index, name in enumerate(names)
-        ),
+    slopes = seen.select(
+        (pl.cov(client, pl.col(name)) / client.var()).alias(f"hedge_{index}")
+        for index, name in enumerate(names)
+    )
+    moments = steps.select(
         pnl=pl.col("pnl_total").mean(),
         risk=pl.col("pnl_inventory").std(),
         sharpe=100 * pl.col("pnl_total").mean() / pl.col("pnl_total").std(),
-    ).row(0, named=True)
-    return {name: float(value) for name, value in row.items()}
+    )
+    return {name: float(x) for row in (slopes, moments) for name, x in row.row(0, named=True).items()}
 
 
 def many(budget: Budget, tell: Tell) -> Outcome:
@@ -165,10 +168,16 @@ def many(budget: Budget, tell: Tell) -> Outcome:
             max_hedge=MOST[assets],
             breach=5.0,
         )
-        asked = Scenario(market, (), dataclasses.replace(VARIED, variance=2.0), STEPS)
-        config = dataclasses.replace(learner(budget, assets), steps=16_000 if budget.quick else 128_000)
+        asked = Scenario(market, (), MANY, STEPS)
+        # In short episodes: what is explored in so many directions adds up.
+        config = dataclasses.replace(
+            learner(budget),
+            steps=16_000 if budget.quick else 96_000,
+            initial_temperature=0.01,
+            target_entropy=-1.5 * assets,
+        )
         one = dataclasses.replace(budget, seeds=1)
-        lesson = dataclasses.replace(asked, horizon=LESSON)
+        lesson = dataclasses.replace(asked, horizon=SHORT)
         (policy,), _ = fit(lesson, config, one, lambda line, n=assets: tell(f"{n} assets: {line}"), chunks=5)
         steps = judged_steps(budget) // 10
         makers: dict[str, Policy] = {"unhedged": ValueHedger(shares=(0.0,) * assets), "SAC": policy}
@@ -208,10 +217,8 @@ def weights(found: Outcomes) -> list[Table | Figure]:
             )
     parts: list[Table | Figure] = [Table(COLUMNS, tuple(rows), NOTE)]
     for number, weight in ((10, 0.5), (11, 0.0)):
-        drawn = figure_hedging(found.frame(learned_case(0.0), f"w-{weight:g}"))
-        parts.append(
-            Figure(f"Figure {number}: w = {weight:g}", "One episode of the first seed, ρ = 0.", drawn)
-        )
+        steps = found.frame(learned_case(CORRELATIONS[0]), f"w-{weight:g}")
+        parts.append(dashboard(f"Figure {number}: w = {weight:g}, the first seed", steps))
     return parts
 
 
@@ -324,7 +331,7 @@ def _close(found: Outcomes, case: str, weight: float) -> Finding:
         within(
             exposure(found, case, weight, asset),
             -true,
-            CLOSE * true if true else NOUGHT,
+            TENTH * true if true else NOUGHT,
             name=f"{case}, w = {weight:g}: hedge in asset {asset + 1}",
             digits=3,
         )

@@ -13,12 +13,11 @@ from twosided.learn.train import Progress, policies_of
 from twosided.markets.base import Scenario
 from twosided.markets.hedging import HedgingMarket
 from twosided.plots import figure_lines
-from twosided.plots.hedging import figure_hedging
 from twosided.prices import Garch, GeometricBrownian, MertonJumps, PriceProcess
 from twosided.records import Record
 from twosided.rewards import PriceOfRisk
 from twosided.spreads import StochasticSpread
-from twosided.studies.bakshaev2020.common import LARGEST, STEPS, actions
+from twosided.studies.bakshaev2020.common import CLOSE, LARGEST, STEPS, actions, curves, dashboard
 from twosided.studies.base import (
     Budget,
     Case,
@@ -65,9 +64,8 @@ PROCESSES: Mapping[str, PriceProcess] = {
 """The departures of section 6, all of the same variance over an episode."""
 AVERSION = 0.01
 """Price of inventory PnL squared, per unit of currency."""
-POSITIONS = np.arange(-32.0, 33.0)
-CLOSE = 5.0
-"""Percent."""
+WHERE = np.arange(-32.0, 33.0)
+"""Positions of the curves of skews, units."""
 
 
 def scenario(exchange: float, weight: float = 3.0) -> Scenario:
@@ -158,13 +156,13 @@ def learned(exchange: float) -> Callable[[Budget, Tell], Outcome]:
         for i, policy in enumerate(policies):
             told = _asked(judged, policy, budget.seed + i, paths)
             records += [Record(f"SAC, {i}", 0, name, value) for name, value in told.items()]
-            skews.append(np.abs(actions(policy, POSITIONS)["skew"]))
+            skews.append(np.abs(actions(policy, WHERE)["skew"]))
         told = _asked(judged, best.policy(LARGEST), budget.seed, paths)
         records += [Record("exact", 0, name, value) for name, value in told.items()]
-        exact_skew = np.abs(np.interp(POSITIONS, best.positions, np.abs(best.skew)))
+        exact_skew = np.abs(np.interp(WHERE, best.positions, np.abs(best.skew)))
         frames = {
             "curve": pl.DataFrame(rows),
-            "skews": _curves({"SAC": np.stack(skews), "exact": exact_skew[None]}),
+            "skews": curves(WHERE, "skew", {"SAC": np.stack(skews), "exact": exact_skew[None]}),
             "trace": trace(judged, policies[0], budget.seed, 1),
         }
         return Outcome(records, frames)
@@ -185,16 +183,6 @@ def _asked(judged: Scenario, policy: Policy, seed: int, paths: int) -> dict[str,
         unhedged=(left - beyond).abs().mean(),
     ).row(0, named=True)
     return {name: float(value) for name, value in row.items()}
-
-
-def _curves(of: dict[str, np.ndarray]) -> pl.DataFrame:
-    """Means of rows over positions with their standard errors; `who` names them."""
-    frames = []
-    for who, rows in of.items():
-        error = rows.std(0, ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else np.zeros(POSITIONS.size)
-        columns = {"position": POSITIONS, "skew": rows.mean(0), "skew_error": error}
-        frames.append(pl.DataFrame(columns).with_columns(who=pl.lit(who)))
-    return pl.concat(frames)
 
 
 def _name(exchange: float) -> str:
@@ -266,8 +254,8 @@ def spreads(found: Outcomes) -> list[Table | Figure]:
                 drawn,
             )
         )
-    drawn = figure_hedging(found.frame(learned_case(LEARNED[0]), "trace"))
-    parts.append(Figure("Figure 8: one episode of the first seed", f"At ν = {LEARNED[0]:g}.", drawn))
+    steps = found.frame(learned_case(LEARNED[0]), "trace")
+    parts.append(dashboard(f"Figure 8: the first seed at ν = {LEARNED[0]:g}", steps))
     return parts
 
 

@@ -1,9 +1,9 @@
 """Bakshaev (2020) made again, part by part."""
 
-from twosided.studies.bakshaev2020 import signal, single_asset, skew, stability
+from twosided.studies.bakshaev2020 import portfolio, price_of_risk, signal, single_asset, skew, stability
 from twosided.studies.base import Study
 
-PARTS = (single_asset, stability, skew, signal)
+PARTS = (single_asset, stability, skew, signal, price_of_risk, portfolio)
 
 STUDY = Study(
     name="bakshaev2020",
