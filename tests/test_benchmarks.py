@@ -88,6 +88,7 @@ def test_the_hedging_benchmark_runs_and_compares_with_what_the_papers_code_does(
         "electronic.py",
         "hedging.py",
         "heston.py",
+        "heston_calibration.py",
         "limit_order.py",
         "memory.py",
         "rllib.py",

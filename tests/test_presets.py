@@ -5,7 +5,6 @@ import pytest
 
 from twosided.learn.sac import SAC
 from twosided.markets.bakshaev2020 import portfolio, price_of_risk, single_asset
-from twosided.rewards import PositionPenalty, PriceOfRisk
 from twosided.runs import check_fit, named
 from twosided.settings import PRESETS, SettingsError, about, build, parse, ready_made
 from twosided.types import as_arrays
@@ -51,8 +50,7 @@ def test_the_papers_are_unchanged(name):
 def test_each_is_of_parts_that_fit_and_says_what_it_is(name):
     train = preset(name, "--learner.hidden", "4", "--learner.buffer", "100000")
     check_fit(train.scenario, named(train.references).values(), train.learner)
-    if isinstance(train.reward, PositionPenalty | PriceOfRisk):
-        assert train.reward.discount == train.learner.discount, "the charge at a breach goes with it"
+    assert train.reward.discount == train.learner.discount, "the charge at a breach goes with it"
     assert about(FILES[name]).endswith(".") and len(about(FILES[name])) > 20
 
 

@@ -125,7 +125,7 @@ def page(
         _verdict(results, optimum, why_no_optimum),
         _table(results, compared, optimum, published),
         *(section.html() for section in sections),
-        _provenance(provenance) if provenance else "",
+        provenance_html(provenance) if provenance else "",
         reloads=reloads,
     )
 
@@ -204,8 +204,8 @@ SKEW = (
     "skew, which is best where holding inventory costs nothing on average."
 )
 SIDE_BY_SIDE = (
-    "The first episode of each, a colour a maker; a line that stops is of one that held too much, and was ended. The "
-    "Sharpe ratio of one episode is noisy; the table has that of all of them."
+    "The same chance for every maker: prices and clients come as they came to the others. The Sharpe ratio of this one "
+    "episode is noisy; the table has that of all of them."
 )
 HEDGING = (
     "From top to bottom: where the price went, and what the maker and the exchange quoted around it; what the maker "
@@ -329,7 +329,8 @@ def _group(group: Group, columns: int) -> str:
     return f'<tr class="group"><th scope="colgroup" colspan="{columns}"><div>{text}</div></th></tr>'
 
 
-def _provenance(provenance: Provenance) -> str:
+def provenance_html(provenance: Provenance) -> str:
+    """How a page's numbers were made, as a section of it."""
     parts = []
     if provenance.command:
         parts.append(f"<p>Make it again with</p><pre>{escape(provenance.command)}</pre>")

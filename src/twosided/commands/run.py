@@ -161,8 +161,9 @@ def _title(settings: TrainSettings) -> str:
 def _summary(settings: TrainSettings) -> str:
     """What is going on, for somebody who has never seen it."""
     makers, updates = 1 + len(settings.competitors), settings.learner.iterations
-    times = "once" if settings.seeds == 1 else f"{settings.seeds} times"
-    learned = f"One seat learned by trial and error in {updates:,} updates, {times} from scratch; "
+    learned = (
+        f"One seat learned by trial and error in {updates:,} updates, {settings.seeds} times from scratch; "
+    )
     if not isinstance(settings.market, DealerMarket):
         market = describe(f"{type(settings.market).__module__}:{type(settings.market).__name__}").summary
         return f"{market} {learned}this page says what it earns."

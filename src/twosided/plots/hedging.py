@@ -28,7 +28,6 @@ from twosided.plots.style import (
     key,
     stack,
 )
-from twosided.verdict import number
 
 CLIENTS, HEDGES = BUY, SELL
 """What clients do and bring, and what is done about it on the exchange."""
@@ -226,4 +225,4 @@ def _sharpe(episode: pl.DataFrame) -> str:
     """100 times the mean over the deviation of a step's PnL (eq. 30)."""
     pnl = episode["pnl_total"].to_numpy()
     deviation = pnl.std()
-    return number(100 * pnl.mean() / deviation if deviation > 0 else np.nan, 1)
+    return f"{100 * pnl.mean() / deviation:.1f}" if deviation > 0 else "–"

@@ -1,0 +1,171 @@
+"""Whether the calibration of Heston is right, and how fast: simulation-based calibration, recovery, speed.
+
+    python benchmarks/heston_calibration.py sbc          ranks over 200 data sets drawn from the prior
+    python benchmarks/heston_calibration.py daily        90% intervals over 100 sets of 5,000 daily bars
+    python benchmarks/heston_calibration.py minute       the same of 5,000 one-minute bars
+    python benchmarks/heston_calibration.py speed        30,000 one-minute bars; gradients over their floor
+
+A line of JSON for each data set goes to --log as it is done, and a second start goes on from there.
+"""
+
+import json
+import statistics
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from measure import Row, aim, arguments, median_ratio, report
+from scipy import stats
+
+from twosided.calibrate.heston.checks import Design, check_sets, simulated_sample
+from twosided.calibrate.heston.fit import fit_heston
+from twosided.calibrate.heston.grid import better_grid, first_grid, log_likelihood
+from twosided.calibrate.heston.law import Parameters
+from twosided.calibrate.heston.priors import Weak
+from twosided.calibrate.heston.sampler import Sampling
+
+MINUTE = 1 / (365.25 * 24 * 60)
+THEIRS = 133
+"""Samples a second a chain of the code that this takes after, with no information in them."""
+DESIGNS = {
+    "sbc": (Design(returns=250, block=1, source="law"), 200),
+    "daily": (Design(returns=5000, block=2, source="heston", years_per_bar=1 / 252, substeps=8), 100),
+    "minute": (Design(returns=5000, block=10, source="heston", years_per_bar=MINUTE, substeps=2), 100),
+    "speed": (Design(returns=30_000, block=60, source="heston", years_per_bar=MINUTE, substeps=2), 1),
+}
+"""Data sets, and how many."""
+TRUTH = Parameters(*(jnp.asarray(x) for x in (4.0, 0.05, 0.6, -0.6, 0.04, 0.0)))
+
+
+def main() -> None:
+    parser = arguments(__doc__.splitlines()[0], repeats=5)
+    parser.add_argument("what", choices=DESIGNS)
+    parser.add_argument("--sets", type=int, help="data sets (200, 100, 100)")
+    parser.add_argument("--returns", type=int, help="in a data set")
+    parser.add_argument("--block", type=int, help="returns in a block")
+    parser.add_argument("--chains", type=int, default=4, help="(%(default)s)")
+    parser.add_argument("--warmup", type=int, default=200, help="(%(default)s)")
+    parser.add_argument("--draws", type=int, default=250, help="(%(default)s)")
+    parser.add_argument("--log", type=Path, help="where data sets are noted; heston-WHAT.jsonl")
+    options = parser.parse_args()
+    design, sets = DESIGNS[options.what]
+    given = {name: getattr(options, name) for name in ("returns", "block") if getattr(options, name)}
+    design = Design(**{**asdict(design), **given})
+    sampling = Sampling(chains=options.chains, warmup=options.warmup, draws=options.draws)
+    if options.what == "speed":
+        rows, aims = _speed(design, sampling, options.seed, options.repeats)
+    else:
+        log = options.log or Path(f"heston-{options.what}.jsonl")
+        rows, aims = _check(options.what, design, sampling, options.sets or sets, log, options.seed)
+    report(f"Calibration of Heston: {options.what}", rows, aims, options, "jax", "numpyro")
+
+
+def _check(
+    what: str, design: Design, sampling: Sampling, sets: int, log: Path, seed: int
+) -> tuple[list[Row], list[Row]]:
+    # Lines of another design are not ours.
+    head = json.dumps({"design": asdict(design), "sampling": asdict(sampling), "seed": seed})
+    lines = log.read_text().splitlines() if log.exists() else []
+    if not lines or lines[0] != head:
+        lines = [head]
+        log.write_text(head + "\n")
+    truth = None if what == "sbc" else TRUTH
+    with log.open("a") as file:
+        for one in check_sets(Weak(), design, sampling, range(len(lines) - 1, sets), truth, seed):
+            lines.append(json.dumps(asdict(one)))
+            file.write(lines[-1] + "\n")
+            file.flush()
+    done = [json.loads(line) for line in lines[1 : sets + 1]]
+    rows, aims = [], []
+    for name in done[0]["ranks"]:
+        ranks = np.array([one["ranks"][name] for one in done])
+        covered = float(np.mean((ranks > 0.05) & (ranks < 0.95)))
+        row: Row = {"parameter": name, "covered by 90%": f"{covered:.0%}"}
+        if name != "v":
+            row["ranks: p-value"] = float(stats.kstest(ranks, "uniform").pvalue)
+            row["deviation over the prior’s"] = statistics.median(one["widths"][name] for one in done)
+        else:
+            row["ranks: p-value"] = row["deviation over the prior’s"] = ""
+        rows.append(row)
+        if what == "sbc" and name != "v":
+            p = float(row["ranks: p-value"])
+            aims.append(aim(f"ranks of {name} are uniform: p-value", p, "above 0.002", p > 0.002))
+        elif (what == "daily" and name in ("kappa", "theta", "sigma", "rho")) or (
+            what == "minute" and name in ("v0", "v")
+        ):
+            aims.append(aim(f"90% intervals cover {name}", covered, "0.82 to 0.97", 0.82 <= covered <= 0.97))
+    good = float(np.mean([one["rhat"] < 1.05 for one in done]))
+    aims.append(aim("data sets whose R-hat is below 1.05", good, "at least 0.95", good >= 0.95))
+    return rows, aims
+
+
+def _speed(design: Design, sampling: Sampling, seed: int, repeats: int) -> tuple[list[Row], list[Row]]:
+    sample, _ = simulated_sample(TRUTH, jax.random.key(seed), design)
+    begin = time.perf_counter()
+    fit = fit_heston(sample, Weak(), sampling, seed=seed)
+    whole = time.perf_counter() - begin
+    rate = fit.effective / fit.chains.seconds
+    value, gradient = _over_floor(sample.blocks, repeats)
+    rows: list[Row] = [
+        {"what": "bars, in blocks", "measured": f"{design.returns} in {len(sample.blocks)}"},
+        {
+            "what": "chains x (warm-up + draws)",
+            "measured": f"{sampling.chains} x ({sampling.warmup} + {sampling.draws})",
+        },
+        {"what": "seconds, from bars to diagnoses", "measured": whole},
+        {"what": "of which sampling", "measured": fit.chains.seconds},
+        {"what": "of which compiling", "measured": fit.chains.compiling},
+        {"what": "gradients", "measured": float(fit.chains.gradients)},
+        {"what": "effective samples, least of all parameters, bulk and tail", "measured": fit.effective},
+        {"what": "the same a second of sampling", "measured": rate},
+        {"what": "draws a second a chain", "measured": sampling.draws / fit.chains.seconds},
+        {"what": "theirs: samples a second a chain, with no information", "measured": float(THEIRS)},
+        {"what": "likelihood, time over its floor", "measured": value},
+        {"what": "its gradient, time over the same floor", "measured": gradient},
+    ]
+    aims = [
+        aim("R-hat", fit.rhat, "below 1.01", fit.rhat < 1.01),
+        aim("seconds, from bars to diagnoses", whole, "at most 300", whole <= 300),
+    ]
+    return rows, aims
+
+
+def _over_floor(blocks, repeats: int) -> tuple[float, float]:
+    """Times of the likelihood and of its gradient over that of their matrices: an exponential for each entry, and the
+    product with a vector, in the same loop. CPU time, in turn."""
+    grid = better_grid(TRUTH, blocks, first_grid(blocks))
+    options = {"xla_cpu_multi_thread_eigen": False} if jax.default_backend() == "cpu" else None
+
+    def floor(x):
+        def one(weight, x):
+            kernel = jnp.exp(-jnp.square(x[:, None] - weight[None, :]) / 2)
+            return kernel @ weight / x.shape[0], None
+
+        return jax.lax.scan(one, x[0], x)[0]
+
+    def program(function, *arguments):
+        run = jax.jit(function, compiler_options=options)
+        jax.block_until_ready(run(*arguments))
+        return lambda: jax.block_until_ready(run(*arguments))
+
+    runs = {
+        "floor": program(floor, grid.x),
+        "value": program(log_likelihood, TRUTH, blocks, grid),
+        "gradient": program(jax.grad(log_likelihood), TRUTH, blocks, grid),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(max(repeats, 3)):
+        for name, run in runs.items():
+            begin = time.process_time()
+            run()
+            seconds[name].append(time.process_time() - begin)
+    return median_ratio(seconds["value"], seconds["floor"]), median_ratio(
+        seconds["gradient"], seconds["floor"]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""Fitting the Heston model to bars: `twosided calibrate heston`."""
+
+import json as json_format
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from twosided import store
+from twosided.bar_files import read_bars
+from twosided.bars import Bars
+from twosided.calibrate.heston.blocks import blocks_of, variance_path
+from twosided.calibrate.heston.checks import STATISTICS, predictive, statistics
+from twosided.calibrate.heston.fit import PROCESS, HestonFit, Likelihood, about, fit_heston, write_fit
+from twosided.calibrate.heston.grid import POINTS
+from twosided.calibrate.heston.priors import Prior, Weak, draw_prior
+from twosided.calibrate.heston.sampler import Sampling
+from twosided.document import Section, document, header
+from twosided.plots.heston import (
+    SYMBOLS,
+    figure_level,
+    figure_marginals,
+    figure_pairs,
+    figure_predictive,
+    figure_ranks,
+    figure_traces,
+    figure_volatility,
+)
+from twosided.report import Provenance, provenance_html
+from twosided.settings import Settings, dump
+from twosided.types import check, check_seed
+
+
+@dataclass(frozen=True)
+class CalibrateHeston:
+    """Sample the Heston model's parameters given bars, say whether the chains agree, and write process and page."""
+
+    files: tuple[Path, ...]
+    """Bars with named columns (CSV or Parquet, plain or .gz); or bid bars and ask bars."""
+    timezone: str = "UTC"
+    """Whose clock dates without an offset are on, as in Europe/London."""
+    columns: tuple[str, ...] = ()
+    """Columns that have other names than time, open, high, low, close: close=last."""
+    window: int | None = None
+    """Use the last so many bars; all if none is given."""
+    bars_per_year: float | None = None
+    """Of trading time; if none is given, so many as make the file's calendar time: 252 for days of an exchange."""
+    block: int | None = None
+    """Returns in a block, within which the variance hardly moves; if none is given, so many as make `blocks`."""
+    blocks: int = 500
+    """Most blocks, where `block` is not given."""
+    likelihood: Likelihood = "grid"
+    """The variance integrated out on a grid, or its path sampled along with the parameters."""
+    points: int = POINTS
+    """Of the grid."""
+    prior: Prior = Weak()
+    """What is believed of the parameters, per year, before the data."""
+    sampling: Sampling = Sampling()
+    """How to sample."""
+    out: Path = Path("heston")
+    """Folder of the draws, the filtered variance, the process (heston.toml) and the page."""
+    seed: int = 0
+    """Decides all chance."""
+    json: bool = False
+    """Print what was found as JSON, progress going to the standard error."""
+
+    def __post_init__(self):
+        check_seed(self.seed)
+        check("blocks", self.blocks, "at least 20", self.blocks >= 20)
+        check("points", self.points, "from 16 to 512", 16 <= self.points <= 512)
+        for column in self.columns:
+            check("columns", column, "of the kind close=last", "=" in column)
+        if self.window is not None:
+            check("window", self.window, "at least 2", self.window >= 2)
+        if self.bars_per_year is not None:
+            check("bars_per_year", self.bars_per_year, "positive", self.bars_per_year > 0)
+
+    def __call__(self, settings: Settings) -> int:
+        console = Console(stderr=self.json)
+        names = dict(column.split("=", 1) for column in self.columns)
+        bars = read_bars(*self.files, timezone=self.timezone, names=names)
+        if self.window is not None:
+            bars = bars[-self.window :]
+        years = None if self.bars_per_year is None else 1 / self.bars_per_year
+        sample = blocks_of(bars, size=self.block, most=self.blocks, years_per_bar=years)
+        bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console)
+        with bar:
+            task = bar.add_task("sampling", total=1.0)
+            fit = fit_heston(
+                sample,
+                self.prior,
+                self.sampling,
+                likelihood=self.likelihood,
+                points=self.points,
+                seed=self.seed,
+                progress=lambda share: bar.update(task, completed=share),
+            )
+        write_fit(self.out, fit)
+        page = self.out / store.REPORT
+        store.write(self.out / store.SETTINGS, dump(settings))
+        store.write(page, heston_page(fit, bars, self.seed, dump(settings)))
+        if self.json:
+            print(json_format.dumps(about(fit) | {"folder": str(self.out)}, indent=1))
+        else:
+            console.print(_table(fit))
+            speed = f"{fit.effective:.0f} effective samples in {fit.chains.seconds:.0f} s of sampling"
+            console.print(f"{speed} ({fit.chains.compiling:.0f} s of compiling before)", highlight=False)
+            console.print(f"the page: {page}", highlight=False, soft_wrap=True)
+            if not fit.refused:
+                toml = self.out / PROCESS
+                console.print(f"the process: {toml} (--market.price {toml})", highlight=False, soft_wrap=True)
+        for complaint in fit.complaints:
+            console.print(f"[bold red]{complaint}[/]", highlight=False)
+        if fit.refused:
+            text = f"The chains disagree too much for the draws to be used: {PROCESS} is not written."
+            console.print(f"[bold red]{text}[/]", highlight=False)
+        return 1 if fit.refused else 0
+
+
+def heston_page(fit: HestonFit, bars: Bars, seed: int = 0, settings: str = "") -> str:
+    """The page of a fit as HTML."""
+    keys = jax.random.split(jax.random.key(seed), 4000)
+    drawn = jax.vmap(lambda key: draw_prior(fit.prior, key))(keys)
+    prior = {name: np.asarray(getattr(drawn, name), float) for name in fit.draws}
+    seen = statistics(fit.sample.returns, fit.sample.years_per_bar)
+    title = "The Heston model, calibrated"
+    summary = (
+        f"From {len(fit.sample.returns):,} returns in {len(fit.sample.blocks):,} blocks of {fit.sample.size}: what they"
+        " say of how volatility moves, with what uncertainty, and whether the sampler is to be trusted."
+    )
+    sections = (
+        Section("Volatility", VOLATILITY, figure_volatility(fit, variance_path(fit.sample.blocks))),
+        Section("What the data changed", MARGINALS, figure_marginals(fit.draws, prior)),
+        Section("Posterior pairs", PAIRS, figure_pairs(fit.draws), min_width=640),
+        Section(
+            "Does the model make such data?",
+            PREDICTIVE,
+            figure_predictive(predictive(fit, seed=seed), seen, STATISTICS),
+        ),
+        Section("Traces", TRACES, figure_traces(fit.draws)),
+        Section("Ranks", RANKS, figure_ranks(fit.draws)),
+        Section("θ, one chain and the mean of chains", LEVEL, figure_level(fit.draws["theta"])),
+    )
+    facts = {"prior": fit.prior.name, "likelihood": fit.likelihood, "sampler": fit.sampling.sampler}
+    facts |= {
+        "effective samples a second": f"{fit.effective / fit.chains.seconds:.3g}",
+        "sampling took": f"{fit.chains.seconds:.0f} s, {fit.chains.gradients:,} gradients",
+        "divergences": str(fit.diverging),
+        "E-BFMI": f"{fit.energy_share:.2f}",
+    }
+    return document(
+        title,
+        header(title, summary),
+        _complaints_html(fit),
+        _table_html(fit),
+        _report_html(bars, fit),
+        *(section.html() for section in sections),
+        provenance_html(
+            Provenance(f"twosided calibrate heston --settings {store.SETTINGS}", settings, facts)
+        ),
+    )
+
+
+VOLATILITY = (
+    "What the filter knew at each time, from the bars up to it alone; parameters' uncertainty is in the band. Today's"
+    " value is where simulated paths start."
+)
+MARGINALS = (
+    "Where a posterior looks like its prior, the data say nothing of that parameter: believe it accordingly."
+)
+PAIRS = (
+    "Ridges are what the data cannot tell apart; σ and κ, which together decide how far variance strays, often lie on"
+    " one."
+)
+PREDICTIVE = (
+    "Each simulated data set has parameters of its own from the posterior. A line far outside of its histogram is a"
+    " feature of the data that the model lacks."
+)
+TRACES = "Chains that agree look alike, without trend; one that stays apart has found something else."
+RANKS = (
+    "A chain that agrees with the others has its draws among all ranks: the lines are level, but for chance."
+)
+LEVEL = (
+    "The mean of chains, point by point, wanders less than one chain because it is a mean. It is no better chain: its"
+    " spread is not the posterior’s, and everything else on this page pools the draws instead."
+)
+
+
+def _table(fit: HestonFit) -> Table:
+    table = Table(
+        title=f"Heston, per year; {len(fit.sample.returns):,} returns, {len(fit.sample.blocks):,} blocks"
+    )
+    for name in ("", "median", "90% interval", "R-hat", "effective: bulk", "tail"):
+        table.add_column(name, justify="right" if name else "left")
+    for label, *cells in _rows(fit):
+        table.add_row(label, *cells)
+    return table
+
+
+def _rows(fit: HestonFit) -> list[list[str]]:
+    rows = []
+    for name, d in fit.diagnoses.items():
+        interval = f"{d.low:.4g} to {d.high:.4g}"
+        rows.append(
+            [SYMBOLS[name], f"{d.median:.4g}", interval, f"{d.rhat:.3f}", f"{d.bulk:.0f}", f"{d.tail:.0f}"]
+        )
+    mean, low, high = fit.variance[-1]
+    return [*rows, ["variance today", f"{mean:.4g}", f"{low:.4g} to {high:.4g}", "", "", ""]]
+
+
+def _table_html(fit: HestonFit) -> str:
+    head = ("per year", "median", "90% interval", "R-hat", "effective: bulk", "tail")
+    cells = "".join(f'<th scope="col">{name}</th>' for name in head)
+    body = "".join(
+        f'<tr><th scope="row">{escape(label)}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
+        for label, *rest in _rows(fit)
+    )
+    return (
+        '<section><h2>The parameters</h2><div class="scroll" tabindex="0" role="region" aria-label="The parameters">'
+        f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div></section>"
+    )
+
+
+def _report_html(bars: Bars, fit: HestonFit) -> str:
+    left = [("returns over gaps, left out", f"{fit.sample.gaps:,}")] if fit.sample.gaps else []
+    facts = [*bars.report(), ("returns in a block", f"{fit.sample.size:,}"), *left]
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts)
+    return f'<section><h2>The bars</h2><dl class="facts">{items}</dl></section>'
+
+
+def _complaints_html(fit: HestonFit) -> str:
+    if not fit.complaints:
+        return '<p class="verdict">The chains agree.</p>'
+    lead = "Do not use these draws. " if fit.refused else ""
+    return f'<p class="verdict"><b>{lead}{escape(" ".join(fit.complaints))}</b></p>'

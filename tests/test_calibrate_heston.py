@@ -1,0 +1,231 @@
+"""The calibration of Heston: the law's moments, two likelihoods against sums over paths and each other, the sampler."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from twosided.bars import Bars, Quotes, simulate_bars
+from twosided.calibrate.heston.blocks import blocks_of, make_blocks, variance_path
+from twosided.calibrate.heston.grid import Grid, better_grid, filtered, first_grid, log_likelihood, resolution
+from twosided.calibrate.heston.law import Parameters, block_law, given_return, joint_log_density, squares
+from twosided.errors import Refusal
+from twosided.exact.heston import variance_moments
+from twosided.prices import Heston
+
+
+def parameters(kappa=3.0, theta=0.05, sigma=0.6, rho=-0.6, v0=0.04, mu=0.0) -> Parameters:
+    return Parameters(*(jnp.asarray(float(x)) for x in (kappa, theta, sigma, rho, v0, mu)))
+
+
+@functools.cache
+def daily(number=300, size=1, seed=3):
+    process = Heston(
+        initial_variance=0.04,
+        reversion=3.0,
+        level=0.05,
+        vol_of_vol=0.6,
+        correlation=-0.6,
+        time_step=1 / 252 / 4,
+    )
+    bars, states = simulate_bars(process, number + 1, substeps=4, seconds=86_400.0, seed=seed)
+    return blocks_of(bars, size=size, years_per_bar=1 / 252), np.asarray(states.variance, float)[1:]
+
+
+# --- Blocks ---
+
+
+def bars_of(closes, times=None):
+    closes = np.asarray(closes, float)
+    times = 60.0 * np.arange(len(closes)) if times is None else np.asarray(times, float)
+    return Bars(times, Quotes(closes, closes, closes, closes), 60.0, sources=("made",))
+
+
+def test_blocks_by_hand():
+    rows = np.array([[0.01, 0.03, -0.02, 0.02], [0.0, 0.0, 0.04, 0.0]])
+    blocks = make_blocks(rows, 0.25)
+    np.testing.assert_allclose(blocks.move, [0.04, 0.04], rtol=1e-6)
+    # About the mean 0.01: 0, 0.02², 0.03², 0.01², over a quarter.
+    np.testing.assert_allclose(blocks.early, [0.0016, 0.0008], rtol=1e-5)
+    np.testing.assert_allclose(blocks.late, [0.0040, 0.0040], rtol=1e-5)
+    assert blocks.freedom.tolist() == [1.5, 1.5]
+    assert float(blocks.length) == 1.0
+    assert make_blocks(rows[:, :1], 0.25).freedom.tolist() == [0.0, 0.0]
+
+
+def test_returns_over_gaps_are_left_out():
+    rng = np.random.default_rng(0)
+    times = np.concatenate([60.0 * np.arange(50), 1e6 + 60.0 * np.arange(50)])
+    closes = np.exp(np.cumsum(0.01 * rng.normal(size=100)))
+    closes[50:] *= 5
+    sample = blocks_of(bars_of(closes, times), size=4, years_per_bar=1e-3)
+    assert (sample.gaps, sample.rest, len(sample.blocks), len(sample.returns)) == (1, 2, 24, 96)
+    assert np.abs(sample.returns).max() < 0.1, "the jump over the gap is not a return"
+    assert sample.time[-1] == times[-1]
+
+
+def test_what_cannot_be_fitted_is_refused():
+    with pytest.raises(Refusal, match=r"^made: 9 returns make 9 blocks of 1, where a calibration needs 20$"):
+        blocks_of(bars_of(np.arange(1, 11)))
+    with pytest.raises(Refusal, match=r"^made: the price never moves, so that there is nothing to fit$"):
+        blocks_of(bars_of(np.ones(100)))
+    with pytest.raises(ValueError, match=r"^years_per_bar must be positive and finite, but got -1"):
+        blocks_of(bars_of(np.arange(1, 101)), years_per_bar=-1)
+
+
+# --- The law ---
+
+
+@pytest.mark.parametrize(("v", "length"), [(0.09, 1 / 52), (0.04, 1 / 252), (0.04, 1e-6)])
+def test_the_law_has_the_moments_of_the_logarithm_of_the_variance(v, length):
+    """Exactly, V' is a non-central χ²: its logarithm by quadrature."""
+    p = parameters()
+    with jax.enable_x64(True):
+        law = block_law(parameters(), jnp.log(jnp.asarray(v)), jnp.asarray(length))
+    kappa, theta, sigma = 3.0, 0.05, 0.6
+    scale = sigma**2 * -np.expm1(-kappa * length) / (4 * kappa)
+    exact = stats.ncx2(4 * kappa * theta / sigma**2, v * np.exp(-kappa * length) / scale, scale=scale)
+    moments = variance_moments(
+        Heston(initial_variance=v, reversion=kappa, level=theta, vol_of_vol=sigma), length
+    )
+    assert exact.mean() == pytest.approx(moments.mean)
+    if length > 1e-5:
+        x = np.linspace(np.log(exact.ppf(1e-10)), np.log(exact.ppf(1 - 1e-10)), 4001)
+        weight = exact.pdf(np.exp(x)) * np.exp(x)
+        weight /= weight.sum()
+        mean = weight @ x
+        relative = moments.variance / moments.mean**2
+        assert float(law.mean) == pytest.approx(mean, abs=relative**2)
+        assert float(law.deviation) ** 2 == pytest.approx(weight @ (x - mean) ** 2, rel=3 * relative**2)
+    else:
+        assert float(law.deviation) == pytest.approx(sigma * np.sqrt(length / v), rel=1e-3)
+        assert float(law.correlation) == pytest.approx(float(p.rho), rel=1e-3)
+    assert -1 < float(law.correlation) < 0 < float(law.variance)
+
+
+def test_the_law_is_hestons_over_a_short_block():
+    """Mean, variance and correlation of simulated days, in 20 substeps: 4.5 standard errors."""
+    process = Heston(
+        initial_variance=0.04,
+        reversion=3.0,
+        level=0.05,
+        vol_of_vol=0.6,
+        correlation=-0.6,
+        time_step=1 / 252 / 20,
+    )
+    number = 40_000
+
+    @jax.jit
+    def days(key):
+        shocks = process.shocks(key, (number, 20))
+        start = process.reset(process.shocks(key, ()))
+
+        def one(shocks):
+            last, _ = jax.lax.scan(lambda s, z: (process.step(s, z), None), start, shocks)
+            return jnp.log(last.mid / 100) * jnp.sqrt(252), jnp.log(last.variance)
+
+        return jax.vmap(one)(shocks)
+
+    move, x = (np.asarray(a, float) for a in days(jax.random.key(0)))
+    law = block_law(parameters(), jnp.log(0.04), jnp.asarray(1 / 252))
+    z, w = (
+        (x - float(law.mean)) / float(law.deviation),
+        (move - float(law.drift)) / np.sqrt(float(law.variance)),
+    )
+    for samples, exact in ((z, 0), (w, 0), (z**2, 1), (w**2, 1), (z * w, float(law.correlation))):
+        # And what the law leaves out at this length: a percent.
+        assert abs(samples.mean() - exact) < 4.5 * samples.std() / np.sqrt(number) + 0.012
+
+
+# --- The likelihoods ---
+
+
+def test_the_likelihood_of_two_blocks_is_a_double_integral():
+    """Over a fine grid of both variances, in double precision."""
+    rows = np.random.default_rng(1).normal(size=(2, 3)) * 0.02
+    with jax.enable_x64(True):
+        p, blocks = parameters(), make_blocks(rows, 1 / 52)
+        x = jnp.linspace(-9.5, 2.5, 1501)
+        h, start = float(x[1] - x[0]), jnp.log(p.v0)
+
+        def step(x, after, i):
+            given = given_return(
+                block_law(p, x, blocks.length), x, blocks.move[i], blocks.early[i], blocks.freedom[0]
+            )
+            density = jax.scipy.stats.norm.logpdf(after, given.mean, given.deviation)
+            return given.seen + density + squares(after, blocks.late[i], blocks.freedom[1])
+
+        both = step(start, x, 0)[:, None] + step(x[:, None], x[None, :], 1)
+        exact = jax.scipy.special.logsumexp(both) + 2 * np.log(h)
+        found = [
+            float(log_likelihood(p, blocks, Grid(jnp.full(2, -3.5), jnp.full(2, 6.0), n))) for n in (48, 96)
+        ]
+    assert found[1] == pytest.approx(float(exact), abs=1e-6)
+    assert found[0] == pytest.approx(float(exact), abs=1e-3)
+
+
+def test_the_grid_agrees_with_a_mean_over_paths():
+    """The other likelihood, its path drawn from the law given the returns: a mean over 40,000 paths of 25 blocks."""
+    sample, _ = daily(25)
+    p, blocks = parameters(), sample.blocks
+    normals = jax.random.normal(jax.random.key(0), (40_000, 25))
+    logs = np.asarray(jax.jit(jax.vmap(lambda z: joint_log_density(p, z, blocks)[0]))(normals), float)
+    weights = np.exp(logs - logs.max())
+    error = weights.std() / weights.mean() / np.sqrt(len(weights))
+    assert error < 0.02
+    mean = np.log(weights.mean()) + logs.max()
+    grid = better_grid(p, blocks, first_grid(blocks))
+    assert abs(float(log_likelihood(p, blocks, grid)) - mean) < 4 * error
+
+
+def test_the_gradient_is_the_slope():
+    with jax.enable_x64(True):
+        sample, _ = daily(60, 2)
+        blocks = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), sample.blocks)
+        p = parameters()
+        grid = better_grid(p, blocks, first_grid(blocks))
+        value = jax.jit(log_likelihood)
+        gradient = jax.jit(jax.grad(log_likelihood))(p, blocks, grid)
+        for name in p._fields:
+            at, step = getattr(p, name), 1e-5
+            up, down = (float(value(p._replace(**{name: at + s * step}), blocks, grid)) for s in (1, -1))
+            assert float(getattr(gradient, name)) == pytest.approx((up - down) / (2 * step), rel=1e-5), name
+
+
+def test_single_precision_and_64_points_are_enough():
+    sample, _ = daily()
+    p = parameters()
+    grid = better_grid(p, sample.blocks, first_grid(sample.blocks))
+    single = float(log_likelihood(p, sample.blocks, grid))
+    with jax.enable_x64(True):
+        blocks, fine = (jax.tree.map(lambda leaf: jnp.asarray(leaf, float), x) for x in (sample.blocks, grid))
+        double = float(log_likelihood(parameters(), blocks, Grid(fine.centre, 1.2 * fine.reach, 384)))
+    assert single == pytest.approx(double, abs=0.05)
+    assert float(resolution(p, sample.blocks, grid)) == 0
+    assert float(resolution(p, sample.blocks, Grid(grid.centre, grid.reach, 12))) > 0.9
+
+
+def test_the_filter_knows_the_variance_as_well_as_it_says():
+    """Of 2,000 simulated days, which remember each other: as 100 independent ones; 3 errors of their mean square."""
+    sample, truth = daily(2_000, seed=5)
+    p = parameters()
+    grid = better_grid(p, sample.blocks, better_grid(p, sample.blocks, first_grid(sample.blocks)))
+    found = filtered(p, sample.blocks, grid)
+    z = (np.log(truth) - np.asarray(found.mean)) / np.asarray(found.deviation)
+    assert abs(np.mean(z**2) - 1) < 3 * np.sqrt(2 / 100)
+    assert float(found.edge.max()) < 0.02
+    rough = np.log(variance_path(sample.blocks))
+    assert np.std(np.log(truth) - np.asarray(found.mean)) < 0.9 * np.std(np.log(truth) - rough), (
+        "and better than squares"
+    )
+
+
+def test_parameters_under_which_the_data_are_impossible_give_a_number():
+    sample, _ = daily()
+    grid = first_grid(sample.blocks)
+    bad = parameters(sigma=1e-4, theta=5.0, v0=5.0)
+    assert np.isfinite(float(log_likelihood(bad, sample.blocks, grid)))
+    assert all(np.isfinite(float(g)) for g in jax.grad(log_likelihood)(bad, sample.blocks, grid))

@@ -1,0 +1,266 @@
+"""Sampling: a known target, diagnostics with known answers, priors, and calibrations of simulated bars."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+from twosided.bar_files import write_bars
+from twosided.bars import simulate_bars
+from twosided.calibrate.heston.blocks import blocks_of
+from twosided.calibrate.heston.checks import (
+    STATISTICS,
+    Design,
+    check_sets,
+    predictive,
+    simulate_returns,
+    simulated_sample,
+    statistics,
+)
+from twosided.calibrate.heston.fit import fit_heston, read_draws, rolling, write_fit
+from twosided.calibrate.heston.law import Parameters
+from twosided.calibrate.heston.priors import (
+    BayesianMarketMaker,
+    InverseGamma,
+    LogNormal,
+    Normal,
+    PositiveNormal,
+    Uniform,
+    Weak,
+    constrain,
+    draw_prior,
+    log_prior,
+    unconstrain,
+)
+from twosided.calibrate.heston.sampler import Sampling, diagnose, energy_share, sample
+from twosided.cli import main
+from twosided.prices import Heston
+from twosided.settings import build, load, read
+
+pytest.importorskip("numpyro")
+FEW = Sampling(chains=2, warmup=50, draws=50)
+TRUTH = Heston(
+    initial_variance=0.04, reversion=3.0, level=0.05, vol_of_vol=0.6, correlation=-0.6, time_step=1 / 252
+)
+
+
+def bars(number=161, seed=3):
+    return simulate_bars(TRUTH, number, substeps=1, seconds=86_400.0, seed=seed)[0]
+
+
+@functools.cache
+def fitted():
+    return fit_heston(blocks_of(bars(), size=4, years_per_bar=1 / 252), sampling=FEW, points=32)
+
+
+# --- The sampler and its diagnostics ---
+
+
+def gaussian(z, data):
+    mean, precision = data
+    return (z - mean) @ precision @ (z - mean) / 2
+
+
+@pytest.mark.parametrize("sampler", ["nuts", "hmc"])
+def test_a_normal_law_is_sampled(sampler):
+    """Means within 4.5 standard errors of as many effective draws, variances within 30%."""
+    covariance = np.array([[1.0, 0.8], [0.8, 4.0]])
+    data = jnp.asarray([1.0, -2.0]), jnp.asarray(np.linalg.inv(covariance))
+    settings = Sampling(sampler=sampler, chains=3, warmup=150, draws=400, path=1.5)
+    chains = sample(gaussian, data, jnp.zeros((3, 2)), jnp.eye(2), settings, seed=1)
+    assert chains.z.shape == (3, 400, 2)
+    assert not chains.diverging.any()
+    for i, mean in enumerate((1.0, -2.0)):
+        found = diagnose(chains.z[..., i])
+        assert abs(found.mean - mean) < 4.5 * np.sqrt(covariance[i, i] / found.bulk)
+        assert found.rhat < 1.03
+        assert found.deviation**2 == pytest.approx(covariance[i, i], rel=0.3)
+    assert energy_share(chains.energy) > 0.5
+    again = sample(gaussian, data, jnp.zeros((3, 2)), jnp.eye(2), settings, seed=1)
+    np.testing.assert_array_equal(again.z, chains.z)
+
+
+def test_diagnostics_of_known_draws():
+    rng = np.random.default_rng(0)
+    independent = diagnose(rng.normal(size=(4, 2000)))
+    assert independent.rhat < 1.003
+    assert independent.bulk == pytest.approx(8000, rel=0.1)
+    # AR(1): n (1 - φ) / (1 + φ) effective draws of the mean.
+    z = rng.normal(size=(4, 4000))
+    for i in range(1, 4000):
+        z[:, i] = 0.9 * z[:, i - 1] + np.sqrt(1 - 0.81) * z[:, i]
+    assert diagnose(z).bulk == pytest.approx(16_000 * 0.1 / 1.9, rel=0.25)
+    apart = rng.normal(size=(4, 500))
+    apart[0] += 1
+    assert diagnose(apart).rhat > 1.05
+    wide = rng.normal(size=(4, 500))
+    wide[0] *= 3
+    assert diagnose(wide).rhat > 1.05, "the same means, but other widths"
+    assert energy_share(np.cumsum(rng.normal(size=(2, 500)), axis=1)) < 0.1
+
+
+# --- Priors ---
+
+
+@pytest.mark.parametrize("prior", [Weak(), BayesianMarketMaker(), Weak(mu=Normal(0.1, 0.2))])
+def test_vectors_and_parameters_are_one_to_one_and_densities_count_it(prior):
+    drawn = jax.vmap(lambda key: draw_prior(prior, key))(jax.random.split(jax.random.key(0), 3))
+    one = jax.tree.map(lambda leaf: leaf[0], drawn)
+    z = unconstrain(prior, one)
+    for a, b in zip(one, constrain(prior, z), strict=True):
+        assert float(a) == pytest.approx(float(b), rel=1e-4, abs=1e-6)
+    # log p(z) = log p(parameters) + log |d parameters / d z|, by a difference in one coordinate.
+    i = prior.names.index("kappa")
+    own = stats.lognorm(1.5, scale=5.0) if isinstance(prior, Weak) else stats.truncnorm(-5, np.inf, 2.5, 0.5)
+    logs = [float(log_prior(prior, z.at[i].set(np.log(k)))) for k in (2.0, 3.0)]
+    exact = np.diff(own.logpdf([2.0, 3.0]) + np.log([2.0, 3.0]))[0]
+    assert logs[1] - logs[0] == pytest.approx(exact, rel=1e-3)
+
+
+def test_prior_draws_have_the_laws_moments():
+    prior = BayesianMarketMaker()
+    drawn = jax.vmap(lambda key: draw_prior(prior, key))(jax.random.split(jax.random.key(1), 20_000))
+    assert np.mean(drawn.kappa) == pytest.approx(2.5, abs=0.02)
+    assert np.median(drawn.theta) == pytest.approx(stats.invgamma(3, scale=0.4).median(), rel=0.02)
+    assert np.mean(drawn.rho) == pytest.approx(-0.5, abs=0.01)
+    assert not np.any(drawn.mu)
+
+
+@pytest.mark.parametrize(
+    ("law", "arguments", "sentence"),
+    [
+        (LogNormal, {"median": 0.0}, "median must be positive and finite, but got 0"),
+        (InverseGamma, {"shape": -1.0}, "shape must be positive and finite, but got -1"),
+        (PositiveNormal, {"deviation": 0.0}, "deviation must be positive and finite, but got 0"),
+        (Uniform, {"low": 1.0, "high": 1.0}, r"high must be above low \(1.0\), but got 1"),
+        (Sampling, {"chains": 1}, "chains must be from 2 to 64, but got 1"),
+        (Sampling, {"acceptance": 1.0}, r"acceptance must be in \(0, 1\), but got 1"),
+    ],
+)
+def test_bad_input(law, arguments, sentence):
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        law(**arguments)
+
+
+# --- Calibrations ---
+
+
+def test_a_fit_its_files_and_what_reads_them(tmp_path):
+    fit = fitted()
+    assert set(fit.draws) == {"kappa", "theta", "sigma", "rho", "v0"}
+    assert np.all((fit.variance[:, 1] < fit.variance[:, 0]) & (fit.variance[:, 0] < fit.variance[:, 2]))
+    for name, truth in (("theta", 0.05), ("sigma", 0.6), ("rho", -0.6), ("kappa", 3.0)):
+        d = fit.diagnoses[name]
+        # 8 months say little: within three deviations of its logarithm, or of itself.
+        draws, at = (fit.draws[name], truth) if name == "rho" else (np.log(fit.draws[name]), np.log(truth))
+        assert abs(draws.mean() - at) < 3 * draws.std(), (name, d)
+    write_fit(tmp_path, fit)
+    np.testing.assert_array_equal(read_draws(tmp_path)["theta"], fit.draws["theta"].ravel())
+    frame = pl.read_parquet(tmp_path / "variance.parquet")
+    assert frame.columns == ["time", "mean", "low", "high"]
+    if not fit.refused:
+        process = build(
+            read(
+                "twosided.prices.heston:Heston",
+                {k: v for k, v in load(tmp_path / "heston.toml").items() if k != "kind"},
+            )
+        )
+        assert process == fit.process()
+        assert process.initial_variance == fit.variance[-1, 0]
+
+
+@pytest.mark.slow
+def test_the_path_gives_the_posterior_that_the_grid_gives():
+    """Means of log θ and log σ: within a third of a deviation, about four errors of 150 effective draws."""
+    data = blocks_of(bars(81), size=4, years_per_bar=1 / 252)
+    settings = Sampling(chains=2, warmup=200, draws=400)
+    grid, path = (
+        fit_heston(data, sampling=settings, points=32, likelihood=kind, seed=2) for kind in ("grid", "path")
+    )
+    for name in ("theta", "sigma"):
+        a, b = (np.log(fit.draws[name]) for fit in (grid, path))
+        assert abs(a.mean() - b.mean()) < 0.35 * a.std(), name
+        assert 0.6 < a.std() / b.std() < 1.6, name
+
+
+def test_refits_start_from_the_last_one_and_know_no_later_bar():
+    made = bars(211)
+    how = {"sampling": FEW, "block": 4, "years_per_bar": 1 / 252, "points": 32}
+    ends = list(rolling(made, 161, 25, **how))
+    assert [end for end, _ in ends] == [161, 186, 211]
+    assert [fit.sampling.warmup for _, fit in ends] == [50, 20, 20]
+    cut = list(rolling(made[:186], 161, 25, **how))
+    for (_, a), (_, b) in zip(ends, cut, strict=False):
+        np.testing.assert_array_equal(a.draws["theta"], b.draws["theta"])
+
+
+def test_predictive_statistics():
+    fit = fitted()
+    found = predictive(fit, number=40)
+    assert set(found) == set(STATISTICS)
+    assert all(len(values) == 40 for values in found.values())
+    seen = statistics(fit.sample.returns, fit.sample.years_per_bar)
+    # The data are of the model: its volatility is among the simulated ones.
+    assert found["volatility"].min() < seen["volatility"] < found["volatility"].max()
+    known = statistics(np.array([0.01, -0.01] * 50), 1 / 252)
+    assert known["volatility"] == pytest.approx(0.01 * np.sqrt(252))
+    assert known["kurtosis"] == pytest.approx(1)
+    assert known["skewness"] == pytest.approx(0, abs=1e-12)
+
+
+def test_simulated_data_sets_have_the_models_variance():
+    p = Parameters(*(jnp.full(500, x) for x in (3.0, 0.05, 0.6, -0.6, 0.05, 0.0)))
+    returns, last = simulate_returns(p, jax.random.split(jax.random.key(0), 500), 100, 1 / 252, 2)
+    squares = np.asarray(returns, float) ** 2 * 252
+    means = squares.mean(1)
+    assert abs(means.mean() - 0.05) < 4 * means.std() / np.sqrt(500)
+    assert abs(np.mean(last) - 0.05) < 4 * np.std(last) / np.sqrt(500)
+
+
+def test_ranks_of_simulated_data_sets_are_uniform():
+    """A small run of the command in benchmarks/: 6 data sets; the chance that a right one fails is 1 in 1,000."""
+    prior = BayesianMarketMaker()
+    checked = list(check_sets(prior, Design(returns=60, block=2), FEW, range(6)))
+    for name in ("theta", "sigma", "v0"):
+        ranks = np.array([one.ranks[name] for one in checked])
+        assert stats.kstest(ranks, "uniform").pvalue > 3e-4, (name, ranks)
+    again = next(check_sets(prior, Design(returns=60, block=2), FEW, range(3, 4)))
+    assert again.truth == checked[3].truth, "a data set is the same whatever is run before it"
+    law, end = simulated_sample(
+        draw_prior(prior, jax.random.key(0)), jax.random.key(1), Design(returns=60, source="heston")
+    )
+    assert len(law.blocks) == 60
+    assert end >= 0
+
+
+def test_the_command(tmp_path, capsys):
+    write_bars(tmp_path / "bars.csv", bars(61))
+    words = [
+        "calibrate",
+        "heston",
+        str(tmp_path / "bars.csv"),
+        "--out",
+        str(tmp_path / "out"),
+        "--bars-per-year",
+        "252",
+    ]
+    words += ["--sampling.chains", "2", "--sampling.warmup", "50", "--sampling.draws", "50"]
+    words += ["--block", "2", "--prior", "bayesian-market-maker", "--json"]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    found = json.loads(capsys.readouterr().out)
+    assert ended.value.code == (1 if found["refused"] else 0)
+    assert found["blocks"] == 30
+    page = (tmp_path / "out" / "report.html").read_text()
+    for title in ("Posterior pairs", "Ranks", "one chain and the mean of chains"):
+        assert title in page
+    assert ("The chains agree." in page) == (not found["complaints"])
+    with pytest.raises(SystemExit) as ended:
+        main(["calibrate", "heston", str(tmp_path / "no.csv")])
+    assert ended.value.code == 2
+    assert "cannot be read" in capsys.readouterr().err
