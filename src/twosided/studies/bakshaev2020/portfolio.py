@@ -47,7 +47,8 @@ VARIANCE = 0.5
 LESSON = 256
 """Steps of an episode while learning."""
 SHORT = 32
-"""And of one with many assets."""
+"""And of one with many assets, judged too: what is explored in so many directions adds up, and beyond what it has lived
+a learner's hedges run away."""
 ASSETS = (10, 100)
 MOST = {10: 6.0, 100: 0.5}
 """Largest hedge of each of many assets, units: their parts of the blend are small."""
@@ -168,8 +169,7 @@ def many(budget: Budget, tell: Tell) -> Outcome:
             max_hedge=MOST[assets],
             breach=5.0,
         )
-        asked = Scenario(market, (), MANY, STEPS)
-        # In short episodes: what is explored in so many directions adds up.
+        asked = Scenario(market, (), MANY, SHORT)
         config = dataclasses.replace(
             learner(budget),
             steps=16_000 if budget.quick else 96_000,
@@ -177,8 +177,7 @@ def many(budget: Budget, tell: Tell) -> Outcome:
             target_entropy=-1.5 * assets,
         )
         one = dataclasses.replace(budget, seeds=1)
-        lesson = dataclasses.replace(asked, horizon=SHORT)
-        (policy,), _ = fit(lesson, config, one, lambda line, n=assets: tell(f"{n} assets: {line}"), chunks=5)
+        (policy,), _ = fit(asked, config, one, lambda line, n=assets: tell(f"{n} assets: {line}"), chunks=5)
         steps = judged_steps(budget) // 10
         makers: dict[str, Policy] = {"unhedged": ValueHedger(shares=(0.0,) * assets), "SAC": policy}
         records += evaluate(
@@ -312,7 +311,7 @@ def hundreds(found: Outcomes) -> list[Table | Figure]:
             ]
             rows.append(Row(f"{assets} assets, {who}", (*cells, *slopes)))
     columns = ("reward", "PnL", "risk", "Sharpe, %", "least hedge", "mean hedge", "most hedge")
-    note = f"Equal weights, ρ = 0.5, one learner each. {NOTE}"
+    note = f"Equal weights, ρ = 0.5, episodes of {SHORT} steps, one learner each. {NOTE}"
     return [Table(columns, tuple(rows), note)]
 
 
