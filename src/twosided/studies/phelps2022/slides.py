@@ -333,6 +333,13 @@ ITEMS = (
         "Slides 1.15 to 1.19.",
         ("learning",),
         learned,
-        (Claim("slide 1.17", "The greedy policy is that of the printed table.", greedy_as_printed),),
+        (
+            Claim("slide 1.17", "The greedy policy is that of the printed table.", greedy_as_printed),
+            Claim(
+                "this project",
+                f"Where it comes, |I| ≤ 1, every learner’s Q is within {NEAR:g} ticks of the exact one of its policy.",
+                near_what_is_exact,
+            ),
+        ),
     ),
 )
