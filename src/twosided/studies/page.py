@@ -93,7 +93,7 @@ def cell_text(cell: Cell, part: str) -> tuple[str, str]:
     return ("" if value is None else number(value, cell.digits)), ""
 
 
-PARTS = {"paper": ("theirs", "beside"), "ours": ("± s.e.", "ours"), "exact": ("optimum", "exact")}
+PARTS = {"paper": ("theirs", "beside"), "ours": ("± s.e.", "ours"), "exact": ("or bound", "exact")}
 """For each part of a column, the word beside its name, and its style."""
 
 

@@ -20,7 +20,17 @@ from twosided.studies.base import (
     within,
 )
 from twosided.studies.phelps2022 import UNIT
-from twosided.studies.phelps2022.cases import CELLS, INFORMED, LEARNERS, QUALITIES, SEEDS, TIED, setting
+from twosided.studies.phelps2022.cases import (
+    CELLS,
+    CHANGED,
+    INFORMED,
+    LEARNERS,
+    QUALITIES,
+    SEEDS,
+    TIED,
+    UNCHANGED,
+    setting,
+)
 
 
 def learners(found: Outcomes) -> list[Table | Figure]:
@@ -93,7 +103,7 @@ def adaptation(found: Outcomes) -> list[Table | Figure]:
     )
     frame = frame.rename({"greedy": "worth"})
     rows = []
-    for name in ("as in the slides", "mostly uninformed"):
+    for name in (UNCHANGED, CHANGED):
         best, share = (found.record("adaptation", name, m).value for m in ("best", "share"))
         before = found.record("adaptation", name, "before").value
         rows.append(
@@ -170,6 +180,12 @@ def informed_cost(found: Outcomes) -> Finding:
     )
 
 
+def adapting_pays(found: Outcomes) -> Finding:
+    before = Estimate(found.record("adaptation", CHANGED, "before").value)
+    names = ("worth in the changed market", "without adapting")
+    return greater(found.estimate("adaptation", CHANGED, "value"), before, names=names, digits=4)
+
+
 ITEMS = (
     Item(
         "learners",
@@ -192,7 +208,18 @@ ITEMS = (
         optimum,
         (Claim("this project", "Threshold 1 is the best of all tables.", threshold_1_is_best),),
     ),
-    Item("adaptation", "A market that changes", "Slide 1.20.", ("adaptation",), adaptation),
+    Item(
+        "adaptation",
+        "A market that changes",
+        "Slide 1.20.",
+        ("adaptation",),
+        adaptation,
+        (
+            Claim(
+                "slide 1.20", "A maker that goes on learning adapts to a market that changes.", adapting_pays
+            ),
+        ),
+    ),
     Item(
         "two-prices",
         "A bid and an ask",
