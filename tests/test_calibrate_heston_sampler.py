@@ -222,6 +222,7 @@ def test_simulated_data_sets_have_the_models_variance():
     assert abs(np.mean(last) - 0.05) < 4 * np.std(last) / np.sqrt(500)
 
 
+@pytest.mark.slow
 def test_ranks_of_simulated_data_sets_are_uniform():
     """A small run of the command in benchmarks/: 6 data sets; the chance that a right one fails is 1 in 1,000."""
     prior = BayesianMarketMaker()
