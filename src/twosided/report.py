@@ -150,7 +150,7 @@ def _sections(
     sections = []
     if any(metric == "pnl_total" for _, metric in results.of):
         figure = figure_earnings(results.records, _ordered(results, compared), supremum)
-        text = EARNINGS + (BEST_EARNINGS if optimum else "")
+        text = EARNINGS + (BEST_EARNINGS if supremum is not None else "")
         sections.append(Section("What it earns, and from what", text, figure))
     if curves is not None and not curves.is_empty():
         text = LEARNING + (LEAST_GAP if optimum else "")
