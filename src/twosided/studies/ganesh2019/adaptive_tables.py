@@ -48,33 +48,6 @@ TABLE_6 = {
     "ignoring 2": (50.56, -0.01, -43.47, 7.08),
 }
 """PnL by part under each way of hedging."""
-TABLE_5 = {
-    (0.25, 0): (13.85, -0.03, 28.98, 42.81),
-    (0.25, 1): (-7.3, -0.1, 28.32, 20.92),
-    (0.25, 2): (-21.35, -0.07, 25.66, 4.24),
-    (0.50, 0): (28.81, 0.25, 25.38, 54.44),
-    (0.50, 1): (20.84, 0.02, 24.88, 45.74),
-    (0.50, 2): (17.05, -0.03, 17.19, 34.22),
-}
-"""By share target and risk aversion: the adaptive maker's excess by part."""
-TABLE_6 = {
-    "random": (51.36, 0.07, -15.70, 35.73),
-    "persistent": (51.43, -0.03, -3.84, 47.57),
-    "adaptive 1": (51.39, 0.02, -0.22, 51.19),
-    "adaptive 2": (51.34, 0.10, -1.23, 50.21),
-    "ignoring 1": (51.53, -0.07, -2.30, 49.17),
-    "ignoring 2": (50.56, -0.01, -43.47, 7.08),
-}
-"""PnL by part under each way of hedging."""
-TABLE_6 = {
-    "random": (51.36, 0.07, -15.70, 35.73),
-    "persistent": (51.43, -0.03, -3.84, 47.57),
-    "adaptive 1": (51.39, 0.02, -0.22, 51.19),
-    "adaptive 2": (51.34, 0.10, -1.23, 50.21),
-    "ignoring 1": (51.53, -0.07, -2.30, 49.17),
-    "ignoring 2": (50.56, -0.01, -43.47, 7.08),
-}
-"""PnL by part under each way of hedging."""
 HEDGING = {
     "random": "random, x in [0, 1]",
     "persistent": "persistent, x = 0.2",
