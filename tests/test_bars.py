@@ -6,9 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from test_data import MUTATION, changed, mutate, write
+from test_data import changed, survive_mutations, write
 
 from twosided.bar_files import read_bars, write_bars
 from twosided.bars import Bars, simulate_bars
@@ -260,32 +258,9 @@ def originals(tmp_path_factory) -> dict[str, list[Path]]:
 def test_a_thousand_mutations_are_accepted_with_sane_numbers_or_refused_in_a_sentence(
     originals, kind, tmp_path_factory
 ):
-    original, *others = originals[kind]
-    content = original.read_bytes()
-    path = tmp_path_factory.mktemp(kind) / original.name
-    outcomes = []
-
-    @settings(
-        max_examples=1000,
-        deadline=5000,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-        database=None,
+    survive_mutations(
+        originals[kind], tmp_path_factory.mktemp(kind), lambda paths: assert_sane(read_bars(*paths))
     )
-    @given(st.lists(MUTATION, min_size=1, max_size=3))
-    def check(mutations):
-        path.write_bytes(mutate(content, mutations))
-        try:
-            assert_sane(read_bars(path, *others))
-            outcomes.append(True)
-        except DataError as error:
-            assert "\n" not in str(error)
-            assert str(error).startswith(tuple(map(str, [path, *others])))
-            outcomes.append(False)
-
-    check()
-    assert len(outcomes) >= 1000
-    assert not all(outcomes), "some mutations must be noticed"
 
 
 def test_broken_gzip_is_refused(tmp_path):

@@ -1,10 +1,7 @@
 """What a case of the study found, read as the paper has it: PnL a step, times 100, at a midprice of 100."""
 
 from twosided.records import MEAN
-from twosided.studies.base import (
-    Estimate,
-    Outcomes,
-)
+from twosided.studies.base import Estimate, Outcomes
 
 PARTS = ("spread", "inventory", "hedge", "total")
 UNIT = "PnL a step × 100."
