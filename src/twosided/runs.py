@@ -227,10 +227,9 @@ def run(
     store.write_frame(folder / store.RECORDS, to_frame(records))
     traced = max(cases, key=lambda case: find(records, case, "reward").value)
     store.write_frame(folder / store.TRACE, trace(scenario, cases[traced], seed=settings.seed))
-    shown = _table(cases[traced])
     about = {
         "optimum": described,
-        "table": shown,
+        "table": _table(cases[traced]),
         "traced": traced,
         "seconds": clock,
         "host": host(),
@@ -346,7 +345,7 @@ def _train(
             gaps = 100 * (best.value - reached) / abs(best.value)
         for i in range(settings.seeds):
             row = {name: float(values[i]) for name, values in progress.curve.items()}
-            rows.append({"seed": i, "gap": float(gaps[i]) if best and best.value else None, **row})
+            rows.append({"seed": i, "gap": None if np.isnan(gaps[i]) else float(gaps[i]), **row})
         seconds = before + time.perf_counter() - since
         header = {"iteration": progress.iteration, "seconds": seconds, "curve": rows}
         store.write_checkpoint(path, progress.states, header)

@@ -138,6 +138,16 @@ class Policy(eqx.Module):
         """The action of one maker for its observation, and the memory."""
 
 
+class Memoryless(Policy):
+    """A policy that remembers nothing and draws nothing: what it does is a function of what it sees."""
+
+    def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> None:
+        return None
+
+    def init(self) -> None:
+        return None
+
+
 def is_concrete(*values: Any) -> bool:
     """Whether the values can be compared now, that is, none is being traced by JAX."""
     return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))

@@ -34,7 +34,7 @@ from twosided.exact.order_flow import NotExact
 from twosided.markets.base import Scenario
 from twosided.markets.hedging import HedgingAction, HedgingMarket
 from twosided.rewards import PositionPenalty, PriceOfRisk, Reward, TotalPnL
-from twosided.types import Policy, check
+from twosided.types import Memoryless, check
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -59,7 +59,7 @@ class HedgingOptimum:
     """Sees volatility and trend too; for a market that shows them."""
 
 
-class HedgingTable(Policy):
+class HedgingTable(Memoryless):
     """Hedges and skews by tables over position and, where there are several bins, volatility."""
 
     first: Float[JaxArray, ""]
@@ -72,12 +72,6 @@ class HedgingTable(Policy):
     """Units to buy."""
     skew: Float[JaxArray, "bins positions"] | None
     """None where the maker cannot skew."""
-
-    def shocks(self, key, shape):
-        return None
-
-    def init(self):
-        return None
 
     def act(self, shock, memory, observation):
         row = self._row(observation)

@@ -20,7 +20,7 @@ from twosided.book import Snapshot
 from twosided.distributions import Array
 from twosided.exact.inventory_game import SHARES, Game
 from twosided.markets.dealer import DealerAction, DealerMarket
-from twosided.types import Policy, Scalar
+from twosided.types import Memoryless, Scalar
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Play:
     """Deviation of z after a step, in units."""
 
 
-class InventoryPolicy(Policy):
+class InventoryPolicy(Memoryless):
     """Plays the optimum in the simulator: the best hedge and quotes for the inventory and the book that it sees."""
 
     inventory: Float[JaxArray, "grid"]
@@ -88,12 +88,6 @@ class InventoryPolicy(Policy):
             tick=market.book.tick,
             hedge_cost=market.hedge_cost,
         )
-
-    def shocks(self, key, shape):
-        return None
-
-    def init(self):
-        return None
 
     def act(self, shock, memory, observation):
         z, kept = observation.inventory, self.inventory.astype(observation.inventory.dtype)

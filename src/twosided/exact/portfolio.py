@@ -27,7 +27,7 @@ from jaxtyping import Float
 from twosided.distributions import Array
 from twosided.markets.portfolio import PortfolioAction, PortfolioMarket
 from twosided.policies.hedgers import exposure
-from twosided.types import Policy, check
+from twosided.types import Memoryless, check
 
 
 def covariance(market: PortfolioMarket) -> Array:
@@ -69,7 +69,7 @@ def hedge_matrix(covariance: Array, risk: float, cost: float, discount: float = 
     return (vectors * share) @ vectors.T
 
 
-class LinearHedger(Policy):
+class LinearHedger(Memoryless):
     """Hedges a = -K q of the exposures q = w C + h, for weights and prices that it is told or sees."""
 
     matrix: Float[JaxArray, "assets assets"]
@@ -78,12 +78,6 @@ class LinearHedger(Policy):
     """w."""
     price: float = eqx.field(default=100.0)
     """Of every asset, in currency, where the market shows none."""
-
-    def shocks(self, key, shape):
-        return None
-
-    def init(self):
-        return None
 
     def act(self, shock, memory, observation):
         hedge = -self.matrix @ exposure(observation, self.weights, self.price)

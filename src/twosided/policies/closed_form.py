@@ -19,10 +19,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from twosided.markets.orders import LimitOrders
-from twosided.types import Policy, Scalar, check, is_at_least, is_positive
+from twosided.types import Memoryless, Scalar, check, is_at_least, is_positive
 
 
-class FixedOffset(Policy):
+class FixedOffset(Memoryless):
     """Quotes at the same distances from the mid on every step."""
 
     bid_offset: Scalar = 0.7
@@ -30,32 +30,20 @@ class FixedOffset(Policy):
     ask_offset: Scalar = 0.7
     """How far above it asks."""
 
-    def shocks(self, key, shape):
-        return None
-
-    def init(self):
-        return None
-
     def act(self, shock, memory, observation):
         dtype = observation.inventory.dtype
         return LimitOrders(jnp.asarray(self.bid_offset, dtype), jnp.asarray(self.ask_offset, dtype)), memory
 
 
-class DoNothing(Policy):
+class DoNothing(Memoryless):
     """Places no orders."""
-
-    def shocks(self, key, shape):
-        return None
-
-    def init(self):
-        return None
 
     def act(self, shock, memory, observation):
         nothing = jnp.zeros_like(observation.inventory)
         return LimitOrders(nothing, nothing, nothing, nothing), memory
 
 
-class BuyAndHold(Policy):
+class BuyAndHold(Memoryless):
     """Buys a number of units by market orders and then keeps them."""
 
     units: Scalar = 10.0
@@ -64,19 +52,13 @@ class BuyAndHold(Policy):
     def __check_init__(self):
         check("units", self.units, "finite", lambda: np.isfinite(self.units))
 
-    def shocks(self, key, shape):
-        return None
-
-    def init(self):
-        return None
-
     def act(self, shock, memory, observation):
         nothing = jnp.zeros_like(observation.inventory)
         missing = (self.units - observation.inventory).astype(nothing.dtype)
         return LimitOrders(nothing, nothing, nothing, nothing, missing), memory
 
 
-class AvellanedaStoikov(Policy):
+class AvellanedaStoikov(Memoryless):
     """Quotes of Avellaneda and Stoikov (2008): the approximation, as printed."""
 
     aversion: Scalar = 0.1
@@ -92,12 +74,6 @@ class AvellanedaStoikov(Policy):
         _check_risk(self)
         check("horizon", self.horizon, "positive and finite", lambda: is_positive(self.horizon))
 
-    def shocks(self, key, shape):
-        return None
-
-    def init(self):
-        return None
-
     def act(self, shock, memory, observation):
         left = self.horizon if observation.time_left is None else observation.time_left
         risk = self.aversion * jnp.square(self.volatility) * left
@@ -105,7 +81,7 @@ class AvellanedaStoikov(Policy):
         return _around(half, risk * observation.inventory, observation), memory
 
 
-class GueantLehalleFernandezTapia(Policy):
+class GueantLehalleFernandezTapia(Memoryless):
     """Quotes of Guéant, Lehalle and Fernandez-Tapia (2013) far from the close: their approximation in closed form."""
 
     aversion: Scalar = 0.1
@@ -121,12 +97,6 @@ class GueantLehalleFernandezTapia(Policy):
         _check_risk(self)
         check("intensity", self.intensity, "positive and finite", lambda: is_positive(self.intensity))
 
-    def shocks(self, key, shape):
-        return None
-
-    def init(self):
-        return None
-
     def act(self, shock, memory, observation):
         ratio = jnp.log1p(self.aversion / self.decay)
         growth = jnp.exp(ratio * (1 + self.decay / self.aversion))
@@ -135,7 +105,7 @@ class GueantLehalleFernandezTapia(Policy):
         return _around(ratio / self.aversion + skew / 2, skew * observation.inventory, observation), memory
 
 
-class QuoteTable(Policy):
+class QuoteTable(Memoryless):
     """Quotes by a table over time and inventory; beyond its ends, its ends."""
 
     first: Float[Array, ""]
@@ -146,12 +116,6 @@ class QuoteTable(Policy):
     """How far below the mid it bids."""
     ask: Float[Array, "steps inventories"]
     """How far above it asks."""
-
-    def shocks(self, key, shape):
-        return None
-
-    def init(self):
-        return None
 
     def act(self, shock, memory, observation):
         steps, inventories = self.bid.shape

@@ -9,17 +9,11 @@ from jaxtyping import Array, Float, Int
 
 from twosided.markets.hedging import HedgingAction, HedgingObservation
 from twosided.markets.portfolio import PortfolioAction, PortfolioObservation
-from twosided.types import Policy, Scalar, check, is_at_least, is_positive
+from twosided.types import Memoryless, Policy, Scalar, check, is_at_least, is_positive
 
 
-class Unhedged(Policy):
+class Unhedged(Memoryless):
     """Never hedges."""
-
-    def shocks(self, key, shape):
-        return None
-
-    def init(self):
-        return None
 
     def act(self, shock, memory, observation):
         return _hedge(jnp.zeros_like(observation.inventory), observation), memory
@@ -51,7 +45,7 @@ class Dummy(Policy):
         return _hedge(now, observation), (memory + 1) % self.latency
 
 
-class Fractional(Policy):
+class Fractional(Memoryless):
     """Hedges a fraction of the position on every step, within bounds, and leaves a band around 0 alone."""
 
     fraction: Scalar = 0.5
@@ -66,19 +60,13 @@ class Fractional(Policy):
         check("largest", self.largest, "positive and finite", lambda: is_positive(self.largest))
         check("band", self.band, "at least 0 and finite", lambda: is_at_least(self.band, 0))
 
-    def shocks(self, key, shape):
-        return None
-
-    def init(self):
-        return None
-
     def act(self, shock, memory, observation):
         position = observation.inventory
         beyond = position - jnp.clip(position, -self.band, self.band)
         return _hedge(jnp.clip(-self.fraction * beyond, -self.largest, self.largest), observation), memory
 
 
-class PortfolioHedger(Policy):
+class PortfolioHedger(Memoryless):
     """Hedges a fraction of its exposure to every asset of a portfolio: a_k = -f (w_k C + h_k), for weights it is told.
 
     What it sees gives C S = V - Σ h_k S_k.
@@ -95,12 +83,6 @@ class PortfolioHedger(Policy):
         check("fraction", self.fraction, "in [0, 1]", lambda: 0 <= self.fraction <= 1)
         check("price", self.price, "positive and finite", lambda: is_positive(self.price))
 
-    def shocks(self, key, shape):
-        return None
-
-    def init(self):
-        return None
-
     def act(self, shock, memory, observation):
         number, dtype = observation.hedge_values.shape[-1], observation.hedge_values.dtype
         equal = jnp.full(number, 1 / number, dtype)
@@ -108,7 +90,7 @@ class PortfolioHedger(Policy):
         return PortfolioAction(-self.fraction * exposure(observation, weights, self.price)), memory
 
 
-class ValueHedger(Policy):
+class ValueHedger(Memoryless):
     """Hedges the value of a portfolio away, each asset a fixed share: a_k = -u_k V / S_k, whatever its weights."""
 
     shares: tuple[float, ...] = ()
@@ -118,12 +100,6 @@ class ValueHedger(Policy):
 
     def __check_init__(self):
         check("price", self.price, "positive and finite", lambda: is_positive(self.price))
-
-    def shocks(self, key, shape):
-        return None
-
-    def init(self):
-        return None
 
     def act(self, shock, memory, observation):
         values = observation.hedge_values

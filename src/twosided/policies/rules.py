@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 
 from twosided.markets.dealer import DealerAction
-from twosided.types import Policy, Scalar, check
+from twosided.types import Memoryless, Policy, Scalar, check
 
 
-class Persistent(Policy):
+class Persistent(Memoryless):
     """Quotes the same epsilon on every step and hedges the same fraction of its inventory."""
 
     epsilon_buy: Scalar = 0.0
@@ -21,12 +21,6 @@ class Persistent(Policy):
     def __check_init__(self):
         _check_epsilon(epsilon_buy=self.epsilon_buy, epsilon_sell=self.epsilon_sell)
         check("hedge", self.hedge, "in [0, 1]", lambda: 0 <= self.hedge <= 1)
-
-    def shocks(self, key, shape):
-        return None
-
-    def init(self):
-        return None
 
     def act(self, shock, memory, observation):
         dtype = observation.inventory.dtype

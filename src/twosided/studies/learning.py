@@ -20,6 +20,7 @@ def fit(
     tell: Tell,
     chunks: int = 20,
     look: Callable[[Progress], object] = lambda progress: None,
+    resume: Progress | None = None,
 ) -> tuple[tuple[Policy, ...], pl.DataFrame]:
     """Trained policies, one a seed, and the curve of their training, a row a chunk and seed."""
     rows = []
@@ -28,10 +29,11 @@ def fit(
         for i in range(budget.seeds):
             rows.append({"seed": i} | {name: float(x[i]) for name, x in progress.curve.items()})
         look(progress)
-        tell(f"{100 * progress.iteration / progress.iterations:.0f}% trained")
+        share = 100 * progress.iteration / progress.iterations
+        tell(f"{share:.0f}% trained, score {100 * progress.curve['score'].mean():.1f}")
 
     tell("compiling")
-    policies, _ = train(scenario, learner, budget.seed, budget.seeds, chunks, after_chunk=after_chunk)
+    policies, _ = train(scenario, learner, budget.seed, budget.seeds, chunks, resume, after_chunk)
     return policies, pl.DataFrame(rows)
 
 
@@ -77,5 +79,5 @@ def difference(found: Outcomes, case: str, a: str, b: str, metric: str) -> Estim
 
 
 def exact(case: str, **metrics: float) -> list[Record]:
-    """Records of what has no error."""
+    """Records of what is known exactly."""
     return [Record(case, 0, name, float(value)) for name, value in metrics.items()]

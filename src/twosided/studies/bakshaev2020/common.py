@@ -5,13 +5,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import plotly.graph_objects as go
 import polars as pl
 
 from twosided.learn.sac import SAC
 from twosided.markets.bakshaev2020 import single_asset
 from twosided.markets.base import Scenario
 from twosided.markets.hedging import HedgingAction, HedgingMarket, HedgingObservation
-from twosided.plots import figure_hedging
+from twosided.plots import figure_hedging, figure_lines
 from twosided.records import Record
 from twosided.rewards import PositionPenalty
 from twosided.studies.base import Budget, Cell, Figure, Outcomes
@@ -130,6 +131,12 @@ def curves(x: np.ndarray, name: str, of: dict[str, np.ndarray]) -> pl.DataFrame:
         columns = {"position": x, name: rows.mean(0).astype(float), f"{name}_error": error.astype(float)}
         frames.append(pl.DataFrame(columns).with_columns(who=pl.lit(who)))
     return pl.concat(frames)
+
+
+def figure_curves(frame: pl.DataFrame, name: str) -> go.Figure:
+    """The hedge or the skew over positions, from `curves`."""
+    panel = {name: "hedge, units" if name == "hedge" else "skew"}
+    return figure_lines(frame, "position", panel, "who", x_title="position before it, units")
 
 
 def followed() -> Scenario:

@@ -20,6 +20,7 @@ from twosided.studies.bakshaev2020.common import (
     actions,
     curves,
     dashboard,
+    figure_curves,
     followed,
     hedging,
     judged_steps,
@@ -160,13 +161,7 @@ def optimum(found: Outcomes) -> list[Table | Figure]:
             Figure(
                 f"The hedge at γ = {weight:g}",
                 "Mean of seeds with its 95% band, and the best by dynamic programming.",
-                figure_lines(
-                    found.frame(case, "hedges"),
-                    "position",
-                    {"hedge": "hedge, units"},
-                    "who",
-                    x_title="position before it, units",
-                ),
+                figure_curves(found.frame(case, "hedges"), "hedge"),
             )
         )
     columns = (

@@ -16,6 +16,7 @@ from twosided.studies.bakshaev2020.common import (
     actions,
     curves,
     dashboard,
+    figure_curves,
     hedging,
     judged_steps,
     learner,
@@ -167,13 +168,7 @@ def shown(beta: float) -> Callable[[Outcomes], list[Table | Figure]]:
         note = f"{UNIT} At γ = 0.001, every pair on the same chance. Deviation of the position in units."
         parts: list[Table | Figure] = [Table(("reward", "PnL", "position", "Sharpe, %"), tuple(rows), note)]
         for name in ("hedge", "skew"):
-            figure = figure_lines(
-                found.frame(case, f"{name}s"),
-                "position",
-                {name: "hedge, units" if name == "hedge" else "skew"},
-                "who",
-                x_title="position before it, units",
-            )
+            figure = figure_curves(found.frame(case, f"{name}s"), name)
             parts.append(Figure(f"The {name} at β = {beta:g}", "Mean of seeds with its 95% band.", figure))
         traces = found.frame(case, "traces")
         sides = {

@@ -20,6 +20,7 @@ from twosided.studies.bakshaev2020.common import (
     actions,
     curves,
     dashboard,
+    figure_curves,
     followed,
     hedging,
     judged_steps,
@@ -119,13 +120,7 @@ def settings(found: Outcomes) -> list[Table | Figure]:
     seconds = Cell(Estimate(found.record("as-printed", "paper", "seconds").value), PAPERS_SECONDS, digits=0)
     row = Row("SAC as the paper sets it", (*path_cells(found, "as-printed", "paper", PAPERS_SAC), seconds))
     note = "One seed, in the paper’s market; columns as for the makers that hedge by a rule. Theirs: the paper’s code."
-    figure = figure_lines(
-        found.frame("as-printed", "hedges"),
-        "position",
-        {"hedge": "hedge, units"},
-        "who",
-        x_title="position before it, units",
-    )
+    figure = figure_curves(found.frame("as-printed", "hedges"), "hedge")
     return [
         Table((*COLUMNS, "seconds of training"), (row,), note),
         Figure("What it does", "At each position.", figure),

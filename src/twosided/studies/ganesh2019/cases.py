@@ -34,6 +34,7 @@ from twosided.prices import GeometricBrownian
 from twosided.records import MEAN, Record, find, mean_of_cases
 from twosided.rewards import AsymmetricPenalty, DeviationPenalty, ExcessPnL, Reward, SquarePenalty, TotalPnL
 from twosided.studies.base import Budget, Case, Outcome, Tell
+from twosided.studies.learning import exact, fit
 from twosided.types import Policy
 
 EXPLORING = "exploring"
@@ -95,28 +96,6 @@ def judged_steps(budget: Budget) -> int:
     return 100_000 if budget.quick else 2_000_000
 
 
-def fit(
-    scenario: Scenario,
-    config: PPO,
-    budget: Budget,
-    tell: Tell,
-    chunks: int = 20,
-    resume: Progress | None = None,
-) -> tuple[tuple[Policy, ...], pl.DataFrame]:
-    """Trained policies, one a seed, and the curve of their training."""
-    rows = []
-
-    def after_chunk(progress: Progress) -> None:
-        for i in range(budget.seeds):
-            rows.append({"seed": i} | {name: float(x[i]) for name, x in progress.curve.items()})
-        share = 100 * progress.iteration / progress.iterations
-        tell(f"{share:.0f}% trained, score {100 * progress.curve['score'].mean():.1f}")
-
-    tell("compiling")
-    policies, _ = train(scenario, config, budget.seed, budget.seeds, chunks, resume, after_chunk)
-    return policies, pl.DataFrame(rows)
-
-
 def judge(
     scenario: Scenario,
     policies: tuple[Policy, ...],
@@ -136,11 +115,6 @@ def judge(
         progress=lambda case: tell(f"judging {case}"),
     )
     return records + mean_of_cases(records, list(cases), MEAN)
-
-
-def exact(case: str, **metrics: float) -> list[Record]:
-    """Records of what is known exactly."""
-    return [Record(case, 0, name, float(value)) for name, value in metrics.items()]
 
 
 def against_fixed(name: str, kind: str) -> Callable[[Budget, Tell], Outcome]:

@@ -50,6 +50,7 @@ from twosided.policies.tabular import (
 from twosided.records import MEAN, Record, mean_of_cases
 from twosided.rewards import Balanced, SpreadPnL
 from twosided.studies.base import Budget, Case, Outcome, Tell
+from twosided.studies.learning import exact
 from twosided.studies.phelps2022 import EXPLORATION, HORIZON, LIMIT
 from twosided.types import Policy
 
@@ -127,7 +128,7 @@ def day(budget: Budget, tell: Tell) -> Outcome:
     alone = frame(ElectronicMarket(price_change=0.4, uninformed=0.1, informed=0.0), Threshold(2))
     alone = alone.select("time", orders=pl.col("order").cum_sum())
     reward = float(informed["reward"].to_numpy().mean())
-    return Outcome(_exact("day", reward=reward), {"day": informed, "uninformed": alone})
+    return Outcome(exact("day", reward=reward), {"day": informed, "uninformed": alone})
 
 
 def values(budget: Budget, tell: Tell) -> Outcome:
@@ -137,7 +138,7 @@ def values(budget: Budget, tell: Tell) -> Outcome:
         tell(f"threshold {h}")
         case = {f"threshold {h}": Threshold(h)}
         records += evaluate(_scenario(), case, budget.seed, _days(budget, 100_000) * HORIZON)
-        records += _exact(f"exact {h}", reward=day_value(chain, Threshold(h)).value)
+        records += exact(f"exact {h}", reward=day_value(chain, Threshold(h)).value)
     return Outcome(records)
 
 
@@ -234,8 +235,10 @@ def learning(budget: Budget, tell: Tell) -> Outcome:
         settled = {
             policy: _settled(chain, learner, policy) for policy in dict.fromkeys(map(_changes, policies))
         }
-        exact = np.array([settled[_changes(policy)] for policy in policies])
-        records += _table(f"{name}, exact", exact[0]) + _table(f"{name}, furthest", np.abs(q - exact).max(0))
+        limits = np.array([settled[_changes(policy)] for policy in policies])
+        records += _table(f"{name}, exact", limits[0]) + _table(
+            f"{name}, furthest", np.abs(q - limits).max(0)
+        )
         if name == "ours":
             frames["final"] = trace(_scenario(), policies[0], budget.seed, 1)
     return Outcome(records, frames)
@@ -245,13 +248,13 @@ def learners(budget: Budget, tell: Tell) -> Outcome:
     """What each way of learning comes to, judged by the exact value of its greedy policy."""
     chain = electronic_chain(ElectronicMarket(), horizon=HORIZON)
     best = best_table(chain, LIMIT)
-    records = _exact("best", value=best.value.value)
+    records = exact("best", value=best.value.value)
     for name, learner in LEARNERS.items():
         tell(name)
         policies, _ = train(_scenario(), _shorter(learner, _steps(budget)), budget.seed, SEEDS, 1)
         worth = np.array([_worth(best, policy) for policy in policies])
         share = float((worth >= best.value.value - TIED).mean())
-        records += _exact(name, share=share, worst=worth.min())
+        records += exact(name, share=share, worst=worth.min())
         records.append(
             Record(name, 0, "value", worth.mean(), worth.std(ddof=1) / np.sqrt(SEEDS), budget.seed)
         )
@@ -265,9 +268,9 @@ def optimum(budget: Budget, tell: Tell) -> Outcome:
     wide = electronic_chain(ElectronicMarket(), horizon=HORIZON, imbalance_limit=30)
     best = best_table(wide, LIMIT)
     tied = best.values >= best.value.value - TIED
-    records = _bounded("best", best.value) + _exact("best", tied=tied.sum(), tables=len(tied))
-    records += _exact("best", **{f"change_{i}": change for i, change in enumerate(best.changes)})
-    records += _exact("best", threshold_1=day_value(wide, Threshold(1)).value)
+    records = _bounded("best", best.value) + exact("best", tied=tied.sum(), tables=len(tied))
+    records += exact("best", **{f"change_{i}": change for i, change in enumerate(best.changes)})
+    records += exact("best", threshold_1=day_value(wide, Threshold(1)).value)
     tell("full information")
     records += _bounded("full information", full_information(wide))
     records += _bounded("after the event", full_information(wide, after_event=True))
@@ -311,11 +314,11 @@ def adaptation(budget: Budget, tell: Tell) -> Outcome:
         best = best_table(chain, LIMIT)
         worth = np.array([_worth(best, policy) for policy in policies])
         before = np.array([_worth(best, policy) for policy in found[0]])
-        records += _exact(name, best=best.value.value, share=(worth >= best.value.value - TIED).mean())
+        records += exact(name, best=best.value.value, share=(worth >= best.value.value - TIED).mean())
         records.append(
             Record(name, 0, "value", worth.mean(), worth.std(ddof=1) / np.sqrt(SEEDS), budget.seed)
         )
-        records += _exact(name, before=before.mean())
+        records += exact(name, before=before.mean())
     return Outcome(records, {"adaptation": pl.DataFrame(rows)})
 
 
@@ -387,12 +390,8 @@ def _shorter(learner: Learner, steps: int) -> Learner:
     return dataclasses.replace(learner, steps=steps)
 
 
-def _exact(case: str, **metrics: float) -> list[Record]:
-    return [Record(case, 0, name, float(value)) for name, value in metrics.items()]
-
-
 def _bounded(case: str, found: Exact) -> list[Record]:
-    return _exact(case, value=found.value, bound=found.error)
+    return exact(case, value=found.value, bound=found.error)
 
 
 def _table(case: str, values: np.ndarray, errors: np.ndarray | None = None) -> list[Record]:
