@@ -25,10 +25,10 @@ from twosided.exact.order_flow import NotExact
 from twosided.markets.base import Scenario
 from twosided.markets.electronic import ElectronicMarket, TwoSidedElectronicMarket
 from twosided.policies.tabular import (
-    Cells,
+    CombinedCells,
     FinitePolicy,
-    ImbalanceAndSpreadCells,
     ImbalanceCells,
+    InventoryCells,
     Table,
     TabularPolicy,
     Threshold,
@@ -228,7 +228,7 @@ def test_what_is_cut_off_is_bounded(limits):
     assert abs(found.value - by_recursion(2, 150)) <= found.error
 
 
-SPREADS = ImbalanceAndSpreadCells(2, 4)
+SPREADS = CombinedCells()
 CASES = {
     "noise": (ElectronicMarket(noise=0.4, informed=0.5, price_change=0.15), SpreadPnL(), Threshold(2, 0.2)),
     "two sides": (
@@ -290,25 +290,12 @@ def test_the_inventory_part_of_a_total_is_nothing_on_average(chain):
     )
 
 
-class Leaning(Cells):
-    """Long and short."""
-
-    @property
-    def size(self):
-        return 2
-
-    def __call__(self, observation):
-        return (observation.inventory > 0).astype(jnp.int32)
-
-    @property
-    def labels(self):
-        return ("short", "long")
-
-
 def test_what_the_chain_does_not_say_is_refused(chain):
-    leaning = TabularPolicy(jnp.eye(3)[:2], Leaning(), Threshold().space)
+    leaning = TabularPolicy(jnp.eye(3), InventoryCells(1), Threshold().space)
     with pytest.raises(NotExact, match="what TabularPolicy does depends on the inventory"):
         day_value(chain, leaning)
+    with pytest.raises(NotExact, match="the cell of InventoryCells depends on the inventory"):
+        state_values(chain, Threshold(1), InventoryCells(1))
     with pytest.raises(NotExact, match="DeviationPenalty remembers"):
         electronic_chain(MARKET, DeviationPenalty())
     with pytest.raises(NotExact, match="what Balanced pays depends on the inventory"):

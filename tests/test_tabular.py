@@ -7,9 +7,11 @@ import pytest
 
 from twosided.markets.electronic import ElectronicObservation, TwoSidedElectronicMarket
 from twosided.policies.tabular import (
-    ImbalanceAndSpreadCells,
+    CombinedCells,
     ImbalanceCells,
+    InventoryCells,
     MispricingCells,
+    SpreadCells,
     Table,
     TabularPolicy,
     Threshold,
@@ -19,8 +21,8 @@ from twosided.policies.tabular import (
 )
 
 
-def seen(imbalance=0.0, spread=0.0, mispricing=0.0):
-    return ElectronicObservation(*map(jnp.float32, (imbalance, 0.0, spread, mispricing)))
+def seen(imbalance=0.0, spread=0.0, mispricing=0.0, inventory=0.0):
+    return ElectronicObservation(*map(jnp.float32, (imbalance, inventory, spread, mispricing)))
 
 
 def rows(policy, imbalances):
@@ -80,7 +82,18 @@ def test_acting_draws_from_the_row_of_what_is_seen():
     [
         (ImbalanceCells(2), [seen(-9), seen(-2), seen(0), seen(2), seen(9)], [0, 0, 2, 4, 4]),
         (MispricingCells(1), [seen(mispricing=m) for m in (-3, -1, 0, 2)], [0, 0, 1, 2]),
-        (ImbalanceAndSpreadCells(1, 2), [seen(-1, 0), seen(-1, 2), seen(0, 1), seen(5, 7)], [0, 2, 4, 8]),
+        (InventoryCells(1), [seen(inventory=z) for z in (-5, 0, 1, 7)], [0, 1, 2, 2]),
+        (SpreadCells(2), [seen(spread=width) for width in (0, 1, 2, 7)], [0, 1, 2, 2]),
+        (
+            CombinedCells((ImbalanceCells(1), SpreadCells(2))),
+            [seen(-1, 0), seen(-1, 2), seen(0, 1), seen(5, 7)],
+            [0, 2, 4, 8],
+        ),
+        (
+            CombinedCells((ImbalanceCells(1), InventoryCells(2), SpreadCells(1))),
+            [seen(-1, 0, inventory=-2), seen(0, 1, inventory=0), seen(1, 1, inventory=3)],
+            [0, 15, 29],
+        ),
     ],
 )
 def test_cells(cells, observations, expected):
@@ -90,7 +103,7 @@ def test_cells(cells, observations, expected):
 
 def test_labels_say_what_a_cell_holds():
     assert ImbalanceCells(2).labels == ("≤ −2", "−1", "0", "1", "≥ 2")
-    assert ImbalanceAndSpreadCells(1, 1).labels[0] == "≤ −1, spread 0"
+    assert CombinedCells().labels[0] == "imbalance ≤ −2, spread 0"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +117,8 @@ def test_labels_say_what_a_cell_holds():
         (lambda: Table((0.0, 1.0)), "changes must be an odd number of them"),
         (lambda: Table((2.0,)), "changes must be -1, 0 or 1 each"),
         (lambda: ImbalanceCells(0), "limit must be from 1 to 1000"),
-        (lambda: ImbalanceAndSpreadCells(widest=0), "widest must be from 1 to 1000"),
+        (lambda: SpreadCells(widest=0), "widest must be from 1 to 1000"),
+        (lambda: CombinedCells(()), "parts must be one or more of them"),
     ],
 )
 def test_bad_parameters(make, refusal):

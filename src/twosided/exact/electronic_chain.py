@@ -63,8 +63,11 @@ class ElectronicChain:
         return self.process.follow(self.table(policy))
 
     def cells(self, cells: Cells) -> Int[ndarray, "states"]:
-        """The cell that each state is in."""
-        return np.asarray(jax.vmap(cells)(self.observations))
+        """The cell that each state is in. Raises NotExact if it depends on more than the state."""
+        cell, other = (np.asarray(jax.vmap(cells)(_holding(self.observations, held))) for held in HELD)
+        if not np.array_equal(cell, other):
+            raise NotExact(f"the cell of {type(cells).__name__} depends on the inventory")
+        return cell
 
 
 def electronic_chain(

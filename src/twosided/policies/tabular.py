@@ -9,6 +9,8 @@ the imbalance clipped to ±2, say, as in the tables of Phelps (2022).
 """
 
 import abc
+import itertools
+import math
 from typing import Any
 
 import equinox as eqx
@@ -79,74 +81,102 @@ class Cells(eqx.Module):
         """What each cell is, in words."""
 
 
-class ImbalanceCells(Cells):
-    """The imbalance, clipped."""
+class _ClippedCells(Cells):
+    """One whole number of either sign, clipped."""
 
     limit: int = eqx.field(static=True, default=2)
-    """Largest imbalance that is told from larger ones, on either side, in units."""
+    """What larger values are not told from, on either side, in units or ticks."""
 
     def __check_init__(self):
-        _check_limit(self.limit)
+        check("limit", self.limit, "from 1 to 1000", 1 <= self.limit <= 1000)
 
     @property
     def size(self):
         return 2 * self.limit + 1
 
+    @abc.abstractmethod
+    def value(self, observation: Any) -> Float[Array, "..."]:
+        """What is clipped."""
+
     def __call__(self, observation):
-        return _clipped(observation.imbalance, self.limit)
+        return _clipped(self.value(observation), self.limit)
 
     @property
     def labels(self):
-        return _clipped_labels(self.limit)
+        """From the lowest to the highest, the ends saying what they hold."""
+        inner = [str(value).replace("-", "−") for value in range(1 - self.limit, self.limit)]
+        return (f"≤ −{self.limit}", *inner, f"≥ {self.limit}")
 
 
-class ImbalanceAndSpreadCells(Cells):
-    """The imbalance and the maker's own spread, both clipped."""
+class ImbalanceCells(_ClippedCells):
+    """The imbalance, in units."""
 
-    limit: int = eqx.field(static=True, default=2)
-    """Largest imbalance that is told from larger ones, on either side, in units."""
+    def value(self, observation):
+        return observation.imbalance
+
+
+class InventoryCells(_ClippedCells):
+    """The inventory, in units."""
+
+    def value(self, observation):
+        return observation.inventory
+
+
+class MispricingCells(_ClippedCells):
+    """What the quote is off by, in ticks: for a maker that sees the fundamental price."""
+
+    def value(self, observation):
+        return observation.mispricing
+
+
+class SpreadCells(Cells):
+    """The maker's own spread, clipped."""
+
     widest: int = eqx.field(static=True, default=4)
     """Largest spread that is told from larger ones, in ticks."""
 
     def __check_init__(self):
-        _check_limit(self.limit)
         check("widest", self.widest, "from 1 to 1000", 1 <= self.widest <= 1000)
 
     @property
     def size(self):
-        return (2 * self.limit + 1) * (self.widest + 1)
+        return self.widest + 1
 
     def __call__(self, observation):
-        spread = jnp.clip(jnp.floor(observation.spread), 0, self.widest).astype(jnp.int32)
-        return _clipped(observation.imbalance, self.limit) * (self.widest + 1) + spread
+        return jnp.clip(jnp.floor(observation.spread), 0, self.widest).astype(jnp.int32)
 
     @property
     def labels(self):
-        spreads = range(self.widest + 1)
-        return tuple(
-            f"{label}, spread {spread}" for label in _clipped_labels(self.limit) for spread in spreads
-        )
+        return (*map(str, range(self.widest)), f"≥ {self.widest}")
 
 
-class MispricingCells(Cells):
-    """What the quote is off by, clipped: for a maker that sees the fundamental price."""
+class CombinedCells(Cells):
+    """Every combination of the cells of several divisions, the last of them running fastest."""
 
-    limit: int = eqx.field(static=True, default=2)
-    """Largest mispricing that is told from larger ones, on either side, in ticks."""
+    parts: tuple[Cells, ...] = (ImbalanceCells(), SpreadCells())
+    """One at least."""
 
     def __check_init__(self):
-        _check_limit(self.limit)
+        check("parts", self.parts, "one or more of them", len(self.parts) > 0)
 
     @property
     def size(self):
-        return 2 * self.limit + 1
+        return math.prod(part.size for part in self.parts)
 
     def __call__(self, observation):
-        return _clipped(observation.mispricing, self.limit)
+        place = jnp.zeros((), jnp.int32)
+        for part in self.parts:
+            place = place * part.size + part(observation)
+        return place
 
     @property
     def labels(self):
-        return _clipped_labels(self.limit)
+        names = [type(part).__name__.removesuffix("Cells").lower() for part in self.parts]
+        several = itertools.product(*(part.labels for part in self.parts))
+        return tuple(
+            ", ".join(f"{name} {label}" for name, label in zip(names, labels, strict=True))
+            for labels in several
+        )
 
 
 class TabularPolicy(FinitePolicy):
@@ -223,19 +253,9 @@ def _clipped(value: Float[Array, "..."], limit: int) -> Int[Array, "..."]:
     return jnp.clip(jnp.round(value), -limit, limit).astype(jnp.int32) + limit
 
 
-def _clipped_labels(limit: int) -> tuple[str, ...]:
-    """From the lowest to the highest, the ends saying what they hold."""
-    inner = [str(value).replace("-", "−") for value in range(1 - limit, limit)]
-    return (f"≤ −{limit}", *inner, f"≥ {limit}")
-
-
 def _is_whole(value: Any) -> Any:
     return np.isfinite(value) & (np.asarray(value) >= 1) & (np.floor(value) == value)
 
 
 def _check_epsilon(epsilon: Scalar) -> None:
     check("epsilon", epsilon, "in [0, 1]", lambda: 0 <= epsilon <= 1)
-
-
-def _check_limit(limit: int) -> None:
-    check("limit", limit, "from 1 to 1000", 1 <= limit <= 1000)

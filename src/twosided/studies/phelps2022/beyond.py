@@ -23,12 +23,14 @@ from twosided.studies.phelps2022 import UNIT
 from twosided.studies.phelps2022.cases import (
     CELLS,
     CHANGED,
+    CHARGES,
     INFORMED,
     LEARNERS,
     QUALITIES,
     SEEDS,
     TIED,
     UNCHANGED,
+    charged,
     setting,
 )
 
@@ -125,21 +127,53 @@ def adaptation(found: Outcomes) -> list[Table | Figure]:
 
 
 def two_prices(found: Outcomes) -> list[Table | Figure]:
+    settings = {
+        f"λ_i = {informed:g}, weight of quality {quality:g}": setting(informed, quality)
+        for informed in INFORMED
+        for quality in QUALITIES
+    }
+    note = "on imbalance and spread; λ_p = 0.2, and the informed replace uninformed traders"
+    return [_quoting(found, "two-prices", settings, note)]
+
+
+def inventory(found: Outcomes) -> list[Table | Figure]:
+    settings = {f"charge {weight:g} a unit and step": charged(weight) for weight in CHARGES}
+    note = "on imbalance, inventory and spread; λ_p = 0.2, λ_u = 0.1, λ_i = 0.4"
+    return [_quoting(found, "inventory", settings, note)]
+
+
+def _quoting(found: Outcomes, case: str, settings: dict[str, str], note: str) -> Table:
+    """A row a setting: what its makers quote, earn and hold."""
     rows = []
-    for informed in INFORMED:
-        for quality in QUALITIES:
-            name = setting(informed, quality)
-            cells = (
-                Cell(found.estimate("two-prices", name, "spread")),
-                Cell(found.estimate("two-prices", name, "pnl_spread"), digits=3),
-                Cell(found.estimate("two-prices", name, "inventory_std")),
-            )
-            rows.append(Row(f"λ_i = {informed:g}, weight of quality {quality:g}", cells))
-    note = (
-        f"{UNIT} SARSA(λ) on imbalance and spread; λ_p = 0.2, and the informed replace uninformed traders. Spread in "
-        "ticks, at most 4; deviation of inventory in units."
+    for label, name in settings.items():
+        cells = (
+            Cell(found.estimate(case, name, "spread")),
+            Cell(found.estimate(case, name, "pnl_spread"), digits=3),
+            Cell(found.estimate(case, name, "inventory_std")),
+        )
+        rows.append(Row(label, cells))
+    note = f"{UNIT} SARSA(λ) {note}. Spread in ticks, at most 4; deviation of inventory in units."
+    return Table(("spread", "profit", "inventory, deviation"), tuple(rows), note)
+
+
+def charge_binds(found: Outcomes) -> Finding:
+    return greater(
+        *(_charge(found, weight, "inventory_std") for weight in (CHARGES[0], CHARGES[-1])),
+        names=("deviation of inventory without a charge", "with the largest"),
     )
-    return [Table(("spread", "profit", "inventory, deviation"), tuple(rows), note)]
+
+
+def charge_costs(found: Outcomes) -> Finding:
+    return greater(
+        *(_charge(found, weight, "pnl_spread") for weight in (CHARGES[0], CHARGES[-1])),
+        names=("profit without a charge", "with the largest"),
+        digits=3,
+    )
+
+
+def _charge(found: Outcomes, weight: float, metric: str) -> Estimate:
+    estimate = found.estimate("inventory", charged(weight), metric)
+    return Estimate(estimate.value, estimate.error, found.budget.seeds - 1)
 
 
 def _two(found: Outcomes, informed: float, quality: float, metric: str) -> Estimate:
@@ -234,6 +268,17 @@ ITEMS = (
             ),
             Claim("Chan and Shelton", "Quality costs profit.", quality_costs),
             Claim("Chan and Shelton", "Informed traders cost profit.", informed_cost),
+        ),
+    ),
+    Item(
+        "inventory",
+        "A charge for inventory",
+        "The extended model of Chan and Shelton (2001).",
+        ("inventory",),
+        inventory,
+        (
+            Claim("Chan and Shelton", "A maker that is charged for its inventory holds less.", charge_binds),
+            Claim("Chan and Shelton", "Holding less costs profit.", charge_costs),
         ),
     ),
 )

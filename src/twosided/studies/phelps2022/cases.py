@@ -39,9 +39,11 @@ from twosided.learn.train import Progress, train
 from twosided.markets.base import Scenario, Step, episodes
 from twosided.markets.electronic import CHANGES, ElectronicMarket, TwoSidedElectronicMarket
 from twosided.policies.tabular import (
+    CombinedCells,
     FinitePolicy,
-    ImbalanceAndSpreadCells,
     ImbalanceCells,
+    InventoryCells,
+    SpreadCells,
     Table,
     TabularPolicy,
     Threshold,
@@ -94,6 +96,8 @@ UNCHANGED, CHANGED = "as in the slides", "mostly uninformed"
 QUALITIES = (0.0, 0.1, 0.3)
 INFORMED = (0.2, 0.4, 0.5)
 """Weights of quality, and λ_i at the expense of λ_u, of the market of two prices."""
+CHARGES = (0.0, 0.1, 0.3)
+"""Weights of inventory there, ticks a unit held and step."""
 
 
 def _scenario(market: ElectronicMarket = ElectronicMarket()) -> Scenario:
@@ -323,40 +327,54 @@ def adaptation(budget: Budget, tell: Tell) -> Outcome:
 
 
 def two_prices(budget: Budget, tell: Tell) -> Outcome:
-    """Chan and Shelton's extended model: what the weight of quality and the informed do to spread and inventory."""
-    records = []
-    cells = ImbalanceAndSpreadCells(LIMIT, 4)
-    learner = _shorter(Sarsa(cells=cells), 2 * _steps(budget))
+    """Chan and Shelton's extended model: what the weight of quality and the informed do to the spread."""
+    records, learner = [], Sarsa(cells=CombinedCells((CELLS, SpreadCells())))
     for informed in INFORMED:
         market = TwoSidedElectronicMarket(uninformed=(0.6 - informed) / 2, informed=informed)
         for quality in QUALITIES:
-            scenario = Scenario(market, (), Balanced(quality=quality), horizon=HORIZON)
-            policies, _ = train(scenario, learner, budget.seed, budget.seeds, 1)
-            cases = {f"seed {i}": policy for i, policy in enumerate(policies)}
-            found = evaluate(scenario, cases, budget.seed, _days(budget, 20_000) * HORIZON)
-            for case, policy in cases.items():
-                steps = trace(scenario, policy, budget.seed, 64)
-                by_path = steps.group_by("path").agg((pl.col("ask") - pl.col("bid")).mean())["ask"].to_numpy()
-                found.append(
-                    Record(
-                        case,
-                        0,
-                        "spread",
-                        by_path.mean(),
-                        by_path.std(ddof=1) / np.sqrt(by_path.size),
-                        budget.seed,
-                    )
-                )
-            mean = mean_of_cases(found, list(cases), MEAN)
             name = setting(informed, quality)
-            records += [Record(name, r.maker, r.metric, r.value, r.error, r.seed) for r in mean]
+            records += _quoting(name, market, Balanced(quality=quality), learner, budget)
             tell(name)
     return Outcome(records)
+
+
+def inventory(budget: Budget, tell: Tell) -> Outcome:
+    """Chan and Shelton's extended model: what a charge for inventory does, for makers that see theirs."""
+    cells = CombinedCells((ImbalanceCells(1), InventoryCells(2), SpreadCells()))
+    records = []
+    for weight in CHARGES:
+        name = charged(weight)
+        reward = Balanced(inventory=weight)
+        records += _quoting(name, TwoSidedElectronicMarket(), reward, Sarsa(cells=cells), budget)
+        tell(name)
+    return Outcome(records)
+
+
+def _quoting(
+    name: str, market: TwoSidedElectronicMarket, reward: Balanced, learner: Sarsa, budget: Budget
+) -> list[Record]:
+    """Makers of two prices after 10,000 days, as means over seeds, their spread among them."""
+    scenario = Scenario(market, (), reward, horizon=HORIZON)
+    policies, _ = train(scenario, _shorter(learner, 2 * _steps(budget)), budget.seed, budget.seeds, 1)
+    cases = {f"seed {i}": policy for i, policy in enumerate(policies)}
+    found = evaluate(scenario, cases, budget.seed, _days(budget, 20_000) * HORIZON)
+    for case, policy in cases.items():
+        steps = trace(scenario, policy, budget.seed, 64)
+        by_path = steps.group_by("path").agg((pl.col("ask") - pl.col("bid")).mean())["ask"].to_numpy()
+        error = by_path.std(ddof=1) / np.sqrt(by_path.size)
+        found.append(Record(case, 0, "spread", by_path.mean(), error, budget.seed))
+    mean = mean_of_cases(found, list(cases), MEAN)
+    return [Record(name, r.maker, r.metric, r.value, r.error, r.seed) for r in mean]
 
 
 def setting(informed: float, quality: float) -> str:
     """The name of a market of two prices and a reward, in records."""
     return f"informed {informed:g}, quality {quality:g}"
+
+
+def charged(weight: float) -> str:
+    """The name of a charge for inventory, in records."""
+    return f"charge {weight:g}"
 
 
 def _changes(policy: Policy) -> tuple[float, ...]:
@@ -414,5 +432,6 @@ _RUNS: Sequence[tuple[str, Callable[[Budget, Tell], Outcome]]] = (
     ("optimum", optimum),
     ("adaptation", adaptation),
     ("two-prices", two_prices),
+    ("inventory", inventory),
 )
 CASES = tuple(Case(name, run) for name, run in _RUNS)
