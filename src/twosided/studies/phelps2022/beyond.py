@@ -158,14 +158,16 @@ def _quoting(found: Outcomes, case: str, settings: dict[str, str], note: str) ->
 
 def charge_binds(found: Outcomes) -> Finding:
     return greater(
-        *(_charge(found, weight, "inventory_std") for weight in (CHARGES[0], CHARGES[-1])),
+        _charge(found, CHARGES[0], "inventory_std"),
+        _charge(found, CHARGES[-1], "inventory_std"),
         names=("deviation of inventory without a charge", "with the largest"),
     )
 
 
 def charge_costs(found: Outcomes) -> Finding:
     return greater(
-        *(_charge(found, weight, "pnl_spread") for weight in (CHARGES[0], CHARGES[-1])),
+        _charge(found, CHARGES[0], "pnl_spread"),
+        _charge(found, CHARGES[-1], "pnl_spread"),
         names=("profit without a charge", "with the largest"),
         digits=3,
     )
