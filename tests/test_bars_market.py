@@ -265,26 +265,6 @@ def test_simulated_bars_are_those_of_the_process():
     np.testing.assert_allclose([bar.half_spread_at_open, bar.half_spread], [1.0, 0.98], rtol=1e-6)
 
 
-def test_a_model_goes_on_from_history():
-    # What planning does: a state of the market on history, and another source that takes over from its bar.
-    real = recorded(scaled=True)
-    state, _ = lived(real, orders(0.01, 0.02, 2.0, 3.0, 4.0))
-    process = Bachelier(volatility=1.0, time_step=1.0)
-    source = SimulatedBars(process, substeps=2)
-    bar = real.source.bar(state.price)
-    price = dataclasses.replace(process.reset(jnp.zeros(())), mid=bar.mid.close)
-    model = dataclasses.replace(real, source=source)
-    begun = dataclasses.replace(state, price=source.continued(bar, price))
-    _, transition = model.step(
-        begun, orders(0.01, 0.02, 1.0, 1.0, 0.0), BarsShock(jnp.array([-2.0, 1.0]), None, None)
-    )
-    # From a close of 101, down by 2 and up by 1: the bid at 99.99 fills.
-    assert float(transition.bought[0]) == 1.0
-    assert float(transition.held[0]) == 3.0
-    assert float(transition.quotes.mid[0]) == 101.0
-    assert parts(transition)[2] == pytest.approx(4 * -1.0)
-
-
 def test_doing_nothing_earns_nothing_and_holding_earns_the_price():
     market = BarsMarket(
         source=SimulatedBars(Bachelier(volatility=9.0, time_step=1e-4), substeps=3, relative_half_spread=1e-3)

@@ -20,6 +20,7 @@ discounted sum as the market was lived, exploring; running over about as many st
 lived at first and is forgotten sets no scale either. Values and the temperature are in those units of reward.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -230,26 +231,24 @@ class SAC(Learner):
         return repeated(lambda state: self._iterate(scenario, state), state, iterations)
 
     def _iterate(self, scenario: Scenario, state: TrainState) -> tuple[TrainState, dict]:
-        """One rollout and its updates; several learners update side by side, each from what it saw itself."""
+        """One rollout and its updates."""
+        state, reward, key = self.lived(scenario, state)
+        sources = ((state.replays, self.batch),)
+        agents, metrics = learned(self, scenario, state.agents, sources, state.iteration, key)
+        return TrainState(agents, state.replays, state.carry, state.key, state.iteration + 1), metrics | {
+            "reward": reward
+        }
+
+    def lived(
+        self, scenario: Scenario, state: TrainState
+    ) -> tuple[TrainState, Float[Array, ""], PRNGKeyArray]:
+        """The state after one more rollout, exploring; its mean reward; and the key of what is learned from it."""
         key_rollout, key_updates, key = jax.random.split(state.key, 3)
-        policy = together(scenario, Explorer(_policies(self, scenario, state.agents, explore=True)))
+        policy = explorer(self, scenario, state.agents)
         carry, agents, replays, reward = _live(
             self, scenario, policy, state.carry, state.agents, state.replays, key_rollout, self.rollout_steps
         )
-        rate = 1 - (1 - self.rate_end) * jnp.clip(state.iteration / self.iterations, 0.0, 1.0)
-
-        def learn(agent: Agent, replay: Replay, key: PRNGKeyArray) -> tuple[Agent, dict]:
-            def update(agent: Agent, key: PRNGKeyArray) -> tuple[Agent, dict]:
-                key_batch, key_update = jax.random.split(key)
-                batch = replay.sample(key_batch, self.batch)
-                return _update(self, scenario, agent, batch, rate, key_update)
-
-            agent, metrics = jax.lax.scan(update, agent, jax.random.split(key, self.updates))
-            return agent, jax.tree.map(jnp.mean, metrics)
-
-        agents, metrics = each(scenario, learn)(agents, replays, keys_of(scenario, key_updates))
-        metrics = jax.tree.map(jnp.mean, metrics) | {"reward": reward}
-        return TrainState(agents, replays, carry, key, state.iteration + 1), metrics
+        return TrainState(agents, replays, carry, key, state.iteration), reward, key_updates
 
     def policy(self, scenario: Scenario, state: TrainState, explore: bool = False) -> Policy:
         """The policy as it stands: its mode, or the distribution that it explores with; `Together` for several."""
@@ -268,6 +267,54 @@ def soft_target(
     return reward + discount * jnp.where(terminated, 0.0, next_values.min() - temperature * next_log_prob)
 
 
+def explorer(config: SAC, scenario: Scenario, agents: Agent) -> Policy:
+    """What sits in the learners' seats while they explore."""
+    return together(scenario, Explorer(_policies(config, scenario, agents, explore=True)))
+
+
+def recorder(scenario: Scenario) -> Callable[[Any, Draw, Step], tuple[Experience, Bool[Array, "..."]]]:
+    """What to keep of a step of learners that explore: a row of experience, and whether the episode ended with it."""
+    seen = each(scenario, features)
+
+    def record(observation: Any, draw: Draw, step: Step) -> tuple[Experience, Bool[Array, "..."]]:
+        terminated, truncated = (
+            jnp.broadcast_to(end, step.reward.shape) for end in (step.terminated, step.truncated)
+        )
+        row = Experience(seen(observation), jnp.tanh(draw.u), step.reward, seen(step.observation), terminated)
+        return row, terminated | truncated
+
+    return record
+
+
+def learned(
+    config: SAC,
+    scenario: Scenario,
+    agents: Agent,
+    sources: tuple[tuple[Replay, int], ...],
+    iteration: Int[Array, ""],
+    key: PRNGKeyArray,
+) -> tuple[Agent, dict]:
+    """The updates of an iteration, on batches of a number of rows from each ring; several learners update side by
+    side, each from what it saw itself."""
+    rate = 1 - (1 - config.rate_end) * jnp.clip(iteration / config.iterations, 0.0, 1.0)
+    rings, counts = tuple(ring for ring, _ in sources), tuple(count for _, count in sources)
+
+    def learn(agent: Agent, rings: tuple[Replay, ...], key: PRNGKeyArray) -> tuple[Agent, dict]:
+        def update(agent: Agent, key: PRNGKeyArray) -> tuple[Agent, dict]:
+            key_batch, key_update = jax.random.split(key)
+            # The first ring's draws are the same whatever other rings there are.
+            keys = [key_batch, *(jax.random.fold_in(key_batch, i) for i in range(1, len(rings)))]
+            rows = [ring.sample(k, count) for ring, k, count in zip(rings, keys, counts, strict=True)]
+            batch = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *rows)
+            return _update(config, scenario, agent, batch, rate, key_update)
+
+        agent, metrics = jax.lax.scan(update, agent, jax.random.split(key, config.updates))
+        return agent, jax.tree.map(jnp.mean, metrics)
+
+    agents, metrics = each(scenario, learn)(agents, rings, keys_of(scenario, key))
+    return agents, jax.tree.map(jnp.mean, metrics)
+
+
 def _live(
     config: SAC,
     scenario: Scenario,
@@ -279,14 +326,6 @@ def _live(
     steps: int,
 ) -> tuple[Carry, Agent, Replay, Float[Array, ""]]:
     """A rollout of the learners, remembered; and its mean reward."""
-    seen = each(scenario, features)
-
-    def record(observation: Any, draw: Draw, step: Step) -> tuple[Experience, Bool[Array, "..."]]:
-        terminated, truncated = (
-            jnp.broadcast_to(end, step.reward.shape) for end in (step.terminated, step.truncated)
-        )
-        row = Experience(seen(observation), jnp.tanh(draw.u), step.reward, seen(step.observation), terminated)
-        return row, terminated | truncated
 
     def remember(
         agent: Agent, replay: Replay, rows: Experience, done: Bool[Array, "time paths"]
@@ -306,7 +345,7 @@ def _live(
         )
         return agent, replay.add(flat)
 
-    carry, lived = rollout(scenario, policy, carry, key, steps, record)
+    carry, lived = rollout(scenario, policy, carry, key, steps, recorder(scenario))
     if scenario.learners > 1:
         lived = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 2, 0), lived)
     agents, replays = each(scenario, remember)(agents, replays, *lived)
@@ -337,7 +376,7 @@ def _update(
             u = distribution.sample(shock)
             return jnp.tanh(u), distribution.log_prob_of_tanh(u)
 
-        return jax.vmap(one)(seen, policy.shocks(key, (config.batch,)))
+        return jax.vmap(one)(seen, policy.shocks(key, (seen.shape[0],)))
 
     next_action, next_log_prob = played(agent.actor.value, next_observation, key_next)
     target = jax.vmap(soft_target, in_axes=(0, 0, 1, 0, None, None))(

@@ -198,7 +198,7 @@ class BarsMarket(Market):
             count=nothing,
             last=LastStep(*[nothing] * 5),
         )
-        return state, self._observe(state)
+        return state, self.observe(state)
 
     def step(self, state: BarsState, action: LimitOrders, shock: BarsShock) -> tuple[BarsState, Transition]:
         before = self.source.bar(state.price)
@@ -238,7 +238,7 @@ class BarsMarket(Market):
             "sold": trades.sold,
         }
         return after, Transition(
-            observation=self._observe(after),
+            observation=self.observe(after),
             terminated=self.source.ended(price),
             **jax.tree.map(lambda leaf: leaf[None], told),
         )
@@ -293,7 +293,7 @@ class BarsMarket(Market):
     def _cut(self, size: Float[Array, ""]) -> Float[Array, ""]:
         return jnp.trunc(size) if self.whole else size
 
-    def _observe(self, state: BarsState) -> BarsObservation:
+    def observe(self, state: BarsState) -> BarsObservation:
         bar, last = self.source.bar(state.price), state.last
         mid = bar.mid
         common = {"inventory": state.inventory, "bought": last.bought, "sold": last.sold}

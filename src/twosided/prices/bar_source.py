@@ -37,6 +37,14 @@ class QuotedBar(eqx.Module):
     follows: Bool[Array, "*bars"]
     """Whether it comes right after the bar before it: over a gap no limit order rests."""
 
+    @classmethod
+    def around(cls, mid: Bar, relative_half_spread: Scalar) -> "QuotedBar":
+        """Asks above the mid by the half-spread, a fraction of it, and bids below; no gap before it."""
+        half, follows = relative_half_spread, jnp.ones((), bool)
+        return cls(
+            mid, mid.low * (1 + half), mid.high * (1 - half), mid.open * half, mid.close * half, follows
+        )
+
 
 class BarSource(eqx.Module):
     """Bars, one after the other."""
@@ -60,6 +68,14 @@ class BarSource(eqx.Module):
     @abc.abstractmethod
     def ended(self, state: Any) -> Bool[Array, ""]:
         """Whether no bar follows."""
+
+
+class BarModel(BarSource):
+    """What is expected of the bars of another source: paths go on from where that one stood."""
+
+    @abc.abstractmethod
+    def continued(self, place: Any, shock: Any) -> Any:
+        """The state where the other source stands at `place`: the same last bar, and what is expected of the next."""
 
 
 class SimulatedState(eqx.Module):
@@ -92,19 +108,11 @@ class SimulatedBars(BarSource):
         price = self.price.reset(jax.tree.map(lambda leaf: leaf[0], shock))
         return SimulatedState(price, Bar(price.mid, price.mid, price.mid, price.mid))
 
-    def continued(self, bar: QuotedBar, price: Any) -> SimulatedState:
-        """The state after a bar of another source, history's, from where a state of the process goes on."""
-        return SimulatedState(price, bar.mid)
-
     def step(self, state, shock):
         return SimulatedState(*bar_of(self.price, state.price, shock))
 
     def bar(self, state):
-        half, bar, follows = self.relative_half_spread, state.bar, jnp.ones((), bool)
-        # Asks are above the mid by the half-spread, bids below it.
-        return QuotedBar(
-            bar, bar.low * (1 + half), bar.high * (1 - half), bar.open * half, bar.close * half, follows
-        )
+        return QuotedBar.around(state.bar, self.relative_half_spread)
 
     def ended(self, state):
         return jnp.zeros((), bool)

@@ -27,6 +27,7 @@ from twosided.bars import Bars
 from twosided.calibrate.heston.blocks import Blocks, Sample, blocks_of, variance_path
 from twosided.calibrate.heston.grid import (
     POINTS,
+    Filtered,
     Grid,
     better_grid,
     filtered,
@@ -229,10 +230,15 @@ def filter_variance(
     parameters: Parameters, sample_: Sample, points: int = POINTS
 ) -> Float[ndarray, "blocks"]:
     """E[V | bars so far] at the end of each block, with known parameters."""
+    return np.asarray(filter_blocks(parameters, sample_, points).variance, float)
+
+
+def filter_blocks(parameters: Parameters, sample_: Sample, points: int = POINTS) -> Filtered:
+    """What the filter knows of log V at the end of each block, with known parameters."""
     grid = first_grid(sample_.blocks, points)
     for _ in range(2):
         grid = better_grid(parameters, sample_.blocks, grid)
-    return np.asarray(filtered(parameters, sample_.blocks, grid).variance, float)
+    return filtered(parameters, sample_.blocks, grid)
 
 
 # --- Potentials ---

@@ -1,0 +1,169 @@
+"""A model of bars for planning: what was known of the Heston model after each bar, and nothing that came later."""
+
+from collections.abc import Iterable
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from twosided.bar_files import read_bars
+from twosided.bars import Bars
+from twosided.calibrate.heston.blocks import FEWEST, blocks_of
+from twosided.calibrate.heston.fit import HestonFit, filter_blocks, rolling
+from twosided.calibrate.heston.law import Parameters
+from twosided.calibrate.heston.priors import Prior, Weak, draw_prior
+from twosided.prices.bar_source import BarModel, RecordedBars
+from twosided.prices.heston_bars import HestonBars, HestonDraws
+from twosided.types import check
+
+ROUGH = 30
+"""Bars that the variance before the first fit is a mean of."""
+
+
+def heston_bars(
+    bars: Bars,
+    fits: Iterable[tuple[int, HestonFit]],
+    *,
+    prior: Prior | None = None,
+    substeps: int = 10,
+    draws: int = 200,
+    seed: int = 0,
+) -> HestonBars:
+    """The model of some bars, from fits and the number of the bar after each one's window, as `rolling` gives them.
+
+    After a bar the parameters are draws from the last fit that had ended by then, or from the prior before the first;
+    the variance is that of the filter at the fit's medians, over its window and the bars since.
+    """
+    fits = list(fits)
+    check(
+        "fits",
+        [end for end, _ in fits],
+        "of windows in order",
+        all(a < b for (a, _), (b, _) in pairwise(fits)),
+    )
+    rng, number = np.random.default_rng(seed), len(bars)
+    first = prior or Weak()
+    keys = jax.random.split(jax.random.key(seed), draws)
+    rows = [_picked(jax.vmap(lambda key: draw_prior(first, key))(keys))]
+    years = fits[0][1].sample.years_per_bar if fits else bars.years_per_bar
+    fit_of, log_variance, deviation = np.zeros(number, int), _rough(bars, years), np.full(number, 0.5)
+    for i, (end, fit) in enumerate(fits):
+        some = rng.choice(next(iter(fit.draws.values())).size, draws)
+        rows.append(
+            {name: fit.draws[name].ravel()[some] if name in fit.draws else np.zeros(draws) for name in _NAMES}
+        )
+        # Known from its last bar on, until the next one is.
+        begin, until = end - 1, fits[i + 1][0] - 1 if i + 1 < len(fits) else number
+        fit_of[begin:until] = i + 1
+        mean, wide = _filtered(bars, fit, begin, until)
+        log_variance[begin:until], deviation[begin:until] = mean, wide
+    table = {
+        field: jnp.asarray(np.stack([row[name] for row in rows]), jnp.float32)
+        for name, field in _NAMES.items()
+    }
+    return HestonBars(
+        record=RecordedBars.of(bars),
+        draws=HestonDraws(**table),
+        fit=jnp.asarray(fit_of),
+        log_variance=jnp.asarray(log_variance, jnp.float32),
+        deviation=jnp.asarray(deviation, jnp.float32),
+        years_per_bar=years,
+        substeps=substeps,
+    )
+
+
+_NAMES = {"kappa": "reversion", "theta": "level", "sigma": "vol_of_vol", "rho": "correlation", "mu": "drift"}
+
+
+def _picked(parameters: Parameters) -> dict[str, ndarray]:
+    return {name: np.broadcast_to(getattr(parameters, name), parameters.theta.shape) for name in _NAMES}
+
+
+def _rough(bars: Bars, years: float) -> Float[ndarray, "bars"]:
+    """Log of the mean square of the last returns, where nothing better is known; of the bars so far alone."""
+    squares = np.square(np.diff(np.log(bars.price.close), prepend=np.log(bars.price.close[0])))
+    sums = np.concatenate([[0.0], np.cumsum(squares)])
+    at = np.arange(len(bars))
+    low = np.maximum(at + 1 - ROUGH, 0)
+    means = (sums[at + 1] - sums[low]) / np.maximum(at - low, 1)
+    # Before the price has moved, the prior's own level.
+    return np.log(np.where(means > 0, means / years, 0.05))
+
+
+def _filtered(bars: Bars, fit: HestonFit, begin: int, until: int) -> tuple[ndarray, ndarray]:
+    """Mean and deviation of log V after bars begin ... until - 1, at a fit's medians; each from its past alone."""
+    # As many bars of its window as there are; a block is known at its last bar.
+    window = bars[max(begin + 1 - fit.sample.bars, 0) : until]
+    sample = blocks_of(window, size=fit.sample.size, years_per_bar=fit.sample.years_per_bar)
+    median = {name: jnp.asarray(np.median(x)) for name, x in fit.draws.items()}
+    found = filter_blocks(Parameters(**{"mu": jnp.zeros(()), **median}), sample)
+    last = np.searchsorted(sample.time, bars.time[begin:until], side="right") - 1
+    return np.asarray(found.mean, float)[last], np.asarray(found.deviation, float)[last]
+
+
+class CalibratedBars(BarModel):
+    """The model of bars of files, fitted to the last of them every so many; what a market on `file-bars` plans with."""
+
+    files: tuple[Path, ...] = eqx.field(static=True)
+    """Bars of one price, or of bid and ask in one file or two: the market's own files."""
+    refit: int = eqx.field(static=True, default=1000)
+    """Bars between fits."""
+    window: int = eqx.field(static=True, default=1000)
+    """Bars of a fit: the last so many."""
+    block: int = eqx.field(static=True, default=10)
+    """Returns that a fit takes together: a fit costs what its blocks cost."""
+    substeps: int = eqx.field(static=True, default=10)
+    """Steps of the model in a bar."""
+    timezone: str = eqx.field(static=True, default="UTC")
+    """The clock of dates without an offset."""
+
+    def __check_init__(self):
+        for name in ("refit", "window", "block", "substeps"):
+            check(name, getattr(self, name), "at least 1", getattr(self, name) >= 1)
+        fewest = FEWEST * self.block + 1
+        check(
+            "window",
+            self.window,
+            f"at least {fewest} for {FEWEST} blocks of {self.block}",
+            self.window >= fewest,
+        )
+
+    @property
+    def model(self) -> HestonBars:
+        """Fitted when it is first asked for, which takes a while."""
+        return _calibrated(self.files, self.refit, self.window, self.block, self.substeps, self.timezone)
+
+    def shocks(self, key, shape):
+        return self.model.shocks(key, shape)
+
+    def reset(self, shock):
+        return self.model.reset(shock)
+
+    def continued(self, place, shock):
+        return self.model.continued(place, shock)
+
+    def step(self, state, shock):
+        return self.model.step(state, shock)
+
+    def bar(self, state):
+        return self.model.bar(state)
+
+    def ended(self, state):
+        return self.model.ended(state)
+
+
+@cache
+def _calibrated(
+    files: tuple[Path, ...], refit: int, window: int, block: int, substeps: int, timezone: str
+) -> HestonBars:
+    """Files are read and fitted once, and compiled programs hold what was found."""
+    bars = read_bars(*files, timezone=timezone)
+    # Whoever asks while a program is traced must not leave what is traced in it.
+    with jax.ensure_compile_time_eval():
+        return heston_bars(bars, rolling(bars, window, refit, block=block), substeps=substeps)
