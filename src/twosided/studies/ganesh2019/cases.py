@@ -431,6 +431,7 @@ def _cases() -> tuple[Case, ...]:
     made.append(Case("adaptive-persistent", adaptive_against({"persistent": SKEWED})))
     draws = {"one draw": Random(one_draw=True), "two draws": Random()}
     made.append(Case("adaptive-random", adaptive_against(draws)))
+    made += [Case("duel", duel), Case("tiers", tiered), Case("toxic", toxic)]
     for name in FIXED:
         made += [Case(fixed_case(name, kind), against_fixed(name, kind)) for kind in KINDS]
     made.append(Case("random-1-as-printed", against_fixed_as_printed("random-1")))
@@ -441,7 +442,7 @@ def _cases() -> tuple[Case, ...]:
         ]
     made += [Case(drift_case(drift), drifting(drift)) for drift in DRIFTS]
     made += [Case(f"penalty-{name}", penalised(name)) for name in PENALTIES]
-    return (*made, Case("toxic", toxic), Case("tiers", tiered), Case("duel", duel))
+    return tuple(made)
 
 
 def fixed_case(name: str, kind: str) -> str:
@@ -463,4 +464,4 @@ def _word(name: str) -> str:
 
 
 CASES = _cases()
-"""Short ones first."""
+"""Short ones first, so that there is something to see; then the longest, which would keep one process busy at the end."""
