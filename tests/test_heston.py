@@ -31,6 +31,16 @@ def test_the_variance_law_has_its_mean_and_variance(psi):
     np.testing.assert_allclose(DENSITY @ np.exp(tilt * drawn), np.exp(log_moment), rtol=1e-5)
 
 
+def test_a_variance_that_all_but_stays_at_zero_is_a_number():
+    """Draws of a posterior that knows little: above a relative variance of 3e7 a float has no room for 1 - p."""
+    process = Heston(initial_variance=0.0, reversion=0.01, level=0.001, vol_of_vol=40.0, time_step=2e-7)
+    state = process.reset(HestonShock(jnp.zeros(()), jnp.zeros(())))
+    shocks = HestonShock(jnp.linspace(-9.0, 9.0, 181), jnp.zeros(181))
+    after = jax.vmap(process.step, (None, 0))(state, shocks)
+    assert np.isfinite(after.variance).all() and np.isfinite(after.mid).all()
+    assert float(after.variance[0]) == 0.0 and float(after.variance[-1]) > 0.0
+
+
 # Steps of a quarter, from far above zero (quadratic) and near it (exponential).
 @pytest.mark.parametrize("variance", [0.3, 0.002])
 @pytest.mark.parametrize("correlation", [-0.8, 0.4])

@@ -115,7 +115,8 @@ class Heston(HestonProcess):
         """Of V' given V: its exact mean and variance in the law that Andersen chooses (eq. 17-18, 23-30)."""
         decay = jnp.exp(-self.reversion * self.time_step)
         left = -jnp.expm1(-self.reversion * self.time_step)
-        mean = self.level + (variance - self.level) * decay
+        # Not θ + (V - θ) e^{-κΔ}, which is 0 in steps so short that a float's e^{-κΔ} is 1.
+        mean = variance * decay + self.level * left
         square = jnp.square(self.vol_of_vol) * left / self.reversion
         return _VarianceLaw.of(mean, square * (variance * decay + self.level * left / 2))
 
@@ -176,6 +177,8 @@ class _VarianceLaw(eqx.Module):
     a: Any
     b: Any
     p: Any
+    rest: Any
+    """1 - p, whose digits p itself would lose near 1."""
     rate: Any
 
     @classmethod
@@ -183,18 +186,18 @@ class _VarianceLaw(eqx.Module):
         """The law that has this mean and variance."""
         # V = 0 with a level of almost nothing has no moments to divide by.
         mean = jnp.maximum(mean, jnp.finfo(jnp.result_type(mean)).tiny)
-        psi = variance / jnp.square(mean)
+        psi = variance / mean / mean
         quadratic = psi <= SWITCH
         inverse = 2 / jnp.clip(psi, 1e-12, SWITCH)
         square = inverse - 1 + jnp.sqrt(inverse) * jnp.sqrt(inverse - 1)
-        wide = jnp.maximum(psi, 1.0)
-        p = (wide - 1) / (wide + 1)
-        return cls(quadratic, mean / (1 + square), jnp.sqrt(square), p, (1 - p) / mean)
+        wide = jnp.clip(psi, 1.0, 1e30)
+        p, rest = (wide - 1) / (wide + 1), 2 / (wide + 1)
+        return cls(quadratic, mean / (1 + square), jnp.sqrt(square), p, rest, rest / mean)
 
     def draw(self, normal: Any) -> Any:
         """V' from a standard normal; its upper tail probability is 1 - U of the exponential's inverse."""
         above = jax.scipy.special.ndtr(-normal)
-        exponential = jnp.maximum(jnp.log((1 - self.p) / jnp.maximum(above, 1e-37)), 0.0) / self.rate
+        exponential = jnp.maximum(jnp.log(self.rest / jnp.maximum(above, 1e-37)), 0.0) / self.rate
         return jnp.where(self.quadratic, self.a * jnp.square(self.b + normal), exponential)
 
     def nodes(self) -> tuple[Any, Any]:
@@ -203,7 +206,7 @@ class _VarianceLaw(eqx.Module):
         values = jnp.where(
             self.quadratic, self.a * jnp.square(self.b + normal), jnp.append(0.0, exponential) / self.rate
         )
-        return jnp.where(self.quadratic, chance, jnp.append(self.p, (1 - self.p) * tail)), values
+        return jnp.where(self.quadratic, chance, jnp.append(self.p, self.rest * tail)), values
 
     def log_moment(self, tilt: Any) -> tuple[Any, Any]:
         """log E[exp(tilt V')], and whether the expectation is finite (0 stands where it is not)."""
@@ -213,7 +216,7 @@ class _VarianceLaw(eqx.Module):
         inside = jnp.where(taken < 1, taken, 0.0)
         first = square / (1 - inside) - jnp.log1p(-inside) / 2
         second = jnp.log(
-            self.p + (1 - self.p) * self.rate / jnp.where(tilt < self.rate, self.rate - tilt, 1.0)
+            self.p + self.rest * self.rate / jnp.where(tilt < self.rate, self.rate - tilt, 1.0)
         )
         return jnp.where(finite, jnp.where(self.quadratic, first, second), 0.0), finite
 
