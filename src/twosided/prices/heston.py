@@ -215,9 +215,7 @@ class _VarianceLaw(eqx.Module):
         square = jnp.square(self.b) * taken / 2
         inside = jnp.where(taken < 1, taken, 0.0)
         first = square / (1 - inside) - jnp.log1p(-inside) / 2
-        second = jnp.log(
-            self.p + self.rest * self.rate / jnp.where(tilt < self.rate, self.rate - tilt, 1.0)
-        )
+        second = jnp.log(self.p + self.rest * self.rate / jnp.where(tilt < self.rate, self.rate - tilt, 1.0))
         return jnp.where(finite, jnp.where(self.quadratic, first, second), 0.0), finite
 
 

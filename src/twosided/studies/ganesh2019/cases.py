@@ -464,4 +464,4 @@ def _word(name: str) -> str:
 
 
 CASES = _cases()
-"""Short ones first, so that there is something to see; then the longest, which would keep one process busy at the end."""
+"""Short ones first, so that there is something to see; then the longest, for which others would wait at the end."""
