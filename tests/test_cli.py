@@ -87,6 +87,7 @@ def test_evaluate_judges_on_common_chance(capsys):
     assert code == 0
 
 
+@pytest.mark.slow  # a minute, and `.ci/run` ends with a demo of its own
 def test_demo_trains_judges_and_writes_its_page(capsys, tmp_path):
     folder = tmp_path / "run"
     argv = ["demo", "--competitor", "random-0.5", "--learner.steps", "8192", "--learner.paths", "16"]
