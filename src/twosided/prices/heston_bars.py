@@ -100,8 +100,7 @@ class HestonBars(BarModel):
         return HestonBarsState(state.process, price, bar, state.relative_half_spread)
 
     def bar(self, state):
-        half, bar = state.relative_half_spread, state.bar
-        return QuotedBar.around(bar, half)
+        return QuotedBar.around(state.bar, state.relative_half_spread)
 
     def ended(self, state):
         return jnp.zeros((), bool)

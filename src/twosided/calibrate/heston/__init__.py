@@ -6,5 +6,6 @@ grid.py       the likelihood with the variance integrated out on a grid, with it
 priors.py     priors, presets of them, and parameters without constraints
 sampler.py    NUTS and HMC on several chains at once, and what says whether they agree
 fit.py        a calibration from beginning to end, refits that start from the last one, and its files
+model.py      what was known after each bar, as bars to plan with
 checks.py     simulation-based calibration, recovery of known parameters, posterior predictive checks
 """

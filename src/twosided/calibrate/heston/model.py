@@ -61,8 +61,7 @@ def heston_bars(
         # Known from its last bar on, until the next one is.
         begin, until = end - 1, fits[i + 1][0] - 1 if i + 1 < len(fits) else number
         fit_of[begin:until] = i + 1
-        mean, wide = _filtered(bars, fit, begin, until)
-        log_variance[begin:until], deviation[begin:until] = mean, wide
+        log_variance[begin:until], deviation[begin:until] = _filtered(bars, fit, begin, until)
     table = {
         field: jnp.asarray(np.stack([row[name] for row in rows]), jnp.float32)
         for name, field in _NAMES.items()
