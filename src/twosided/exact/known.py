@@ -7,11 +7,13 @@
 | electronic market of one price | tables of the imbalance, clipped | the market's Markov chain, every table tried |
 | hedging market | the reward, seeing position, volatility and trend | dynamic programming over position |
 | limit-order market | the reward, over a session | dynamic programming over inventory |
+| bars of a Brownian price, offsets alone | the reward, over an episode | dynamic programming over inventory |
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
+from twosided.exact.bars import bars_optimum
 from twosided.exact.best_response import Optimum
 from twosided.exact.dealer import optimum
 from twosided.exact.dynamic_programming import penalised_optimum
@@ -20,6 +22,7 @@ from twosided.exact.electronic_chain import electronic_chain
 from twosided.exact.hedging import hedging_optimum
 from twosided.exact.limit_order import limit_order_optimum
 from twosided.exact.order_flow import NotExact
+from twosided.markets.bars import BarsMarket
 from twosided.markets.base import Scenario
 from twosided.markets.dealer import DealerMarket
 from twosided.markets.electronic import ElectronicMarket
@@ -106,7 +109,17 @@ def _limit_order(scenario: Scenario) -> Known:
     return Known(best.total / scenario.horizon, "reward", sentence, best.policy)
 
 
+def _bars(scenario: Scenario) -> Known:
+    best = bars_optimum(scenario)
+    sentence = (
+        "The best possible is that of dynamic programming over inventory, bars as drawn from the market, "
+        f"within {100 * abs(best.maximum / best.value - 1):.1g}%."
+    )
+    return Known(best.value, "reward", sentence, best.policy)
+
+
 _SOLVERS = {
+    BarsMarket: _bars,
     DealerMarket: _dealer,
     ElectronicMarket: _electronic,
     HedgingMarket: _hedging,

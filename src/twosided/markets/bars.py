@@ -109,6 +109,8 @@ class BarsMarket(Market):
     """Largest limit order, in units."""
     max_market_order: Scalar = 10.0
     """Largest market order, in units."""
+    sizes: bool = eqx.field(static=True, default=True)
+    """Makers choose sizes and market orders too; else they quote two offsets, for `size` units each."""
     whole: bool = eqx.field(static=True, default=True)
     """Sizes are cut to whole units, towards 0."""
     narrowest: Scalar = 0.0
@@ -174,6 +176,8 @@ class BarsMarket(Market):
         low, high, size, order = (
             jnp.asarray(x, float) for x in (self.narrowest, self.widest, self.max_size, self.max_market_order)
         )
+        if not self.sizes:
+            return Box(LimitOrders(low, low), LimitOrders(high, high))
         nothing = jnp.zeros_like(size)
         return Box(
             LimitOrders(low, low, nothing, nothing, -order), LimitOrders(high, high, size, size, order)
