@@ -69,9 +69,7 @@ def test_the_two_sides_are_each_others_mirror_and_bounds_are_kept():
 def test_a_price_that_stands_still_fills_touching_orders_always():
     """Bid and ask at the mid fill in every bar, both: a rebate of 1 on each, and no inventory but the rest of it."""
     still = SimulatedBars(Bachelier(initial=100.0, volatility=0.0, time_step=1.0), 2)
-    market = quoting(
-        source=still, fills=TouchFills(), maker_rate=0.0, maker_fee=-1.0, initial_inventory=2.0
-    )
+    market = quoting(source=still, fills=TouchFills(), maker_rate=0.0, maker_fee=-1.0, initial_inventory=2.0)
     best = bars_optimum(penalised(market, 10), offsets=3, draws=1)
     # Two bars without a bid bring inventory to 0 and lose two rebates: dear. Holding 2 for ten bars costs 10 x 0.008.
     assert best.value == pytest.approx((10 * 2 - 10 * 0.002 * 4) / 10, rel=1e-5)

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twosided import store
+from twosided.bar_files import read_bars
 from twosided.runs import RunError
 from twosided.settings import Settings
 from twosided.settings.values import nearest
@@ -28,6 +29,7 @@ STUDIES = {
     "ganesh2019": "twosided.studies.ganesh2019.study:STUDY",
     "bakshaev2020": "twosided.studies.bakshaev2020.study:STUDY",
     "phelps2022": "twosided.studies.phelps2022.study:STUDY",
+    "heston-planning": "twosided.studies.heston_planning.study:STUDY",
 }
 SEEDS, QUICK_SEEDS = 5, 2
 STYLES = {"good": "green", "bad": "red", "open": "yellow"}
@@ -52,6 +54,8 @@ class Reproduce:
     """Decides everything that is random."""
     workers: int = 1
     """Cases at a time, each in a process of its own."""
+    bars: tuple[Path, ...] = ()
+    """Files of real bars, for the items that are about some: of one price, or of bid and ask in one file or two."""
     out: Path | None = None
     """Folder of the outcomes and the page; runs/STUDY or runs/STUDY-quick if none is given."""
     json: bool = False
@@ -69,8 +73,11 @@ class Reproduce:
             return 0
         reference = _reference(self.study)
         study = find_study(reference)
-        asked = _asked(study, self.items)
-        budget = Budget(self.quick, self.seeds or (QUICK_SEEDS if self.quick else SEEDS), self.seed)
+        asked = _asked(study, self.items, bool(self.bars))
+        bars = tuple(str(path.absolute()) for path in self.bars)
+        if bars:
+            read_bars(*bars)  # whatever is wrong with them is said at once
+        budget = Budget(self.quick, self.seeds or (QUICK_SEEDS if self.quick else SEEDS), self.seed, bars)
         folder = self.out or Path("runs") / (f"{study.name}-quick" if self.quick else study.name)
         cases = study.cases_of(asked)
         console = Console(stderr=self.json)
@@ -123,6 +130,7 @@ class Reproduce:
         words += ["--quick"] if self.quick else []
         words += ["--seeds", str(self.seeds)] if self.seeds is not None else []
         words += ["--seed", str(self.seed)] if self.seed else []
+        words += ["--bars", ",".join(map(str, self.bars))] if self.bars else []
         return shlex.join(words)
 
 
@@ -133,13 +141,22 @@ def _reference(study: str) -> str:
     raise RunError(f"there is no study {study}{near}")
 
 
-def _asked(study: Study, names: Sequence[str]) -> list[Item]:
+def _asked(study: Study, names: Sequence[str], bars: bool) -> list[Item]:
+    """What is asked for; what is about real bars, if there are some. Raises RunError."""
     items = {item.name: item for item in study.items}
     for name in names:
         if name not in items:
             near = nearest(name, list(items)) or f"; there are {', '.join(items)}"
             raise RunError(f"{study.name} has no item {name}{near}")
-    return [item for name, item in items.items() if not names or name in names]
+    asked = [item for name, item in items.items() if not names or name in names]
+    about = [item for item in asked if any(case.needs_bars for case in study.cases_of([item]))]
+    if bars and not about:
+        raise RunError(f"nothing that is asked of {study.name} is about real bars; leave --bars out")
+    if names and about and not bars:
+        raise RunError(
+            f"{about[0].name} is about real bars: point to their files with --bars FILE or --bars BID,ASK"
+        )
+    return asked if bars else [item for item in asked if item not in about]
 
 
 def _list(json: bool) -> None:

@@ -110,7 +110,10 @@ class _Bar:
         return cls(*(np.asarray(x, float) for x in found))
 
     def worth(
-        self, following: Float[ndarray, "inventories"], inventory: Float[ndarray, "inventories"], penalty: float
+        self,
+        following: Float[ndarray, "inventories"],
+        inventory: Float[ndarray, "inventories"],
+        penalty: float,
     ) -> Float[ndarray, "inventories bids asks"]:
         """Of each pair of quotes: what a step earns and what follows it."""
         held = following - penalty * np.square(inventory)

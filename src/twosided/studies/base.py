@@ -33,6 +33,8 @@ class Budget:
     """Independent repetitions of what is trained, at least 1."""
     seed: int
     """Decides everything that is random."""
+    bars: tuple[str, ...] = ()
+    """Files of real bars, for the cases that need some."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Case:
     name: str
     """Lower-case with dashes; unique in its study, and the name of its folder."""
     run: Callable[[Budget, Tell], Outcome]
+    needs_bars: bool = False
+    """Whether it is about real bars, which whoever runs it must point to."""
 
 
 class Missing(KeyError):

@@ -29,9 +29,14 @@ CASES, ERROR = "cases", "error.txt"
 
 
 def claim(folder: Path, study: str, budget: Budget) -> None:
-    """Make the folder this study's own, with this budget. Raises RunError if it is another's."""
+    """Make the folder this study's own, with this budget. Raises RunError if it is another's.
+
+    Files of bars may come later, but not be changed for others.
+    """
     path = folder / store.SETTINGS
     text = f'study = "{study}"\nquick = {str(budget.quick).lower()}\nseeds = {budget.seeds}\nseed = {budget.seed}\n'
+    if budget.bars:
+        text += f"bars = {json.dumps(budget.bars)}\n"
     if not path.exists():
         if folder.exists() and (not folder.is_dir() or any(store.finished(folder))):
             raise RunError(f"{folder} is not empty and holds no study; choose another --out")
@@ -41,8 +46,11 @@ def claim(folder: Path, study: str, budget: Budget) -> None:
         held = tomllib.loads(store.read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise RunError(f"{path} is not TOML: {error}") from None
-    if held != tomllib.loads(text):
+    asked = tomllib.loads(text)
+    if {"bars": asked.get("bars")} | held != {"bars": held.get("bars")} | asked:
         raise RunError(f"{folder} holds {_said(held)}; choose another --out, or remove it")
+    if "bars" in asked and "bars" not in held:
+        store.write(path, text)
 
 
 def finished(folder: Path, case: str) -> bool:
@@ -112,4 +120,7 @@ def _peak_memory() -> float | None:
 def _said(held: dict[str, Any]) -> str:
     """A study and its budget, as a settings file has them."""
     how = "quick, " if held.get("quick") else ""
-    return f"{held.get('study', 'something else')} ({how}seeds {held.get('seeds')}, seed {held.get('seed')})"
+    on = f", bars {', '.join(held['bars'])}" if held.get("bars") else ""
+    return (
+        f"{held.get('study', 'something else')} ({how}seeds {held.get('seeds')}, seed {held.get('seed')}{on})"
+    )

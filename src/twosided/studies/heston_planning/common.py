@@ -1,0 +1,66 @@
+"""What both halves of the study share: makers of two offsets, their learners, and the models that they plan with."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from twosided.bars import Bars
+from twosided.calibrate.heston.fit import rolling
+from twosided.calibrate.heston.model import heston_bars
+from twosided.calibrate.heston.sampler import Sampling
+from twosided.learn.planning import PlanningSAC
+from twosided.learn.sac import SAC
+from twosided.prices.heston_bars import HestonBars
+
+SUBSTEPS = 10
+"""Of the model in a bar."""
+DRAWS = Sampling(chains=2, warmup=150, draws=200)
+"""Of a fit: it is one of many, and only drawn from."""
+SETTINGS: dict[str, Any] = {
+    "paths": 1,
+    "hidden": (64, 64),
+    "batch": 128,
+    "warmup": 64,
+    "discount": 0.95,
+    "actor_rate": 1e-3,
+    "critic_rate": 1e-3,
+    "temperature_rate": 1e-3,
+}
+"""Of all learners. What is decided after a bar shows in a few more, so that looking twenty ahead is enough."""
+
+
+def learner(bars: int, updates: int, model: HestonBars | None = None) -> SAC:
+    """Soft actor-critic on so many bars, its warm-up and last included, and so many gradient steps after each."""
+    steps = bars - SETTINGS["warmup"] - 1
+    settings = SETTINGS | {"steps": steps, "updates": updates, "buffer": bars}
+    if model is None:
+        return SAC(**settings)
+    return PlanningSAC(**settings, model=model, plan_buffer=20_000)
+
+
+def fitted(bars: Bars, window: int, block: int, years_per_bar: float, seed: int) -> HestonBars:
+    """What fits of the last `window` bars, one after as many again, knew of the bars that followed."""
+    fits = rolling(bars, window, window, sampling=DRAWS, block=block, years_per_bar=years_per_bar, seed=seed)
+    return heston_bars(bars, fits, substeps=SUBSTEPS, seed=seed)
+
+
+def constant(model: HestonBars) -> HestonBars:
+    """The model made wrong: the variance of each fit's median level, at all times."""
+    level = jnp.median(model.draws.level, axis=1, keepdims=True)
+    draws = dataclasses.replace(
+        model.draws,
+        level=jnp.broadcast_to(level, model.draws.level.shape),
+        vol_of_vol=jnp.full_like(model.draws.vol_of_vol, 1e-3),
+    )
+    nothing = jnp.zeros_like(model.deviation)
+    return dataclasses.replace(
+        model, draws=draws, log_variance=jnp.log(level[model.fit, 0]), deviation=nothing
+    )
+
+
+def doubled(model: HestonBars) -> HestonBars:
+    """The model made wrong: twice the variance, in the long run and now."""
+    draws = dataclasses.replace(model.draws, level=2 * model.draws.level)
+    return dataclasses.replace(model, draws=draws, log_variance=model.log_variance + np.log(2))

@@ -1,0 +1,345 @@
+"""On real bars, which the reader points to: trained on the first part, chosen by the second, tested on the last.
+
+Nothing is known ahead: parts are one after the other in time, fits know the bars of their windows alone, an order can
+fill in the bar after it at the earliest, and only if the price goes through it. There are no fees and no rebates; bid
+and ask are those of the bars where they have both. PnL is that of one unit, in basis points of the price.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import polars as pl
+
+from twosided.bar_files import read_bars
+from twosided.bars import DAY, Bars
+from twosided.calibrate.bootstrap import block_bootstrap, block_length
+from twosided.calibrate.fills import fit_fills
+from twosided.errors import Refusal
+from twosided.evaluation import evaluate, trace
+from twosided.learn.train import Progress, policies_of, train
+from twosided.markets.bars import BarsMarket
+from twosided.markets.base import Scenario
+from twosided.plots import figure_lines
+from twosided.policies.closed_form import BuyAndHold, DoNothing, FixedOffset
+from twosided.prices.bar_source import RecordedBars
+from twosided.prices.heston_bars import HestonBars
+from twosided.records import Record, find
+from twosided.rewards import InventoryPenalty
+from twosided.studies.base import (
+    Budget,
+    Case,
+    Cell,
+    Claim,
+    Estimate,
+    Figure,
+    Finding,
+    Item,
+    Outcome,
+    Outcomes,
+    Row,
+    Table,
+    Tell,
+    all_of,
+    greater,
+)
+from twosided.studies.heston_planning.common import constant, doubled, fitted, learner
+from twosided.studies.learning import exact
+from twosided.types import Policy
+
+SHARES = (0.6, 0.2, 0.2)
+"""Of the bars: to learn on, to choose by, to test on."""
+WINDOW, BLOCK = 2000, 20
+"""Bars of a fit, and of a block."""
+AVERSION = 0.1
+"""What a unit held costs a bar, over what the price moves by in one; and what makes of quotes of closed form."""
+WIDEST = 5.0
+"""The largest offset, in deviations of a bar's move."""
+OFFSETS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
+"""Of makers that quote at a fixed distance, in the same."""
+MOST = 5
+"""Units held at most, long or short."""
+LOOKS = 10
+"""At a learner, of which the best on the second part is tested."""
+RESAMPLES = 2000
+FEWEST = 1000
+"""Bars of a record."""
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """Bars in three parts, one after the other, and their units."""
+
+    parts: tuple[Bars, Bars, Bars]
+    deviation: float
+    """Of a bar's move in the first part, a fraction of the price."""
+    price: float
+    """Mean close of the first part."""
+
+    @classmethod
+    def read(cls, budget: Budget) -> "History":
+        bars = read_bars(*budget.bars)
+        if len(bars) < FEWEST:
+            raise Refusal(
+                f"{', '.join(budget.bars)}: the study takes at least {FEWEST} bars, but there are {len(bars)}"
+            )
+        ends = np.round(np.cumsum(SHARES) * len(bars)).astype(int)
+        first, second, last = (bars[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True))
+        if budget.quick:
+            first = first[-1500:]
+        close = first.price.close
+        moves = np.diff(np.log(close))[first.follows[1:]]
+        return cls((first, second, last), float(moves.std()), float(close.mean()))
+
+    def scenario(self, part: int) -> Scenario:
+        """One pass through a part."""
+        bars = self.parts[part]
+        market = BarsMarket(
+            source=RecordedBars.of(bars),
+            sizes=False,
+            widest=WIDEST * self.deviation,
+            lowest_inventory=-MOST,
+            highest_inventory=MOST,
+        )
+        penalty = InventoryPenalty(running=AVERSION * self.deviation * self.price, time_step=1.0)
+        return Scenario(market, (), penalty, len(bars) - 2)
+
+    def tested(self, case: str, makers: tuple[Policy, ...], seed: int) -> tuple[list[Record], pl.DataFrame]:
+        """What makers do in the last part, their mean where there are several: metrics and the curve of PnL.
+
+        pnl: over the part, basis points; sharpe, a day; drawdown: the largest, basis points; position: mean size;
+        turnover: units a day. Errors are of resamples in blocks (Politis & White 2004).
+        """
+        scenario = self.scenario(2)
+        steps = [trace(scenario, maker, seed, 1) for maker in makers]
+        unit = self.price / 1e4
+        pnl = np.mean([frame["pnl_total"].to_numpy().astype(float) for frame in steps], axis=0) / unit
+        day = DAY / self.parts[2].seconds
+        moments = np.stack([pnl, np.square(pnl)], axis=1)
+        again = block_bootstrap(moments, max(block_length(pnl), 2), RESAMPLES, seed)
+        wealth = np.cumsum(pnl)
+        size, traded = (
+            np.mean([frame.select(expression).to_numpy().mean() for frame in steps])
+            for expression in (pl.col("inventory").abs(), pl.col("bought") + pl.col("sold"))
+        )
+        values = {
+            "pnl": (pnl.sum(), again[:, 0].std() * len(pnl)),
+            "sharpe": (_sharpe(moments.mean(0)) * day**0.5, _sharpe(again.T).std() * day**0.5),
+            "drawdown": ((np.maximum.accumulate(np.append(0.0, wealth))[1:] - wealth).max(), None),
+            "position": (size, None),
+            "turnover": (traded * day, None),
+        }
+        for name in ("spread", "inventory"):
+            part = np.mean([frame[f"pnl_{name}"].to_numpy().astype(float) for frame in steps], axis=0) / unit
+            values[f"pnl_{name}"] = part.sum(), None
+        if len(makers) > 1:
+            each = [frame["pnl_total"].sum() / unit for frame in steps]
+            values["seeds"] = np.std(each, ddof=1) / len(each) ** 0.5, None
+        records = [
+            Record(case, 0, name, float(x), None if e is None else float(e))
+            for name, (x, e) in values.items()
+        ]
+        every = max(len(wealth) // 500, 1)
+        times = np.arange(len(wealth)) / day
+        return records, pl.DataFrame({"day": times[::every], "pnl": wealth[::every]})
+
+
+def _sharpe(moments: np.ndarray) -> np.ndarray:
+    """Of a bar, from the first two moments."""
+    deviation = np.sqrt(np.maximum(moments[1] - np.square(moments[0]), 0.0))
+    return np.where(deviation > 0, moments[0] / np.where(deviation > 0, deviation, 1.0), 0.0)
+
+
+NOTHING, HOLD, SELECTED = "doing nothing", "buy and hold", "the fixed offset chosen"
+
+
+def references(budget: Budget, tell: Tell) -> Outcome:
+    """Makers that learn nothing; fixed offsets are chosen by the second part, and all of them shown."""
+    record = History.read(budget)
+    records = exact(
+        "record",
+        deviation=1e4 * record.deviation,
+        **{name: len(part) for name, part in zip(("learned", "chosen", "tested"), record.parts, strict=True)},
+    )
+    fixed = {offset: FixedOffset(offset * record.deviation, offset * record.deviation) for offset in OFFSETS}
+    tell("choosing an offset")
+    second = record.scenario(1)
+    earned = {
+        offset: find(evaluate(second, {"": maker}, steps=second.horizon), "", "reward").value
+        for offset, maker in fixed.items()
+    }
+    chosen = max(earned, key=earned.__getitem__)
+    law = fit_fills(record.parts[0])
+    # Aversion over a fraction of the price, so that γσ²/2 is what the penalty takes of a unit.
+    aversion = 2 * AVERSION / record.deviation
+    makers: dict[str, Policy] = {
+        NOTHING: DoNothing(),
+        HOLD: BuyAndHold(1.0),
+        SELECTED: fixed[chosen],
+        **{_fixed(offset): maker for offset, maker in fixed.items()},
+        "Avellaneda and Stoikov": law.avellaneda_stoikov(aversion, 1.0),
+        "Guéant, Lehalle and Fernandez-Tapia": law.gueant_lehalle_fernandez_tapia(aversion),
+    }
+    frames = []
+    for name, maker in makers.items():
+        tell(name)
+        found, curve = record.tested(name, (maker,), budget.seed)
+        records += found
+        frames.append(curve.with_columns(who=pl.lit(name)))
+    return Outcome(records, {"curves": pl.concat(frames)})
+
+
+def _fixed(offset: float) -> str:
+    return f"{offset:g} deviations"
+
+
+def learned(model: Callable[[HestonBars], HestonBars] | None) -> Callable[[Budget, Tell], Outcome]:
+    """A learner on the first part, at the look at which it did best on the second, on the last."""
+
+    def run(budget: Budget, tell: Tell) -> Outcome:
+        record = History.read(budget)
+        first = record.parts[0]
+        expected = None
+        if model:
+            tell("fitting the model")
+            window = min(WINDOW, len(first) // 2)
+            expected = model(fitted(first, window, BLOCK, first.years_per_bar, budget.seed))
+        config = learner(len(first) - 2, 1, expected)
+        scenario, second = record.scenario(0), record.scenario(1)
+        best: list[tuple[float, Policy]] = []
+        rows = []
+
+        def look(progress: Progress) -> None:
+            for i, policy in enumerate(policies_of(scenario, config, progress.states, budget.seeds)):
+                reward = find(evaluate(second, {"": policy}, steps=second.horizon), "", "reward").value
+                lived = 1 + config.warmup + progress.iteration
+                rows.append({"seed": i, "bars": lived, "reward": reward * 1e4 / record.price})
+                if len(best) <= i:
+                    best.append((reward, policy))
+                elif reward > best[i][0]:
+                    best[i] = reward, policy
+            tell(f"{100 * progress.iteration / progress.iterations:.0f}% trained")
+
+        tell("compiling")
+        train(scenario, config, budget.seed, budget.seeds, LOOKS, None, look)
+        records, curve = record.tested("learner", tuple(policy for _, policy in best), budget.seed)
+        return Outcome(records, {"looks": pl.DataFrame(rows), "curve": curve})
+
+    return run
+
+
+WAYS: Mapping[str, tuple[str, Callable[[HestonBars], HestonBars] | None]] = {
+    "bars-sac": ("SAC", None),
+    "bars-planning": ("planning, rolling fits", lambda model: model),
+    "bars-constant": ("planning, constant volatility", constant),
+    "bars-doubled": ("planning, variance doubled", doubled),
+}
+METRICS = {
+    "pnl": 1,
+    "sharpe": 3,
+    "drawdown": 1,
+    "position": 2,
+    "turnover": 0,
+    "pnl_spread": 1,
+    "pnl_inventory": 1,
+}
+
+
+def table(found: Outcomes) -> list[Table | Figure]:
+    def row(label: str, case: str, name: str) -> Row:
+        return Row(label, tuple(Cell(found.estimate(case, name, m), digits=d) for m, d in METRICS.items()))
+
+    names = [NOTHING, HOLD, SELECTED, "Avellaneda and Stoikov", "Guéant, Lehalle and Fernandez-Tapia"]
+    rows = [row(label, case, "learner") for case, (label, _) in WAYS.items()]
+    rows += [row(name, "bars-references", name) for name in names]
+    fixed = [row(_fixed(offset), "bars-references", _fixed(offset)) for offset in OFFSETS]
+    counts = {
+        name: found.record("bars-references", "exact", name).value for name in ("learned", "chosen", "tested")
+    }
+    of = (
+        f"Of {counts['tested']:,.0f} bars, after {counts['learned']:,.0f} to learn on and {counts['chosen']:,.0f} to "
+        "choose by. PnL and drawdown in basis points of the price, of one unit a side; Sharpe ratio of a day; mean size "
+        f"of the position in units; units traded a day. Learners: mean of {found.budget.seeds} seeds. Errors by block "
+        "bootstrap."
+    )
+    columns = ("PnL", "Sharpe", "drawdown", "position", "turnover", "spread", "inventory")
+    curves = pl.concat(
+        [
+            *(
+                found.frame(case, "curve").with_columns(who=pl.lit(label))
+                for case, (label, _) in WAYS.items()
+            ),
+            found.frame("bars-references", "curves").filter(pl.col("who").is_in([SELECTED, HOLD])),
+        ]
+    )
+    looks = pl.concat(
+        [found.frame(case, "looks").with_columns(who=pl.lit(label)) for case, (label, _) in WAYS.items()]
+    )
+    means = looks.group_by("who", "bars", maintain_order=True).agg(
+        pl.col("reward").mean(), reward_error=pl.col("reward").std() / pl.len().sqrt()
+    )
+    return [
+        Table(columns, tuple(rows), of),
+        Table(
+            columns,
+            tuple(fixed),
+            "Offsets in deviations of a bar’s move; chosen with hindsight, none is a policy.",
+            "Every fixed offset",
+        ),
+        Figure(
+            "PnL of the bars that nobody had seen",
+            "Basis points of the price.",
+            figure_lines(curves, "day", {"pnl": "PnL, basis points"}, "who", x_title="days"),
+        ),
+        Figure(
+            "What a real bar teaches",
+            "Reward on the bars that learners are chosen by; mean of seeds with its 95% band.",
+            figure_lines(
+                means, "bars", {"reward": "reward a bar, basis points"}, "who", x_title="real bars lived"
+            ),
+        ),
+    ]
+
+
+def beats(case: str) -> Callable[[Outcomes], Finding]:
+    def test(found: Outcomes) -> Finding:
+        pnl = found.estimate(case, "learner", "pnl")
+        return greater(
+            pnl, Estimate(0.0), names=(f"{WAYS[case][0]}, basis points,", "doing nothing"), digits=1
+        )
+
+    return test
+
+
+def hindsight(found: Outcomes) -> Finding:
+    """Whether no fixed offset is clear of 0: each at 95%, chosen with hindsight."""
+    pnl = {offset: found.estimate("bars-references", _fixed(offset), "pnl") for offset in OFFSETS}
+    return all_of(
+        greater(Estimate(0.0), x, names=("doing nothing", f"{_fixed(offset)}, basis points,"), digits=1)
+        for offset, x in pnl.items()
+    )
+
+
+CASES = (
+    Case("bars-references", references, needs_bars=True),
+    *(Case(case, learned(model), needs_bars=True) for case, (_, model) in WAYS.items()),
+)
+
+ITEMS = (
+    Item(
+        "bars",
+        "Planning on real bars",
+        "Trained, chosen and tested on parts that follow each other in time; what the price goes through fills.",
+        ("bars-references", *WAYS),
+        table,
+        (
+            Claim(
+                "this project",
+                "SAC earns more than doing nothing, on bars that nobody had seen.",
+                beats("bars-sac"),
+            ),
+            Claim("this project", "With planning it does.", beats("bars-planning")),
+            Claim("this project", "Every fixed offset loses, even with hindsight.", hindsight),
+        ),
+    ),
+)
