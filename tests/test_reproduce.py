@@ -83,7 +83,7 @@ def test_a_program_reads_claims_and_records(capsys, here):
     code, out, err = call(capsys, "reproduce", "toy", "table-1", "--json", "--seeds", "3", "--seed", "1")
     assert code == 0
     found = json.loads(out)
-    assert found["budget"] == {"quick": False, "seeds": 3, "seed": 1}
+    assert found["budget"] == {"quick": False, "seeds": 3, "seed": 1, "bars": []}
     assert [claim["verdict"] for claim in found["claims"]] == ["holds", "does not hold"]
     assert found["claims"][0]["item"] == "table-1"
     assert {r["value"] for r in found["records"]["good"]} == {0.5, 1.5}
@@ -101,6 +101,7 @@ def test_a_program_reads_claims_and_records(capsys, here):
         (["toy", "--seeds", "0"], "seeds must be at least 1, but got 0"),
         (["toy", "--workers", "0"], "workers must be at least 1, but got 0"),
         (["toy", "--seed", "-1"], "seed"),
+        (["toy", "--bars", "a.csv"], "nothing that is asked of toy is about real bars"),
         (["nowhere:STUDY"], "no study is found at nowhere:STUDY"),
     ],
 )

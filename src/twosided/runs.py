@@ -278,7 +278,9 @@ def _claim(folder: Path, text: str) -> None:
     """Make the folder this run's own. Raises RunError if it is another's."""
     path = folder / store.SETTINGS
     if not path.exists():
-        if folder.exists() and (not folder.is_dir() or any(store.finished(folder))):
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"{folder} is not a folder; choose another --out")
+        if folder.exists() and any(store.finished(folder)):
             raise RunError(f"{folder} is not empty and holds no run; choose another --out")
         store.write(path, text)
     elif load(path) != tomllib.loads(text):

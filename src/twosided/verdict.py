@@ -130,7 +130,7 @@ HEDGES = Group(
         Row("skew_std", "skew, deviation", 1.0, 3),
     ),
 )
-OTHER = Group("Other", "As recorded, in the market's own units.")
+OTHER = Group("Other", "As recorded, in the market’s own units.")
 
 
 def groups(results: Results) -> list[Group]:

@@ -182,12 +182,12 @@ def _print_item(console: Console, item: Judged) -> None:
         console.print(Text(f"\n{item.item.title}: {missing}", "yellow"))
     for part in item.content:
         if isinstance(part, Numbers):
-            console.print(_numbers_table(part, item.item.title))
+            console.print(_numbers_table(part, item.item))
 
 
-def _numbers_table(numbers: Numbers, of: str) -> Table:
+def _numbers_table(numbers: Numbers, of: Item) -> Table:
     """Columns across, each with its parts: the paper's number, ours over its standard error, the exact."""
-    title = f"{of}. {numbers.title}" if numbers.title else of
+    title = ". ".join(filter(None, [of.label, of.title, numbers.title]))
     table = Table(
         title=Text(title, "bold"), caption=Text(numbers.note), box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1)
     )

@@ -116,6 +116,7 @@ def dressed(figure: go.Figure, height: int, left: int = 48) -> go.Figure:
         bargap=0,
     )
     look = {"xanchor": "left", "align": "left", "xshift": -left, "font": {"color": MUTED, "size": 12.5}}
+    look["yshift"] = 6  # a label at the very top of the vertical axis reaches half its height above the panel
     return figure.for_each_annotation(
         lambda title: title.update(x=_panel_start(figure, title.x), **look), selector=_PANEL_TITLE
     )

@@ -51,7 +51,7 @@ def parse(
     if line.wants_help:
         from twosided.settings.help import show  # what draws it is loaded only here
 
-        show(reader, prog, description or line.root.summary, positional, aliases or {}, sorted(presets or {}))
+        show(reader, prog, description or line.root.doc, positional, aliases or {}, sorted(presets or {}))
         raise SystemExit(0)
     return reader.settings(COMMAND_LINE, positional)
 

@@ -101,6 +101,12 @@ class Part:
         return re.split(r"(?<=\.) (?=[^\W\d_a-z])", _one_line(paragraph), maxsplit=1)[0]
 
     @cached_property
+    def doc(self) -> str:
+        """All of its docstring, a line a paragraph."""
+        paragraphs = (ast.get_docstring(self.node) or "").split("\n\n")
+        return "\n\n".join(_one_line(paragraph) for paragraph in paragraphs)
+
+    @cached_property
     def bases(self) -> list["Part"]:
         """Its base classes, those of the package."""
         found = (_resolve(self.module, base) for base in self.node.bases)

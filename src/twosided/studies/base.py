@@ -232,6 +232,12 @@ class Item:
     content: Callable[[Outcomes], list[Table | Figure]]
     claims: tuple[Claim, ...] = ()
 
+    @property
+    def label(self) -> str:
+        """What the paper calls it, such as Table 4; empty for what is this project's own."""
+        kind, _, place = self.name.partition("-")
+        return f"{kind.capitalize()} {place}" if kind in ("table", "figure") and place.isdigit() else ""
+
 
 @dataclass(frozen=True)
 class Study:
@@ -283,7 +289,7 @@ def greater(
     """
     gap = a.minus(b) if difference is None else difference
     low, high = gap.interval
-    text = f"{names[0]} {_shown(a, digits)}, {names[1]} {_shown(b, digits)}; "
+    text = f"{_named(names[0])} {_shown(a, digits)}, {_named(names[1])} {_shown(b, digits)}; "
     text += f"the difference is {_spread(gap, digits)}"
     if margin:
         text += f", and more than {_number(margin, digits)} is claimed"
@@ -320,6 +326,11 @@ def judge(claim: Claim, outcomes: Outcomes) -> Finding:
         return claim.test(outcomes)
     except Missing as error:
         return Finding("cannot be decided", error.args[0])
+
+
+def _named(name: str) -> str:
+    """A name before its number; a colon keeps the two apart where the name ends in a number of its own."""
+    return f"{name}:" if name[-1:].isdigit() or name.endswith("]") else name
 
 
 def _verdict(holds: bool, fails: bool) -> Verdict:

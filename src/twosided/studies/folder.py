@@ -38,7 +38,9 @@ def claim(folder: Path, study: str, budget: Budget) -> None:
     if budget.bars:
         text += f"bars = {json.dumps(budget.bars)}\n"
     if not path.exists():
-        if folder.exists() and (not folder.is_dir() or any(store.finished(folder))):
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"{folder} is not a folder; choose another --out")
+        if folder.exists() and any(store.finished(folder)):
             raise RunError(f"{folder} is not empty and holds no study; choose another --out")
         store.write(path, text)
         return

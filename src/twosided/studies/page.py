@@ -111,34 +111,39 @@ def _summary(items: Sequence[Judged]) -> str:
 
 def _claims(items: Sequence[Judged]) -> str:
     """All claims, each with a link to its item."""
-    rows = "".join(_finding(claim, f, f"#{item.item.name}") for item in items for claim, f in item.findings)
+    rows = "".join(_finding(claim, f, item.item) for item in items for claim, f in item.findings)
     if not rows:
         return ""
     note = (
         "Each is a test on numbers, written beside the study. It is decided where the 95% interval lies on one side "
         "of what is claimed, by Student’s quantile where the error comes from few seeds."
     )
-    return f"<section><h2>What the paper says</h2><p>{note}</p>{_findings(rows)}</section>"
+    return f"<section><h2>What is claimed</h2><p>{note}</p>{_findings(rows)}</section>"
 
 
 def _findings(rows: str) -> str:
     return f'<div class="scroll"><table class="claims"><tbody>{rows}</tbody></table></div>'
 
 
-def _finding(claim: Claim, finding: Finding, link: str = "") -> str:
+def _finding(claim: Claim, finding: Finding, item: Item | None = None) -> str:
+    """A claim as a row; away from its item it says which that is, and leads to it."""
     mark, style = MARKS[finding.verdict]
     where = escape(claim.where)
-    where = f'<a href="{escape(link)}">{where}</a>' if link else where
+    if item is not None:
+        label = f"{escape(item.label)}, " if item.label and item.label.lower() not in claim.where else ""
+        where = f'<a href="#{escape(item.name)}">{label}{where}</a>'
     return (
         f'<tr><th scope="row"><span class="badge {style}"><span aria-hidden="true">{mark}</span> {finding.verdict}'
         f"</span><small>{where}</small></th>"
-        f"<td>{escape(claim.text)}<small>{escape(finding.evidence)}</small></td></tr>"
+        f"<td>{_kept(claim.text)}<small>{_kept(finding.evidence)}</small></td></tr>"
     )
 
 
 def _item(judged: Judged, failures: Mapping[str, str]) -> str:
     item = judged.item
-    parts = [f"<h2>{escape(item.title)}</h2><p>{escape(item.sentence)}</p>"]
+    label = f"<small>{escape(item.label)}</small>" if item.label else ""
+    parts = [f"<h2>{label}{_kept(item.title)}</h2>"]
+    parts += [f"<p>{_kept(item.sentence)}</p>"] if item.sentence else []
     if judged.missing:
         reasons = "".join(f"<li>{escape(_reason(case, failures))}</li>" for case in judged.missing)
         parts.append(
@@ -179,7 +184,7 @@ def _table(table: Table) -> str:
             for cell, held in zip(row.cells, parts, strict=True)
             for i, part in enumerate(held)
         )
-        body += f'<tr><th scope="row">{escape(row.label)}</th>{cells}</tr>'
+        body += f'<tr><th scope="row">{_kept(row.label)}</th>{cells}</tr>'
     title = f"<h3>{escape(table.title)}</h3>" if table.title else ""
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
     corner = '<th scope="col"><span class="hidden">row</span></th>'
@@ -223,6 +228,11 @@ def _making(command: str, about: Mapping[str, Mapping[str, Any]]) -> str:
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
         f'<p class="note">{note}</p></details></section>'
     )
+
+
+def _kept(text: str) -> str:
+    """Text escaped, where a line does not break within an equation."""
+    return escape(text).replace(" = ", "\u00a0=\u00a0")
 
 
 def _together(values: Any) -> str:

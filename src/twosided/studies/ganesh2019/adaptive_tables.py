@@ -53,8 +53,8 @@ HEDGING = {
     "persistent": "persistent, x = 0.2",
     "adaptive 1": "adaptive, γ = 1",
     "adaptive 2": "adaptive, γ = 2",
-    "ignoring 1": "v = 0, γ = 1",
-    "ignoring 2": "v = 0, γ = 2",
+    "ignoring 1": "ignoring internalisation, γ = 1",
+    "ignoring 2": "ignoring internalisation, γ = 2",
 }
 
 

@@ -1,0 +1,151 @@
+"""The study of planning: parts in order of time, models made wrong, what a learner lives, who must point to bars."""
+
+import dataclasses
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from twosided.bar_files import write_bars
+from twosided.bars import simulate_bars
+from twosided.errors import Refusal
+from twosided.learn.planning import PlanningSAC
+from twosided.records import Record
+from twosided.runs import RunError
+from twosided.studies.base import Budget, Outcome, Outcomes
+from twosided.studies.heston_planning import common, real, simulated
+from twosided.studies.heston_planning.study import STUDY
+
+TINY = {"hidden": (4,), "batch": 8, "warmup": 16}
+
+
+@functools.cache
+def history(number=1200):
+    bars, states = simulate_bars(simulated.PROCESS, number, substeps=2, seed=3)
+    return bars, np.asarray(states.variance, float)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    for name, value in TINY.items():
+        monkeypatch.setitem(common.SETTINGS, name, value)
+
+
+@pytest.fixture(scope="module")
+def bars_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bars") / "minutes.parquet"
+    write_bars(path, history()[0])
+    return path
+
+
+def test_who_plans_takes_as_many_gradient_steps_on_a_fifth_of_the_bars():
+    model = simulated.known(*history(), 0)
+    long = common.learner(simulated.MOST, simulated.UPDATES)
+    short = common.learner(simulated.FIFTH, simulated.UPDATES * 5, model)
+    assert isinstance(short, PlanningSAC) and not isinstance(long, PlanningSAC)
+    for config, bars in ((long, simulated.MOST), (short, simulated.FIFTH)):
+        # The warm-up, and the last bar, which nothing follows.
+        assert config.steps == bars - config.warmup - 1
+    assert abs(long.updates * long.steps / (short.updates * short.steps) - 1) < 0.06
+
+
+def test_models_made_wrong_are_wrong_in_what_they_say():
+    bars, variance = history()
+    true = simulated.known(bars, variance, 0)
+    still, twice = common.constant(true), common.doubled(true)
+    np.testing.assert_allclose(still.log_variance, np.log(simulated.PROCESS.level), rtol=1e-5)
+    assert float(still.draws.vol_of_vol.max()) < 0.01 < float(true.draws.vol_of_vol.min())
+    np.testing.assert_allclose(jnp.exp(twice.log_variance - true.log_variance), 2.0, rtol=1e-4)
+    np.testing.assert_allclose(twice.draws.level, 2 * true.draws.level)
+    # Neither knows more than the model that it is made of.
+    np.testing.assert_array_equal(still.fit, true.fit)
+
+
+def test_a_learner_lives_its_history_and_is_judged_on_other_bars(tiny, monkeypatch):
+    monkeypatch.setattr(simulated, "_judged", lambda budget: 5000)
+    way = simulated.Way("known", "planning", 120, simulated.known)
+    outcome = simulated.learned(way)(Budget(quick=True, seeds=2, seed=0), lambda text: None)
+    curve = outcome.frames["curve"]
+    assert curve["seed"].unique().sort().to_list() == [0, 1]
+    assert curve["bars"].max() == 60
+    found = Outcomes({way.case: outcome}, Budget(True, 2, 0))
+    rewards = [found.record(way.case, f"policy, {i}", "reward") for i in (0, 1)]
+    assert rewards[0].value != rewards[1].value and all(np.isfinite(r.value) for r in rewards)
+
+
+def test_parts_follow_each_other_and_units_come_from_the_first(bars_file):
+    read = real.History.read(Budget(False, 2, 0, (str(bars_file),)))
+    first, second, last = read.parts
+    assert [len(part) for part in read.parts] == [720, 240, 240]
+    assert first.time[-1] < second.time[0] and second.time[-1] < last.time[0]
+    moves = np.diff(np.log(history()[0].price.close[:720]))
+    assert read.deviation == pytest.approx(moves.std(), rel=1e-5)
+    assert read.scenario(2).horizon == 238
+
+
+def test_makers_that_learn_nothing_on_bars_of_a_file(bars_file):
+    budget = Budget(True, 2, 0, (str(bars_file),))
+    outcome = real.references(budget, lambda text: None)
+    found = Outcomes({"bars-references": outcome}, budget)
+
+    def of(name, metric):
+        return found.record("bars-references", name, metric)
+
+    assert of(real.NOTHING, "pnl").value == of(real.NOTHING, "turnover").value == 0
+    close = history()[0].price.close[960:]
+    # Bought at the open after the first bar of the part, which is its close; marked at the last bar but one.
+    unit = history()[0].price.close[:720].mean() / 1e4
+    assert of(real.HOLD, "pnl").value == pytest.approx((close[-2] - close[0]) / unit, abs=0.05)
+    assert of(real.HOLD, "position").value < 1.0
+    # Of who never trades again after the first bar, only that trade's own bar is edge.
+    assert of(real.HOLD, "edge").value == pytest.approx((close[1] - close[0]) / unit, abs=0.05)
+    for offset in real.OFFSETS:
+        assert of(real._fixed(offset), "edge").error < of(real._fixed(offset), "pnl").error
+    chosen = of(real.SELECTED, "pnl").value
+    assert chosen in {of(real._fixed(offset), "pnl").value for offset in real.OFFSETS}
+
+
+def test_few_bars_are_refused(tmp_path):
+    path = tmp_path / "few.csv"
+    write_bars(path, history()[0][:100])
+    with pytest.raises(Refusal, match=r"few.csv: the study takes at least 1000 bars, but there are 100"):
+        real.History.read(Budget(False, 2, 0, (str(path),)))
+
+
+def outcomes(rewards, budget=Budget(False, 3, 0)):
+    """Of simulated cases, a reward a seed."""
+    made = {
+        case: Outcome([Record(f"policy, {i}", 0, "reward", x) for i, x in enumerate(values)])
+        for case, values in rewards.items()
+    }
+    return Outcomes(made, budget)
+
+
+@pytest.mark.parametrize(
+    ("planned", "verdict"),
+    [
+        ((0.006, 0.005, 0.006), "holds"),
+        ((-0.02, -0.03, -0.02), "does not hold"),
+        ((0.0, -0.02, 0.01), "cannot be decided"),
+    ],
+)
+def test_the_claim_on_real_bars_saved(planned, verdict):
+    item = next(item for item in STUDY.items if item.name == "simulated")
+    found = outcomes({"sac-5000": (-0.005, -0.004, -0.005), "fitted-1000": planned})
+    assert item.claims[0].test(found).verdict == verdict
+
+
+def test_only_real_bars_need_a_file():
+    assert {case.name for case in STUDY.cases if case.needs_bars} == {"bars-references", *real.WAYS}
+
+
+def test_a_budget_without_its_bars_is_another(tmp_path):
+    from twosided.studies.folder import claim
+
+    plain, with_bars = Budget(True, 2, 0), Budget(True, 2, 0, ("a.csv", "b.csv"))
+    claim(tmp_path / "out", "toy", plain)
+    claim(tmp_path / "out", "toy", with_bars)  # bars may come later
+    claim(tmp_path / "out", "toy", plain)
+    with pytest.raises(RunError, match=r"holds toy \(quick, seeds 2, seed 0, bars a.csv, b.csv\)"):
+        claim(tmp_path / "out", "toy", dataclasses.replace(with_bars, bars=("c.csv",)))
