@@ -37,6 +37,12 @@ def fitted(scenario, learner, budget, tell, chunks=20, look=lambda progress: Non
     return rules(budget.seeds), pl.DataFrame(rows)
 
 
+def looked_at(scenario, learner, seed, seeds, chunks, resume, after_chunk):
+    """In place of training until a look is content."""
+    stops = [after_chunk(Progress(i, 2, None, {"steps": np.array([100.0 * i])})) for i in (1, 2)]
+    assert stops == [True, True]  # so short an episode leaves a hedger of 0.4 little to hold
+
+
 def judged(scenario, learned, others, budget, tell, steps):
     """In place of playing: two drawings in which what was learned earns 1 more than anything else, exactly."""
     assert all(len(policies) == budget.seeds for policies in learned.values())
@@ -75,6 +81,7 @@ def found():
     patch.setattr(single_asset, "Unhedged", partial(Fractional, 0.0))
     patch.setattr(single_asset, "Dummy", partial(Fractional, 1.0))
     patch.setattr(stability, "policies_of", lambda scenario, learner, states, seeds: rules(seeds))
+    patch.setattr(stability, "train", looked_at)
     patch.setattr(skew, "BETAS", (0.5, 120.0))
     told = []
     outcomes = {case.name: case.run(FEW, told.append) for module in OURS for case in module.CASES}
@@ -95,6 +102,11 @@ def test_an_item_shows_tables_and_figures_and_judges_its_claims(found, item):
     assert content and all(isinstance(part, Table | Figure) for part in content)
     for claim in item.claims:
         assert judge(claim, found).evidence
+
+
+def test_the_time_to_what_theirs_reached_is_told(found):
+    record = found.record("as-ours", "ours", "steps")
+    assert record.value == 200 and found.record("as-ours", "ours", "seconds").value > 0
 
 
 def test_what_is_learned_is_compared_drawing_by_drawing(found):

@@ -58,7 +58,7 @@ def test_what_was_found_comes_back(tmp_path):
         assert found[case.name].records == made.records
         assert found.frame(case.name, "curve").equals(made.frames["curve"])
     about = read_about(tmp_path / "out", toy_study.STUDY.cases)
-    assert about["good"]["budget"] == {"quick": True, "seeds": 2, "seed": 0}
+    assert about["good"]["budget"] == {"quick": True, "seeds": 2, "seed": 0, "bars": []}
     assert 0 < about["good"]["seconds"] < 60
     assert about["good"]["memory_mib"] > 10
 
@@ -110,6 +110,8 @@ def test_a_folder_holds_one_study_and_budget(tmp_path):
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     with pytest.raises(RunError, match="is not empty and holds no study"):
         run_cases(TOY, cases("good"), BUDGET, tmp_path / "mine")
+    with pytest.raises(RunError, match=r"thesis.tex is not a folder; choose another --out"):
+        run_cases(TOY, cases("good"), BUDGET, tmp_path / "mine" / "thesis.tex")
 
 
 @pytest.mark.parametrize(

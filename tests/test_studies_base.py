@@ -173,6 +173,19 @@ def test_a_study_that_does_not_fit_together_is_refused(wrong, sentence):
         study(**wrong)
 
 
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("table-1", "Table 1"), ("figure-14", "Figure 14"), ("table-of-all", ""), ("duel", "")],
+)
+def test_an_item_has_the_papers_name_for_it(name, label):
+    assert Item(name, "A title", "", (), lambda found: []).label == label
+
+
+def test_a_name_that_ends_in_a_number_is_kept_apart_from_its_own():
+    said = greater(Estimate(1.0, 0.1), Estimate(0.0), names=("γ = 1", "nothing")).evidence
+    assert said.startswith("γ = 1: 1.00 ± 0.10, nothing 0.00;")
+
+
 def test_items_share_cases_which_keep_their_order():
     made = study(("a", "b", "c"), (("x", ("c", "a")), ("y", ("a",))))
     assert [case.name for case in made.cases_of(made.items)] == ["a", "c"]
