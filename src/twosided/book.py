@@ -163,24 +163,37 @@ def gamma_from_normal(
     [-6, 6] and interpolated. A rejection sampler costs a hundred times more on a CPU, and it cannot be
     vmapped over k or differentiated. For |z| <= 5 the table is within 1e-4 deviations for k in [1.5, 200] and
     within 6e-4 for k in [0.5, 1.5], where the far tail is the worst (tests/test_book.py).
+
+    F is summed up from its density, of u = log G on a grid of its own,
+
+        f(u) ∝ exp(k (u - e^u)),   ∫ f over a cell = h/2 (f_0 + f_1) - h²/12 (f'_1 - f'_0) + O(h⁵),   f' = k (1 - e^u) f
+
+    which compiles in less than half the time of incomplete gamma functions, runs in half, and keeps its digits for
+    large k, where theirs cancel.
     """
-    # F on a grid of log x. F(x) <= x^k / Γ(k + 1), with equality as x goes to 0, gives the lower end.
-    log_factorial = jax.scipy.special.gammaln(shape + 1)
-    lowest = (_LOG_SMALLEST + log_factorial) / shape
-    log_x = jnp.linspace(lowest, jnp.log(_largest_gamma(shape)), knots)
-    x = jnp.exp(jnp.maximum(log_x, -20.0))
-    # Through whichever tail is small, so that neither loses its digits, and where float32 has no such x
-    # through the limit.
-    below, above = jax.scipy.special.gammainc(shape, x), jax.scipy.special.gammaincc(shape, x)
-    limit = jnp.exp(jnp.minimum(shape * log_x - log_factorial, 0.0))
-    below = jnp.where(log_x < -20.0, limit, below)
-    z_of_x = jnp.where(below < 0.5, jax.scipy.special.ndtri(below), -jax.scipy.special.ndtri(above))
+    # F(G) <= (k G)^k / Γ(k + 1), with equality as G goes to 0, gives the lower end; where k is large the cube of a
+    # normal does (Wilson & Hilferty 1931).
+    near_zero = (_LOG_SMALLEST + jax.scipy.special.gammaln(shape + 1)) / shape - jnp.log(shape)
+    root = 1 - 1 / (9 * shape) - (_REACH + 1) / (3 * jnp.sqrt(shape))
+    lowest = jnp.maximum(near_zero, 3 * jnp.log(jnp.maximum(root, 1e-30)))
+    u, step = jnp.linspace(lowest, jnp.log(_largest_gamma(shape)), knots, retstep=True)
+    excess = jnp.expm1(u)
+    density = jnp.exp(shape * (u - excess))
+    slope = -shape * excess * density
+    cells = step / 2 * (density[1:] + density[:-1]) - jnp.square(step) / 12 * (slope[1:] - slope[:-1])
+    # Where f falls by more than a factor e^6 in a cell the rule is below 0, and f is nothing.
+    cells = jnp.maximum(cells, 0.0)
+    # From both ends, so that neither tail loses its digits; below the grid f is e^{ku}, whose integral is f / k.
+    below = jnp.cumsum(jnp.concatenate([density[:1] / shape, cells]))
+    above = jnp.append(jnp.cumsum(cells[::-1])[::-1], 0.0)
+    tail = jax.scipy.special.ndtri(jnp.minimum(below, above) / below[-1])
+    z_of_u = jnp.where(below < above, tail, -tail)
     grid = jnp.linspace(-_REACH, _REACH, knots, dtype=normal.dtype)
-    table = (jnp.exp(jnp.interp(grid, z_of_x, log_x)) / shape).astype(normal.dtype)
+    table = jnp.exp(jnp.interp(grid, z_of_u, u)).astype(normal.dtype)
     position = jnp.clip((normal + _REACH) * ((knots - 1) / (2 * _REACH)), 0, knots - 1)
     left = jnp.minimum(position.astype(jnp.int32), knots - 2)
     weight = position - left
-    return table[left] * (1 - weight) + table[left + 1] * weight
+    return table[left] + weight * (table[left + 1] - table[left])
 
 
 _REACH = 6.0
@@ -190,5 +203,5 @@ _LOG_SMALLEST = -20.8
 
 
 def _largest_gamma(shape: Scalar):
-    """Beyond the quantile at Φ(_REACH) of the gamma law of scale 1, for every shape."""
-    return shape + 7 * jnp.sqrt(shape) + 25.0
+    """Beyond the quantile at Φ(_REACH) of the gamma law of mean 1, for every shape."""
+    return 1 + 7 / jnp.sqrt(shape) + 25.0 / shape
