@@ -49,6 +49,7 @@ def found():
     patch.setattr(portfolio, "SHARES", (0.0, 0.25, 0.5))
     patch.setattr(portfolio, "ASSETS", (2,))
     patch.setattr(portfolio, "MOST", {2: 64.0})
+    patch.setattr(portfolio, "LESSONS", {2: {}})
     patch.setattr(price_of_risk, "EXCHANGE", (0.1, 0.18))
     patch.setattr(price_of_risk, "LEARNED", (0.1,))
     processes = {name: price_of_risk.PROCESSES[name] for name in ("Brownian", "drift")}
