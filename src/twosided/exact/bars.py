@@ -165,10 +165,10 @@ def _asked(scenario: Scenario) -> tuple[BarsMarket, float]:
         penalty = 0.0
     else:
         raise NotExact(f"the best quotes on bars are not known for a {type(reward).__name__}")
-    bounds = (market.lowest_inventory, market.highest_inventory, market.initial_inventory)
-    if float(market.size) != 1 or any(float(x) != round(float(x)) for x in bounds):
+    low, high = float(market.lowest_inventory), float(market.highest_inventory)
+    if float(market.size) != 1 or any(x != round(x) for x in (low, high, float(market.initial_inventory))):
         raise NotExact("the best quotes on bars are known for lots of one unit and inventories of whole ones")
-    if not market.lowest_inventory < 0 < market.highest_inventory or float(np.ptp(bounds)) > MOST:
+    if not low < 0 < high or high - low > MOST:
         raise NotExact(f"the best quotes on bars are known for bounds around 0, at most {MOST} units apart")
     return market, penalty
 

@@ -137,7 +137,7 @@ class History:
             "turnover": (over(lambda frame: (frame["bought"] + frame["sold"]).to_numpy()).mean() * day, None),
         }
         if len(makers) > 1:
-            each = [frame["pnl_total"].sum() / unit for frame in steps]
+            each = [frame["pnl_total"].to_numpy().sum() / unit for frame in steps]
             values["seeds"] = np.std(each, ddof=1) / len(each) ** 0.5, None
         records = [
             Record(case, 0, name, float(x), None if e is None else float(e))

@@ -233,12 +233,12 @@ def _better(a: Way, b: Way) -> Callable[[Outcomes], Finding]:
     def test(found: Outcomes) -> Finding:
         pairs = zip(*(drawings(found, way.case, POLICY, "reward") for way in (a, b)), strict=True)
         apart = mean([100 * (x - y) for x, y in pairs])
-        of = [over_drawings(found, way.case, POLICY, "reward").times(100) for way in (a, b)]
+        one, other = (over_drawings(found, way.case, POLICY, "reward").times(100) for way in (a, b))
         names = (
             f"{a.label}, {_lived(found.budget, a.bars)} bars,",
             f"{b.label}, {_lived(found.budget, b.bars)} bars,",
         )
-        return greater(*of, difference=apart, names=names, digits=3)
+        return greater(one, other, difference=apart, names=names, digits=3)
 
     return test
 
