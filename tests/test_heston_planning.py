@@ -100,7 +100,7 @@ def test_makers_that_learn_nothing_on_bars_of_a_file(bars_file):
     assert of(real.HOLD, "position").value < 1.0
     # Of who never trades again after the first bar, only that trade's own bar is edge.
     assert of(real.HOLD, "edge").value == pytest.approx((close[1] - close[0]) / unit, abs=0.05)
-    for offset in real.OFFSETS:
+    for offset in real.OFFSETS[:4]:  # further away nothing fills in 240 bars
         assert of(real._fixed(offset), "edge").error < of(real._fixed(offset), "pnl").error
     chosen = of(real.SELECTED, "pnl").value
     assert chosen in {of(real._fixed(offset), "pnl").value for offset in real.OFFSETS}
