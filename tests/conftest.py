@@ -1,4 +1,8 @@
-"""Settings of the whole test run: compiled programs are kept between runs, since compiling takes most of one."""
+"""Settings of the whole test run. Most of one is compiling, so programs are compiled in a hurry, and kept between runs.
+
+Users' programs are compiled with all care, since they run for long. A test that compares bits, or whose programs
+run for longer than they compile, asks for more of it: `pytestmark = pytest.mark.optimised`.
+"""
 
 import os
 from pathlib import Path
@@ -11,13 +15,21 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "twosid
 jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", str(CACHE)))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
+HURRY = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
+if jax.__version_info__ < (0, 11):  # an unknown flag ends the process, and this one is to go
+    HURRY += " --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = f"{HURRY} {os.environ.get('XLA_FLAGS', '')}"
+
 # A test that compiles takes seconds on its first example.
 hypothesis.settings.register_profile("twosided", deadline=None)
 hypothesis.settings.load_profile("twosided")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def forget_programs():
+def programs(request):
     """A file's compiled programs are of no use to the next file, and all files' together take gigabytes."""
+    optimised = request.node.get_closest_marker("optimised") is not None
+    jax.config.update("jax_disable_most_optimizations", not optimised)
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(not optimised))  # for processes that tests begin
     yield
     jax.clear_caches()

@@ -20,6 +20,8 @@ from twosided.policies.rules import Persistent, Random
 from twosided.records import find
 from twosided.types import Policy, as_arrays
 
+pytestmark = pytest.mark.optimised
+
 PARTS = ("spread", "hedge", "inventory", "fees", "total")
 
 

@@ -23,6 +23,8 @@ from twosided.markets.electronic import ElectronicMarket
 from twosided.policies.tabular import ImbalanceCells, Threshold
 from twosided.rewards import SpreadPnL
 
+pytestmark = pytest.mark.optimised
+
 SCENARIO = Scenario(ElectronicMarket(), (), SpreadPnL(), horizon=150)
 CELLS = ImbalanceCells(2)
 POLICY = Threshold(2, epsilon=0.1)

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from twosided.bar_files import write_bars
 from twosided.bars import Quotes, simulate_bars
+from twosided.calibrate.heston import model as fitted_models
 from twosided.calibrate.heston.fit import rolling
-from twosided.calibrate.heston.model import heston_bars
+from twosided.calibrate.heston.model import CalibratedBars, heston_bars
 from twosided.calibrate.heston.sampler import Sampling
 from twosided.learn.planning import PlanningSAC
 from twosided.learn.sac import SAC
@@ -22,6 +24,8 @@ from twosided.policies.closed_form import FixedOffset
 from twosided.prices import Heston
 from twosided.prices.bar_source import RecordedBars
 from twosided.prices.heston_bars import HestonBars, HestonDraws
+
+pytestmark = pytest.mark.optimised
 
 YEARS = 1 / 525_600
 """Of a minute."""
@@ -111,16 +115,34 @@ def fitted(shuffled_from=None):
         close = bars.price.close[0] * np.exp(np.cumsum(moves))
         bars = dataclasses.replace(bars, price=Quotes(close, close, close, close))
     sampling = Sampling(chains=2, warmup=30, draws=30)
-    return heston_bars(bars, rolling(bars, 150, 100, sampling=sampling, years_per_bar=YEARS), draws=20)
+    fits = rolling(bars, 150, 100, sampling=sampling, block=3, years_per_bar=YEARS)
+    return heston_bars(bars, fits, draws=200)
+
+
+def test_bars_of_files_are_fitted_once_before_training_and_say_so(tmp_path, monkeypatch):
+    bars, path, told = minutes()[0][:260], tmp_path / "bars.csv", []
+    write_bars(path, bars)
+    few = Sampling(chains=2, warmup=30, draws=30)
+    monkeypatch.setattr(
+        fitted_models, "rolling", functools.partial(rolling, sampling=few, years_per_bar=YEARS)
+    )
+    learner = planner(model=CalibratedBars((path,), refit=100, window=150, block=3))
+    for _ in range(2):
+        learner.prepare(told.append)
+    assert [text.partition(",")[0] for text in told] == [
+        f"fit {i} of 2 of the model of the bars" for i in (1, 2)
+    ]
+    assert isinstance(learner.model, CalibratedBars)
+    assert np.asarray(learner.model.model.fit).tolist() == [0] * 149 + [1] * 100 + [2] * 11
 
 
 def test_what_is_known_after_a_bar_comes_from_fits_that_had_ended():
     model = fitted()
     assert np.asarray(model.fit).tolist() == [0] * 149 + [1] * 100 + [2] * 51
-    assert model.draws.level.shape == (3, 20)
+    assert model.draws.level.shape == (3, 200)
     # The prior knows volatilities from 5% to 100%; a fit is narrower.
     spread = np.log(np.asarray(model.draws.level)).std(1)
-    assert spread[0] > 1.0 > spread[1]
+    assert spread[0] > 1.2 > spread[1]
     logs = np.log(minutes()[1][149:300])
     error = np.asarray(model.log_variance)[149:] - logs
     assert abs(error.mean()) < 0.5 and error.std() < np.asarray(model.deviation)[149:].mean() * 2

@@ -12,6 +12,7 @@ import pytest
 import toy_study
 
 from twosided import store
+from twosided.errors import Refusal
 from twosided.runs import RunError, Stop
 from twosided.studies.base import Budget, Case, Outcome
 from twosided.studies.folder import do, finished, read_about, read_outcomes
@@ -108,9 +109,9 @@ def test_a_folder_holds_one_study_and_budget(tmp_path):
         run_cases(TOY, cases("good"), BUDGET, folder)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
-    with pytest.raises(RunError, match="is not empty and holds no study"):
+    with pytest.raises(Refusal, match="is not empty and holds no study"):
         run_cases(TOY, cases("good"), BUDGET, tmp_path / "mine")
-    with pytest.raises(RunError, match=r"thesis.tex is not a folder; choose another --out"):
+    with pytest.raises(Refusal, match=r"thesis.tex is not a folder; choose another --out"):
         run_cases(TOY, cases("good"), BUDGET, tmp_path / "mine" / "thesis.tex")
 
 

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from twosided import store
+from twosided.errors import Refusal
 from twosided.runs import RunError, Stop, TrainSettings, read_verdict, run, trained_policies
 from twosided.settings import build, dump, read
 
@@ -78,7 +79,7 @@ def test_a_folder_holds_one_run(whole, tmp_path):
     with pytest.raises(RunError, match="holds a run with other settings"):
         run(*small(seed=1), whole)
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(RunError, match="is not empty and holds no run"):
+    with pytest.raises(Refusal, match="is not empty and holds no run"):
         run(*small(), tmp_path)
     with pytest.raises(RunError, match="is not a run"):
         read_verdict(tmp_path)

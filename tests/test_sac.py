@@ -20,6 +20,8 @@ from twosided.markets.base import Market, Scenario, rollout, start
 from twosided.policies.neural import features
 from twosided.types import Box, PnL, Policy, Quotes, Scalar, Transition
 
+pytestmark = pytest.mark.optimised
+
 LEARNER = SAC(
     steps=24_000,
     paths=16,

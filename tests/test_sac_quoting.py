@@ -13,6 +13,8 @@ from twosided.policies.closed_form import FixedOffset
 from twosided.prices import Bachelier
 from twosided.rewards import InventoryPenalty
 
+pytestmark = pytest.mark.optimised
+
 
 def test_sac_comes_close_to_the_optimum():
     """A short session in which holding costs much: the best fixed offset reaches 63% of the optimum."""

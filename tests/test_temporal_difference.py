@@ -20,6 +20,8 @@ from twosided.markets.electronic import ElectronicMarket
 from twosided.policies.tabular import Cells, ImbalanceCells
 from twosided.rewards import SpreadPnL
 
+pytestmark = pytest.mark.optimised
+
 SCENARIO = Scenario(ElectronicMarket(), (), SpreadPnL(), horizon=150)
 CELLS = ImbalanceCells(2)
 SEEDS = 20

@@ -21,6 +21,8 @@ from twosided.prices import Bachelier, GeometricBrownian
 from twosided.records import find
 from twosided.types import Policy, Scalar
 
+pytestmark = pytest.mark.optimised
+
 SIZE, ARRIVAL = 2.0, 0.5
 FLOWS = (
     UnitInvestors(count=12),

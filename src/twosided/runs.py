@@ -200,15 +200,17 @@ def run(
     watch("preparing", None, math.nan)
     best, described = _optimum(scenario) if settings.exact else (None, {"why_not": NOT_ASKED})
     stop = stop or Stop()
+
+    def going_on(stage: str) -> None:
+        if stop.asked:
+            raise KeyboardInterrupt
+        watch(stage, None, math.nan)
+
+    settings.learner.prepare(going_on)
     looking = _Looking(settings, look) if look else None
     policies = _train(settings, folder, best, stop, watch, clock, looking)
     if policies is None or stop.asked:
         return False
-
-    def judging(case: str) -> None:
-        if stop.asked:
-            raise KeyboardInterrupt
-        watch(f"judging {case}", None, math.nan)
 
     cases = {f"seed {i}": policy for i, policy in enumerate(policies)}
     judged = cases | ({best.case: best.policy} if best else {}) | references
@@ -220,7 +222,7 @@ def run(
         steps=settings.evaluation_steps,
         supremum=best.value if best else None,
         supremum_of=best.metric if best else "pnl_total",
-        progress=judging,
+        progress=lambda case: going_on(f"judging {case}"),
     )
     records += mean_of_cases(records, list(cases), MEAN)
     clock["evaluation"] = time.perf_counter() - since
@@ -275,15 +277,8 @@ def versions() -> dict[str, str]:
 
 
 def _claim(folder: Path, text: str) -> None:
-    """Make the folder this run's own. Raises RunError if it is another's."""
-    path = folder / store.SETTINGS
-    if not path.exists():
-        if folder.exists() and not folder.is_dir():
-            raise RunError(f"{folder} is not a folder; choose another --out")
-        if folder.exists() and any(store.finished(folder)):
-            raise RunError(f"{folder} is not empty and holds no run; choose another --out")
-        store.write(path, text)
-    elif load(path) != tomllib.loads(text):
+    """Make the folder this run's own. Raises RunError or StoreError if it is another's."""
+    if not store.claim(folder, text, "run") and load(folder / store.SETTINGS) != tomllib.loads(text):
         raise RunError(f"{folder} holds a run with other settings; choose another --out, or remove it")
 
 

@@ -68,6 +68,21 @@ def finished(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
 
+def claim(folder: Path, text: str, kind: str) -> bool:
+    """Whether the folder held no settings and holds these now: it is made, or was empty.
+
+    Raises StoreError if it holds something else than a `kind` (a run, a study), which no settings say.
+    """
+    if (folder / SETTINGS).exists():
+        return False
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is not a folder; choose another --out")
+    if folder.exists() and any(finished(folder)):
+        raise StoreError(f"{folder} is not empty and holds no {kind}; choose another --out")
+    write(folder / SETTINGS, text)
+    return True
+
+
 def remove(path: Path) -> None:
     """Take a file away, if it is there. Raises StoreError."""
     try:

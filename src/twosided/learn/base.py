@@ -17,7 +17,7 @@ from twosided.types import Policy
 class Learner(eqx.Module):
     """A way to find a policy for the learner's seat of a scenario.
 
-    All three methods are pure, so they can be compiled, and mapped over keys (seeds) and over any numeric
+    Its three abstract methods are pure, so they can be compiled, and mapped over keys (seeds) and over any numeric
     parameter of the learner.
     """
 
@@ -30,6 +30,9 @@ class Learner(eqx.Module):
     @abc.abstractmethod
     def steps_per_iteration(self) -> int:
         """Market steps that an iteration takes."""
+
+    def prepare(self, tell: Callable[[str], None]) -> None:
+        """Do what takes long and comes before any training, and say how it goes."""
 
     @abc.abstractmethod
     def begin(self, scenario: Scenario, key: PRNGKeyArray) -> Any:

@@ -63,6 +63,10 @@ class PlanningSAC(SAC):
         holds = f"at least the {made} steps of one iteration's plans"
         check("plan_buffer", self.plan_buffer, holds, self.plan_buffer >= made)
 
+    def prepare(self, tell):
+        """Fit the model, if it is one that is fitted."""
+        self.model.prepare(tell)
+
     def begin(self, scenario: Scenario, key: PRNGKeyArray) -> PlanState:
         """As SAC begins; the first start of plans is where the warm-up ends."""
         self._modelled(scenario)

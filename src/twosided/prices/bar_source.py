@@ -6,6 +6,7 @@ kept apart: with bars of bid and ask they are the ask's low and the bid's high, 
 """
 
 import abc
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -72,6 +73,9 @@ class BarSource(eqx.Module):
 
 class BarModel(BarSource):
     """What is expected of the bars of another source: paths go on from where that one stood."""
+
+    def prepare(self, tell: Callable[[str], None]) -> None:
+        """Do now, and say how it goes, what takes long and would be done when the model is first asked for."""
 
     @abc.abstractmethod
     def continued(self, place: Any, shock: Any) -> Any:

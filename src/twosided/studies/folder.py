@@ -29,21 +29,16 @@ CASES, ERROR = "cases", "error.txt"
 
 
 def claim(folder: Path, study: str, budget: Budget) -> None:
-    """Make the folder this study's own, with this budget. Raises RunError if it is another's.
+    """Make the folder this study's own, with this budget. Raises RunError or StoreError if it is another's.
 
     Files of bars may come later, but not be changed for others.
     """
-    path = folder / store.SETTINGS
     text = f'study = "{study}"\nquick = {str(budget.quick).lower()}\nseeds = {budget.seeds}\nseed = {budget.seed}\n'
     if budget.bars:
         text += f"bars = {json.dumps(budget.bars)}\n"
-    if not path.exists():
-        if folder.exists() and not folder.is_dir():
-            raise RunError(f"{folder} is not a folder; choose another --out")
-        if folder.exists() and any(store.finished(folder)):
-            raise RunError(f"{folder} is not empty and holds no study; choose another --out")
-        store.write(path, text)
+    if store.claim(folder, text, "study"):
         return
+    path = folder / store.SETTINGS
     try:
         held = tomllib.loads(store.read_text(path))
     except tomllib.TOMLDecodeError as error:

@@ -1,7 +1,7 @@
 """A model of bars for planning: what was known of the Heston model after each bar, and nothing that came later."""
 
-from collections.abc import Iterable
-from functools import cache
+import time
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -135,8 +135,28 @@ class CalibratedBars(BarModel):
 
     @property
     def model(self) -> HestonBars:
-        """Fitted when it is first asked for, which takes a while."""
-        return _calibrated(self.files, self.refit, self.window, self.block, self.substeps, self.timezone)
+        """Fitted when it is first asked for, unless that was done before by `prepare`."""
+        # Whoever asks while a program is traced must not leave what is traced in it.
+        with jax.ensure_compile_time_eval():
+            self.prepare(lambda text: None)
+        return _FITTED[self]
+
+    def prepare(self, tell):
+        """Read and fit the files, once in a process; compiled programs hold what was found."""
+        if self in _FITTED:
+            return
+        bars = read_bars(*self.files, timezone=self.timezone)
+        number = len(range(self.window, len(bars) + 1, self.refit))
+        since = time.perf_counter()
+
+        def told(fits: Iterable[tuple[int, HestonFit]]) -> Iterator[tuple[int, HestonFit]]:
+            for done, fit in enumerate(fits, 1):
+                left = (time.perf_counter() - since) / done * (number - done)
+                tell(f"fit {done} of {number} of the model of the bars, {left:.0f} s left")
+                yield fit
+
+        fits = told(rolling(bars, self.window, self.refit, block=self.block))
+        _FITTED[self] = heston_bars(bars, fits, substeps=self.substeps)
 
     def shocks(self, key, shape):
         return self.model.shocks(key, shape)
@@ -157,12 +177,4 @@ class CalibratedBars(BarModel):
         return self.model.ended(state)
 
 
-@cache
-def _calibrated(
-    files: tuple[Path, ...], refit: int, window: int, block: int, substeps: int, timezone: str
-) -> HestonBars:
-    """Files are read and fitted once, and compiled programs hold what was found."""
-    bars = read_bars(*files, timezone=timezone)
-    # Whoever asks while a program is traced must not leave what is traced in it.
-    with jax.ensure_compile_time_eval():
-        return heston_bars(bars, rolling(bars, window, refit, block=block), substeps=substeps)
+_FITTED: dict[CalibratedBars, HestonBars] = {}
