@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from probes import advance, begin, entry, stack
+from probes import advance, begin, stack
 
 from twosided.learn.sac import SAC
 from twosided.markets.base import Scenario
@@ -27,7 +27,7 @@ LEARNER = SAC(
     temperature_rate=3e-3,
     tau=0.02,
 )
-CASES = {"the paper's penalty": (3.0, 0.0, 1), "noise": (1e-3, 0.0, 4), "a signal": (1e-3, 0.9, 1)}
+CASES = {"the paper's penalty": (3.0, 0.0, 3), "noise": (1e-3, 0.0, 4), "a signal": (1e-3, 0.9, 1)}
 """Weight of the penalty, correlation of the signal, learners: at small stakes each hedges some units of its own."""
 LEARNERS = [name for name, (_, _, number) in CASES.items() for _ in range(number)]
 
