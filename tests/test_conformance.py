@@ -115,8 +115,10 @@ def assert_close(actual, expected, money):
             scale = money
         elif "inventory_square" in name:
             scale = np.sqrt(scale) * money
+        elif name == ".cash":
+            scale = money  # what is left when all is spent
         elif name == ".observation.cash":
-            scale = max(scale, 1.0)  # in lots, which may all be spent
+            scale = max(scale, 1.0)  # the same in lots
         np.testing.assert_allclose(a, b, rtol=0, atol=ROUNDING * scale, err_msg=name)
 
 

@@ -335,21 +335,23 @@ def hundreds(found: Outcomes) -> list[Table | Figure]:
 
 def weights_are_learned(found: Outcomes) -> Finding:
     return all_of(
-        _close(found, learned_case(correlation), weight) for correlation in CORRELATIONS for weight in WEIGHTS
+        _close(found, learned_case(correlation), correlation, weight)
+        for correlation in CORRELATIONS
+        for weight in WEIGHTS
     )
 
 
 def printed_weights_are_learned(found: Outcomes) -> Finding:
-    return all_of(_close(found, "portfolio-printed", weight) for weight in WEIGHTS)
+    return all_of(_close(found, "portfolio-printed", CORRELATIONS[0], weight) for weight in WEIGHTS)
 
 
-def _close(found: Outcomes, case: str, weight: float) -> Finding:
+def _close(found: Outcomes, case: str, correlation: float, weight: float) -> Finding:
     return all_of(
         within(
             exposure(found, case, weight, asset),
             -true,
             TENTH * true if true else NOUGHT,
-            name=f"{case}, w = {weight:g}: hedge in asset {asset + 1}",
+            name=f"ρ = {correlation:g}, w = {weight:g}: hedge in asset {asset + 1}",
             digits=3,
         )
         for asset, true in enumerate((weight, 1 - weight))

@@ -140,8 +140,8 @@ def stays(found: Outcomes) -> Finding:
 def settings(found: Outcomes) -> list[Table | Figure]:
     rows = []
     for label, case, name in (
-        ("SAC as the paper sets it", "as-printed", "paper"),
-        ("SAC as set here, until it is as good as theirs", "as-ours", "ours"),
+        ("as the paper sets it", "as-printed", "paper"),
+        ("as set here, until as good", "as-ours", "ours"),
     ):
         seconds = Cell(Estimate(found.record(case, name, "seconds").value), PAPERS_SECONDS, digits=0)
         rows.append(Row(label, (*path_cells(found, case, name, PAPERS_SAC), seconds)))
