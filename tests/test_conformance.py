@@ -20,6 +20,8 @@ from twosided.prices.assets import EqualCorrelation
 from twosided.prices.bar_source import SimulatedBars
 from twosided.types import Discrete
 
+pytestmark = pytest.mark.optimised
+
 MARKETS = {
     "dealer": DealerMarket(),
     "dealer of three makers": DealerMarket(
@@ -115,10 +117,6 @@ def assert_close(actual, expected, money):
             scale = money
         elif "inventory_square" in name:
             scale = np.sqrt(scale) * money
-        elif name == ".cash":
-            scale = money  # what is left when all is spent
-        elif name == ".observation.cash":
-            scale = max(scale, 1.0)  # the same in lots
         np.testing.assert_allclose(a, b, rtol=0, atol=ROUNDING * scale, err_msg=name)
 
 
