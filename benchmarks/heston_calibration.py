@@ -5,12 +5,16 @@
     python benchmarks/heston_calibration.py minute       the same of 5,000 one-minute bars
     python benchmarks/heston_calibration.py speed        30,000 one-minute bars; gradients over their floor
 
-A line of JSON for each data set goes to --log as it is done, and a second start goes on from there.
+A line of JSON for each data set goes to --log as it is done, and a second start goes on from there. With --workers,
+data sets are fitted by so many processes; what comes out does not depend on how many.
 """
 
+import functools
 import json
+import multiprocessing
 import statistics
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,7 +24,7 @@ import numpy as np
 from measure import Row, aim, arguments, median_ratio, report
 from scipy import stats
 
-from twosided.calibrate.heston.checks import Design, check_sets, simulated_sample
+from twosided.calibrate.heston.checks import Checked, Design, check_sets, simulated_sample
 from twosided.calibrate.heston.fit import fit_heston
 from twosided.calibrate.heston.grid import better_grid, first_grid, log_likelihood
 from twosided.calibrate.heston.law import Parameters
@@ -49,6 +53,7 @@ def main() -> None:
     parser.add_argument("--chains", type=int, default=4, help="(%(default)s)")
     parser.add_argument("--warmup", type=int, default=200, help="(%(default)s)")
     parser.add_argument("--draws", type=int, default=250, help="(%(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes (%(default)s)")
     parser.add_argument("--log", type=Path, help="where data sets are noted; heston-WHAT.jsonl")
     options = parser.parse_args()
     design, sets = DESIGNS[options.what]
@@ -59,26 +64,40 @@ def main() -> None:
         rows, aims = _speed(design, sampling, options.seed, options.repeats)
     else:
         log = options.log or Path(f"heston-{options.what}.jsonl")
-        rows, aims = _check(options.what, design, sampling, options.sets or sets, log, options.seed)
+        one = functools.partial(_fitted, options.what, design, sampling, options.seed)
+        done = _logged(one, options.sets or sets, log, options.workers)
+        rows, aims = _judged(options.what, done)
     report(f"Calibration of Heston: {options.what}", rows, aims, options, "jax", "numpyro")
 
 
-def _check(
-    what: str, design: Design, sampling: Sampling, sets: int, log: Path, seed: int
-) -> tuple[list[Row], list[Row]]:
+def _fitted(what: str, design: Design, sampling: Sampling, seed: int, number: int) -> Checked:
+    truth = None if what == "sbc" else TRUTH
+    (one,) = check_sets(Weak(), design, sampling, range(number, number + 1), truth, seed)
+    return one
+
+
+def _logged(one: functools.partial[Checked], sets: int, log: Path, workers: int) -> list[dict]:
+    """Outcomes of data sets 0 to sets - 1: those that the log has, and the others, which are added to it."""
+    _, design, sampling, seed = one.args
     # Lines of another design are not ours.
     head = json.dumps({"design": asdict(design), "sampling": asdict(sampling), "seed": seed})
     lines = log.read_text().splitlines() if log.exists() else []
     if not lines or lines[0] != head:
         lines = [head]
         log.write_text(head + "\n")
-    truth = None if what == "sbc" else TRUTH
-    with log.open("a") as file:
-        for one in check_sets(Weak(), design, sampling, range(len(lines) - 1, sets), truth, seed):
-            lines.append(json.dumps(asdict(one)))
-            file.write(lines[-1] + "\n")
+    done = {found["number"]: found for found in map(json.loads, lines[1:])}
+    missing = [number for number in range(sets) if number not in done]
+    spawn = multiprocessing.get_context("spawn")
+    with log.open("a") as file, ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+        for future in as_completed([pool.submit(one, number) for number in missing]):
+            found = asdict(future.result())
+            done[found["number"]] = found
+            file.write(json.dumps(found) + "\n")
             file.flush()
-    done = [json.loads(line) for line in lines[1 : sets + 1]]
+    return [done[number] for number in range(sets)]
+
+
+def _judged(what: str, done: list[dict]) -> tuple[list[Row], list[Row]]:
     rows, aims = [], []
     for name in done[0]["ranks"]:
         ranks = np.array([one["ranks"][name] for one in done])

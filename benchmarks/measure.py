@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -54,6 +55,7 @@ def report(title: str, rows: list[Row], aims: list[Row], options: argparse.Names
         "date": datetime.date.today().isoformat(),
         "cores": len(os.sched_getaffinity(0)),
         "machine": platform.machine(),
+        **_accelerator(),
         "python": platform.python_version(),
         **{package: _version(package) for package in ("twosided", *packages)},
         "seed": options.seed,
@@ -64,6 +66,14 @@ def report(title: str, rows: list[Row], aims: list[Row], options: argparse.Names
         return
     print(f"{title}\n\n{_table(rows)}\n\n{_table(aims)}\n")
     print(", ".join(f"{name} {value}" for name, value in source.items()))
+
+
+def _accelerator() -> dict[str, str]:
+    """What JAX computed on in this process, where that was no CPU."""
+    jax = sys.modules.get("jax")  # never imported for this: it would take its share of a GPU's memory
+    if jax is None or jax.default_backend() == "cpu":
+        return {}
+    return {"accelerator": jax.devices()[0].device_kind}
 
 
 def _table(rows: list[Row]) -> str:
