@@ -171,7 +171,7 @@ def _over_floor(blocks, repeats: int) -> tuple[float, float]:
         return lambda: jax.block_until_ready(run(*arguments))
 
     runs = {
-        "floor": program(floor, grid.x),
+        "floor": program(floor, grid.y),
         "value": program(log_likelihood, TRUTH, blocks, grid),
         "gradient": program(jax.grad(log_likelihood), TRUTH, blocks, grid),
     }

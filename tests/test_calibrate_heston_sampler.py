@@ -43,6 +43,7 @@ from twosided.prices import Heston
 from twosided.settings import build, load, read
 
 pytest.importorskip("numpyro")
+pytestmark = pytest.mark.optimised
 FEW = Sampling(chains=2, warmup=50, draws=50)
 TRUTH = Heston(
     initial_variance=0.04, reversion=3.0, level=0.05, vol_of_vol=0.6, correlation=-0.6, time_step=1 / 252

@@ -54,9 +54,9 @@ def test_models_made_wrong_are_wrong_in_what_they_say():
     bars, variance = history()
     true = simulated.known(bars, variance, 0)
     still, twice = common.constant(true), common.doubled(true)
-    np.testing.assert_allclose(still.log_variance, np.log(simulated.PROCESS.level), rtol=1e-5)
+    np.testing.assert_allclose(jnp.square(still.volatility), simulated.PROCESS.level, rtol=1e-5)
     assert float(still.draws.vol_of_vol.max()) < 0.01 < float(true.draws.vol_of_vol.min())
-    np.testing.assert_allclose(jnp.exp(twice.log_variance - true.log_variance), 2.0, rtol=1e-4)
+    np.testing.assert_allclose(jnp.square(twice.volatility / true.volatility), 2.0, rtol=1e-4)
     np.testing.assert_allclose(twice.draws.level, 2 * true.draws.level)
     # Neither knows more than the model that it is made of.
     np.testing.assert_array_equal(still.fit, true.fit)

@@ -47,8 +47,8 @@ def known(number=401):
     names = ("reversion", "level", "vol_of_vol", "correlation")
     draws = HestonDraws(*(one * TRUTH[name] for name in names), drift=0 * one)
     nothing = jnp.zeros(number)
-    logs = jnp.asarray(np.log(variance), jnp.float32)
-    return HestonBars(RecordedBars.of(bars), draws, nothing.astype(int), logs, nothing, YEARS)
+    volatility = jnp.asarray(np.sqrt(variance), jnp.float32)
+    return HestonBars(RecordedBars.of(bars), draws, nothing.astype(int), volatility, nothing, YEARS)
 
 
 def real(number=401, **settings):
@@ -144,7 +144,7 @@ def test_what_is_known_after_a_bar_comes_from_fits_that_had_ended():
     spread = np.log(np.asarray(model.draws.level)).std(1)
     assert spread[0] > 1.2 > spread[1]
     logs = np.log(minutes()[1][149:300])
-    error = np.asarray(model.log_variance)[149:] - logs
+    error = 2 * np.log(np.asarray(model.volatility)[149:]) - logs
     assert np.sqrt(np.square(error).mean()) < 0.5
 
 
@@ -154,8 +154,8 @@ def test_the_future_changes_nothing_that_is_known():
     for a, b in zip(jax.tree.leaves(one.draws), jax.tree.leaves(other.draws), strict=True):
         np.testing.assert_array_equal(a[:fits], b[:fits])
     # The grid stands where the bars around say, so that sums over it differ in the last digits.
-    np.testing.assert_allclose(one.log_variance[:bar], other.log_variance[:bar], atol=2e-3)
-    assert np.abs(np.asarray(one.log_variance - other.log_variance))[bar + 5 :].max() > 0.3
+    np.testing.assert_allclose(one.volatility[:bar], other.volatility[:bar], rtol=1e-3)
+    assert np.abs(np.log(np.asarray(one.volatility / other.volatility)))[bar + 5 :].max() > 0.15
 
 
 # --- The learner ---

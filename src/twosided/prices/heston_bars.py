@@ -57,10 +57,10 @@ class HestonBars(BarModel):
     draws: HestonDraws
     fit: Int[Array, "bars"]
     """The row of the last fit that was known after each bar."""
-    log_variance: Float[Array, "bars"]
-    """Mean of log V after each bar, V per year, by that fit and the bars so far."""
+    volatility: Float[Array, "bars"]
+    """Mean of √V after each bar, V per year, by that fit and the bars so far."""
     deviation: Float[Array, "bars"]
-    """Of log V."""
+    """Of √V."""
     years_per_bar: float
     """Length of a bar."""
     substeps: int = eqx.field(static=True, default=10)
@@ -81,7 +81,7 @@ class HestonBars(BarModel):
 
     def continued(self, place, shock):
         drawn = jax.tree.map(lambda leaf: leaf[self.fit[place], shock.draw], self.draws)
-        variance = jnp.exp(self.log_variance[place] + self.deviation[place] * shock.variance)
+        variance = jnp.square(self.volatility[place] + self.deviation[place] * shock.variance)
         process = Heston(
             drift=drawn.drift,
             reversion=drawn.reversion,

@@ -1,8 +1,8 @@
 """Bars to blocks of returns.
 
 A block is `size` log returns one after the other, over δ = size · Δ years. What is kept of it is its return, and the
-sums of squares of its returns about their mean, over its first half and over its second: where the variance moves
-little within a block, nothing else says anything of it.
+sum of squares of its returns about their mean: where the variance moves little within a block, nothing else says
+anything of it.
 
 Returns over gaps (bars missing, nights, weekends) are left out, and the variance stands still meanwhile: time is that
 of trading. Years are those of `Bars.years_per_bar` unless the caller knows better.
@@ -29,12 +29,10 @@ class Blocks(eqx.Module):
 
     move: Float[Array, "blocks"]
     """Log return over √δ."""
-    early: Float[Array, "blocks"]
-    """Sum of squares of the first half's returns about the block's mean, over Δ: V times a χ² of `freedom[0]`."""
-    late: Float[Array, "blocks"]
-    """The same of the second half, of `freedom[1]`."""
-    freedom: Float[Array, "2"]
-    """Degrees of freedom of the two, size - 1 together."""
+    squares: Float[Array, "blocks"]
+    """Sum of squares of its returns about their mean, over Δ: V times a χ²."""
+    freedom: Float[Array, ""]
+    """The χ²'s degrees of freedom, size - 1."""
     length: Float[Array, ""]
     """δ, years."""
 
@@ -103,23 +101,19 @@ def blocks_of(
 def make_blocks(returns: Float[ndarray, "blocks size"], years: float) -> Blocks:
     """Blocks of returns of intervals of so many years."""
     size = returns.shape[1]
-    squares = np.square(returns - returns.mean(1, keepdims=True)) / years
-    half = (size + 1) // 2
-    # A degree of freedom goes to the mean, from each half by its share.
-    halves = np.array([half, size - half]) * (size - 1) / size
+    squares = np.square(returns - returns.mean(1, keepdims=True)).sum(1) / years
     return Blocks(
         move=jnp.asarray(returns.sum(1) / np.sqrt(size * years)),
-        early=jnp.asarray(squares[:, :half].sum(1)),
-        late=jnp.asarray(squares[:, half:].sum(1)),
-        freedom=jnp.asarray(halves),
+        squares=jnp.asarray(squares),
+        freedom=jnp.asarray(size - 1.0),
         length=jnp.asarray(size * years),
     )
 
 
 def variance_path(blocks: Blocks, window: int = 30) -> Float[ndarray, "blocks"]:
     """A rough variance around every block, from the squares of about `window` returns on either side."""
-    freedom = float(blocks.freedom.sum()) + 1
-    total = np.asarray(blocks.early + blocks.late + jnp.square(blocks.move), float)
+    freedom = float(blocks.freedom) + 1
+    total = np.asarray(blocks.squares + jnp.square(blocks.move), float)
     reach = max(1, round(window / freedom))
     sums = np.cumsum(np.concatenate([[0.0], total]))
     at = np.arange(len(total))

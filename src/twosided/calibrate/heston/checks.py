@@ -19,7 +19,7 @@ from scipy import stats
 
 from twosided.calibrate.heston.blocks import Blocks, Sample, make_blocks
 from twosided.calibrate.heston.fit import HestonFit, fit_heston
-from twosided.calibrate.heston.law import Parameters, block_law
+from twosided.calibrate.heston.law import Parameters, return_law, volatility_law
 from twosided.calibrate.heston.priors import Prior, draw_prior
 from twosided.calibrate.heston.sampler import Sampling
 from twosided.prices.heston import Heston
@@ -172,27 +172,26 @@ def simulated_sample(p: Parameters, key: Array, design: Design) -> tuple[Sample,
 def _law_path(p: Parameters, key: Array, number: int, size: int, years: float) -> tuple[Blocks, float]:
     """Blocks drawn from the law that the likelihoods are of."""
     blocks = make_blocks(np.zeros((number, size)), years)
-    move, early, late, path = _drawn(p, jax.random.split(key, number), blocks.length, blocks.freedom)
-    return replace(blocks, move=move, early=early, late=late), float(jnp.exp(path[-1]))
+    move, squares, path = _drawn(p, jax.random.split(key, number), blocks.length, blocks.freedom)
+    return replace(blocks, move=move, squares=squares), float(path[-1])
 
 
 @jax.jit
 def _drawn(p: Parameters, keys: Array, length: Array, freedom: Array) -> tuple[Array, ...]:
-    """Returns over √δ, sums of squares, and log V at the end, of a block for each key."""
+    """Returns over √δ, sums of squares, and V at the end, of a block for each key."""
+    law = return_law(p, length)
 
-    def one(x, key):
-        normal, other, *squared = jax.random.split(key, 4)
-        law = block_law(p, x, length)
-        z, w = jax.random.normal(normal), jax.random.normal(other)
-        after = law.mean + law.deviation * z
-        moved = law.correlation * z + jnp.sqrt(1 - jnp.square(law.correlation)) * w
-        early, late = (
-            jnp.exp(v) * jax.random.chisquare(own, jnp.maximum(df, 1e-6)) * (df > 0)
-            for v, own, df in zip((x, after), squared, freedom, strict=True)
-        )
-        return after, (law.drift + jnp.sqrt(law.variance) * moved, early, late, after)
+    def one(v, key):
+        own, price, squared = jax.random.split(key, 3)
+        volatility = volatility_law(p, v, length)
+        after = jnp.square(volatility.mean + volatility.deviation * jax.random.normal(own))
+        held = (v + after) / 2
+        move = law.drift + law.ahead * after + law.behind * v
+        move += jnp.sqrt(law.free * held) * jax.random.normal(price)
+        squares = held * jax.random.chisquare(squared, jnp.maximum(freedom, 1e-6)) * (freedom > 0)
+        return after, (move, squares, after)
 
-    return jax.lax.scan(one, jnp.log(p.v0), keys)[1]
+    return jax.lax.scan(one, p.v0, keys)[1]
 
 
 def _scale(name: str, draws: ndarray) -> float:

@@ -234,7 +234,7 @@ def filter_variance(
 
 
 def filter_blocks(parameters: Parameters, sample_: Sample, points: int = POINTS) -> Filtered:
-    """What the filter knows of log V at the end of each block, with known parameters."""
+    """What the filter knows of √V at the end of each block, with known parameters."""
     grid = first_grid(sample_.blocks, points)
     for _ in range(2):
         grid = better_grid(parameters, sample_.blocks, grid)
@@ -300,8 +300,8 @@ def _mode(prior: Prior, blocks: Blocks, points: int) -> tuple[Grid, ndarray, nda
 
 def _guess(blocks: Blocks) -> Parameters:
     """From how the logarithm of realised variance moves between windows of 30 returns or more."""
-    freedom = float(blocks.freedom.sum()) + 1
-    total = np.asarray(blocks.early + blocks.late + jnp.square(blocks.move), float)
+    freedom = float(blocks.freedom) + 1
+    total = np.asarray(blocks.squares + jnp.square(blocks.move), float)
     width = max(1, round(30 / freedom))
     number = len(total) // width
     realised = total[: number * width].reshape(number, width).mean(1) / freedom
@@ -364,17 +364,17 @@ def _from(fit: HestonFit, prior: Prior, blocks: Blocks, points: int) -> tuple[Gr
 
 
 def _variance(parameters: Parameters, blocks: Blocks, grid: Grid, seed: int, draws: int = 50) -> ndarray:
-    """V at the end of each block over some of the draws: a mixture of log-normals, by drawing from it."""
+    """V at the end of each block over some of the draws: a mixture of squared normals, by drawing from it."""
     rng = np.random.default_rng(seed)
     some = rng.choice(len(parameters.kappa), size=draws)
-    logs = []
+    roots = []
     for i in some:
         found = filtered(
             Parameters(*(jnp.asarray(a)[i] if jnp.ndim(a) else a for a in parameters)), blocks, grid
         )
         mean, deviation = np.asarray(found.mean, float), np.asarray(found.deviation, float)
-        logs.append(mean + deviation * rng.normal(size=(20, len(mean))))
-    v = np.exp(np.concatenate(logs))
+        roots.append(mean + deviation * rng.normal(size=(20, len(mean))))
+    v = np.square(np.concatenate(roots))
     return np.stack([v.mean(0), *np.quantile(v, [0.05, 0.95], axis=0)], axis=1)
 
 

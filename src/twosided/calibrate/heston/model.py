@@ -52,7 +52,8 @@ def heston_bars(
     keys = jax.random.split(jax.random.key(seed), draws)
     rows = [_picked(jax.vmap(lambda key: draw_prior(first, key))(keys))]
     years = fits[0][1].sample.years_per_bar if fits else bars.years_per_bar
-    fit_of, log_variance, deviation = np.zeros(number, int), _rough(bars, years), np.full(number, 0.5)
+    fit_of, volatility = np.zeros(number, int), _rough(bars, years)
+    deviation = volatility / 4
     for i, (end, fit) in enumerate(fits):
         some = rng.choice(next(iter(fit.draws.values())).size, draws)
         rows.append(
@@ -61,7 +62,7 @@ def heston_bars(
         # Known from its last bar on, until the next one is.
         begin, until = end - 1, fits[i + 1][0] - 1 if i + 1 < len(fits) else number
         fit_of[begin:until] = i + 1
-        log_variance[begin:until], deviation[begin:until] = _filtered(bars, fit, begin, until)
+        volatility[begin:until], deviation[begin:until] = _filtered(bars, fit, begin, until)
     table = {
         field: jnp.asarray(np.stack([row[name] for row in rows]), jnp.float32)
         for name, field in _NAMES.items()
@@ -70,7 +71,7 @@ def heston_bars(
         record=RecordedBars.of(bars),
         draws=HestonDraws(**table),
         fit=jnp.asarray(fit_of),
-        log_variance=jnp.asarray(log_variance, jnp.float32),
+        volatility=jnp.asarray(volatility, jnp.float32),
         deviation=jnp.asarray(deviation, jnp.float32),
         years_per_bar=years,
         substeps=substeps,
@@ -85,18 +86,18 @@ def _picked(parameters: Parameters) -> dict[str, ndarray]:
 
 
 def _rough(bars: Bars, years: float) -> Float[ndarray, "bars"]:
-    """Log of the mean square of the last returns, where nothing better is known; of the bars so far alone."""
+    """Root of the mean square of the last returns a year, where nothing better is known; of the bars so far alone."""
     squares = np.square(np.diff(np.log(bars.price.close), prepend=np.log(bars.price.close[0])))
     sums = np.concatenate([[0.0], np.cumsum(squares)])
     at = np.arange(len(bars))
     low = np.maximum(at + 1 - ROUGH, 0)
     means = (sums[at + 1] - sums[low]) / np.maximum(at - low, 1)
     # Before the price has moved, the prior's own level.
-    return np.log(np.where(means > 0, means / years, 0.05))
+    return np.sqrt(np.where(means > 0, means / years, 0.05))
 
 
 def _filtered(bars: Bars, fit: HestonFit, begin: int, until: int) -> tuple[ndarray, ndarray]:
-    """Mean and deviation of log V after bars begin ... until - 1, at a fit's medians; each from its past alone."""
+    """Mean and deviation of √V after bars begin ... until - 1, at a fit's medians; each from its past alone."""
     # As many bars of its window as there are; a block is known at its last bar.
     window = bars[max(begin + 1 - fit.sample.bars, 0) : until]
     sample = blocks_of(window, size=fit.sample.size, years_per_bar=fit.sample.years_per_bar)

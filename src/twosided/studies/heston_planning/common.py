@@ -56,11 +56,16 @@ def constant(model: HestonBars) -> HestonBars:
     )
     nothing = jnp.zeros_like(model.deviation)
     return dataclasses.replace(
-        model, draws=draws, log_variance=jnp.log(level[model.fit, 0]), deviation=nothing
+        model, draws=draws, volatility=jnp.sqrt(level[model.fit, 0]), deviation=nothing
     )
 
 
 def doubled(model: HestonBars) -> HestonBars:
     """The model made wrong: twice the variance, in the long run and now."""
     draws = dataclasses.replace(model.draws, level=2 * model.draws.level)
-    return dataclasses.replace(model, draws=draws, log_variance=model.log_variance + np.log(2))
+    return dataclasses.replace(
+        model,
+        draws=draws,
+        volatility=np.sqrt(2) * model.volatility,
+        deviation=np.sqrt(2) * model.deviation,
+    )

@@ -101,9 +101,9 @@ def known(bars: Bars, variance: np.ndarray, seed: int) -> HestonBars:
     one, nothing = jnp.ones((1, 1)), jnp.zeros(len(bars))
     names = ("reversion", "level", "vol_of_vol", "correlation")
     draws = HestonDraws(*(one * getattr(PROCESS, name) for name in names), drift=0 * one)
-    logs = jnp.asarray(np.log(np.maximum(variance, 1e-6)), jnp.float32)
+    volatility = jnp.asarray(np.sqrt(variance), jnp.float32)
     record = RecordedBars.of(bars)
-    return HestonBars(record, draws, nothing.astype(int), logs, nothing, YEARS, SUBSTEPS)
+    return HestonBars(record, draws, nothing.astype(int), volatility, nothing, YEARS, SUBSTEPS)
 
 
 def calibrated(bars: Bars, variance: np.ndarray, seed: int) -> HestonBars:
