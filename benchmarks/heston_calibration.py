@@ -15,7 +15,7 @@ import multiprocessing
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import jax
@@ -36,11 +36,14 @@ THEIRS = 133
 """Samples a second a chain of the code that this takes after, with no information in them."""
 DESIGNS = {
     "sbc": (Design(returns=250, block=1, source="law"), 200),
-    "daily": (Design(returns=5000, block=2, source="heston", years_per_bar=1 / 252, substeps=8), 100),
+    "daily": (Design(returns=5000, block=5, source="heston", years_per_bar=1 / 252, substeps=8), 100),
     "minute": (Design(returns=5000, block=10, source="heston", years_per_bar=MINUTE, substeps=2), 100),
     "speed": (Design(returns=30_000, block=60, source="heston", years_per_bar=MINUTE, substeps=2), 1),
 }
 """Data sets, and how many."""
+CHECK = Sampling(chains=2, warmup=75, draws=150)
+"""Enough to tell where 5% and 95% are: what is judged is all data sets together."""
+SPEED = Sampling(chains=4, warmup=200, draws=250)
 TRUTH = Parameters(*(jnp.asarray(x) for x in (4.0, 0.05, 0.6, -0.6, 0.04, 0.0)))
 
 
@@ -50,16 +53,18 @@ def main() -> None:
     parser.add_argument("--sets", type=int, help="data sets (200, 100, 100)")
     parser.add_argument("--returns", type=int, help="in a data set")
     parser.add_argument("--block", type=int, help="returns in a block")
-    parser.add_argument("--chains", type=int, default=4, help="(%(default)s)")
-    parser.add_argument("--warmup", type=int, default=200, help="(%(default)s)")
-    parser.add_argument("--draws", type=int, default=250, help="(%(default)s)")
+    parser.add_argument("--chains", type=int, help="(2; speed 4)")
+    parser.add_argument("--warmup", type=int, help="(75; speed 200)")
+    parser.add_argument("--draws", type=int, help="(150; speed 250)")
     parser.add_argument("--workers", type=int, default=1, help="processes (%(default)s)")
     parser.add_argument("--log", type=Path, help="where data sets are noted; heston-WHAT.jsonl")
     options = parser.parse_args()
     design, sets = DESIGNS[options.what]
     given = {name: getattr(options, name) for name in ("returns", "block") if getattr(options, name)}
-    design = Design(**{**asdict(design), **given})
-    sampling = Sampling(chains=options.chains, warmup=options.warmup, draws=options.draws)
+    design = replace(design, **given)
+    usual = SPEED if options.what == "speed" else CHECK
+    given = {name: getattr(options, name) for name in ("chains", "warmup", "draws") if getattr(options, name)}
+    sampling = replace(usual, **given)
     if options.what == "speed":
         rows, aims = _speed(design, sampling, options.seed, options.repeats)
     else:

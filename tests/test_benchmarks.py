@@ -1,5 +1,7 @@
 """The benchmarks' own claims: the NumPy market has the same law as the compiled one, and the commands run."""
 
+import functools
+import importlib
 import json
 import os
 import runpy
@@ -80,6 +82,33 @@ def test_the_hedging_benchmark_runs_and_compares_with_what_the_papers_code_does(
     assert row["times theirs"] == pytest.approx(row["million steps a second"] * 1e6 / 19_000)
     (aim,) = result["aims"]
     assert aim["met"] == ("yes" if row["times theirs"] >= 100 else "NO")
+
+
+def test_the_calibration_benchmark_goes_on_from_a_log_in_any_order(tmp_path, monkeypatch):
+    """A line of what was asked, and one for each data set, as workers end them; what is there is not fitted again."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    calibration = importlib.import_module("heston_calibration")
+    design, log = calibration.DESIGNS["daily"][0], tmp_path / "log.jsonl"
+    one = functools.partial(calibration._fitted, "daily", design, calibration.CHECK, 0)
+    assert calibration._logged(one, 0, log, 1) == []
+    sets = [
+        {"number": n, "ranks": {"kappa": rank}, "widths": {"kappa": 0.1}, "rhat": 1.0}
+        for n, rank in enumerate((0.5, 0.99))
+    ]
+    log.write_text(log.read_text() + "".join(json.dumps(found) + "\n" for found in reversed(sets)))
+    done = calibration._logged(one, 2, log, 1)
+    assert done == sets
+    rows, aims = calibration._judged("daily", done)
+    assert rows[0]["covered by 90%"] == "50%"
+    assert [aim["met"] for aim in aims] == ["NO", "yes"]
+    # A log of another seed is not this one's.
+    assert (
+        calibration._logged(
+            functools.partial(calibration._fitted, "daily", design, calibration.CHECK, 1), 0, log, 1
+        )
+        == []
+    )
+    assert len(log.read_text().splitlines()) == 1
 
 
 @pytest.mark.parametrize(
