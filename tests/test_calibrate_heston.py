@@ -178,7 +178,7 @@ def test_the_likelihood_of_two_blocks_is_a_double_integral():
     rows = np.random.default_rng(1).normal(size=(2, 3)) * 0.02
     with jax.enable_x64(True):
         p, blocks = parameters(), make_blocks(rows, 1 / 52)
-        n = 1500
+        n = 800
         y = (jnp.arange(n) + 0.5) / n * 1.2
         h, law = 1.2 / n, return_law(p, blocks.length)
 
@@ -235,7 +235,7 @@ def test_single_precision_and_48_points_are_enough():
     single = float(log_likelihood(p, sample.blocks, grid))
     with jax.enable_x64(True):
         blocks, fine = (jax.tree.map(lambda leaf: jnp.asarray(leaf, float), x) for x in (sample.blocks, grid))
-        double = float(log_likelihood(parameters(), blocks, Grid.of(blocks, fine.low, fine.high, 192)))
+        double = float(log_likelihood(parameters(), blocks, Grid.of(blocks, fine.low, fine.high, 128)))
     assert single == pytest.approx(double, abs=0.05)
     assert float(resolution(p, sample.blocks, grid)) == 0
     assert float(resolution(p, sample.blocks, Grid.of(sample.blocks, grid.low, grid.high, 12))) > 0.9
@@ -257,7 +257,7 @@ def test_the_filter_knows_the_variance_as_well_as_it_says():
 
 
 def test_parameters_under_which_the_data_are_impossible_give_a_number():
-    sample, _ = daily()
+    sample, _ = daily(100)
     grid = first_grid(sample.blocks)
     bad = parameters(sigma=1e-4, theta=5.0, v0=5.0)
     assert np.isfinite(float(log_likelihood(bad, sample.blocks, grid)))

@@ -115,7 +115,7 @@ def fitted(shuffled_from=None):
         close = bars.price.close[0] * np.exp(np.cumsum(moves))
         bars = dataclasses.replace(bars, price=Quotes(close, close, close, close))
     sampling = Sampling(chains=2, warmup=30, draws=30)
-    fits = rolling(bars, 150, 100, sampling=sampling, block=3, years_per_bar=YEARS)
+    fits = rolling(bars, 150, 100, sampling=sampling, block=3, years_per_bar=YEARS, points=24)
     return heston_bars(bars, fits, draws=200)
 
 
@@ -124,7 +124,7 @@ def test_bars_of_files_are_fitted_once_before_training_and_say_so(tmp_path, monk
     write_bars(path, bars)
     few = Sampling(chains=2, warmup=30, draws=30)
     monkeypatch.setattr(
-        fitted_models, "rolling", functools.partial(rolling, sampling=few, years_per_bar=YEARS)
+        fitted_models, "rolling", functools.partial(rolling, sampling=few, years_per_bar=YEARS, points=24)
     )
     learner = planner(model=CalibratedBars((path,), refit=100, window=150, block=3))
     for _ in range(2):
