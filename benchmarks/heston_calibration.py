@@ -69,8 +69,8 @@ def main() -> None:
         rows, aims = _speed(design, sampling, options.seed, options.repeats)
     else:
         log = options.log or Path(f"heston-{options.what}.jsonl")
-        one = functools.partial(_fitted, options.what, design, sampling, options.seed)
-        done = _logged(one, options.sets or sets, log, options.workers)
+        asked = (options.what, design, sampling, options.seed)
+        done = _logged(*asked, options.sets or sets, log, options.workers)
         rows, aims = _judged(options.what, done)
     report(f"Calibration of Heston: {options.what}", rows, aims, options, "jax", "numpyro")
 
@@ -81,9 +81,10 @@ def _fitted(what: str, design: Design, sampling: Sampling, seed: int, number: in
     return one
 
 
-def _logged(one: functools.partial[Checked], sets: int, log: Path, workers: int) -> list[dict]:
+def _logged(
+    what: str, design: Design, sampling: Sampling, seed: int, sets: int, log: Path, workers: int
+) -> list[dict]:
     """Outcomes of data sets 0 to sets - 1: those that the log has, and the others, which are added to it."""
-    _, design, sampling, seed = one.args
     # Lines of another design are not ours.
     head = json.dumps({"design": asdict(design), "sampling": asdict(sampling), "seed": seed})
     lines = log.read_text().splitlines() if log.exists() else []
@@ -92,6 +93,7 @@ def _logged(one: functools.partial[Checked], sets: int, log: Path, workers: int)
         log.write_text(head + "\n")
     done = {found["number"]: found for found in map(json.loads, lines[1:])}
     missing = [number for number in range(sets) if number not in done]
+    one = functools.partial(_fitted, what, design, sampling, seed)
     spawn = multiprocessing.get_context("spawn")
     with log.open("a") as file, ProcessPoolExecutor(workers, mp_context=spawn) as pool:
         for future in as_completed([pool.submit(one, number) for number in missing]):

@@ -1,6 +1,5 @@
 """The benchmarks' own claims: the NumPy market has the same law as the compiled one, and the commands run."""
 
-import functools
 import importlib
 import json
 import os
@@ -89,25 +88,20 @@ def test_the_calibration_benchmark_goes_on_from_a_log_in_any_order(tmp_path, mon
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     calibration = importlib.import_module("heston_calibration")
     design, log = calibration.DESIGNS["daily"][0], tmp_path / "log.jsonl"
-    one = functools.partial(calibration._fitted, "daily", design, calibration.CHECK, 0)
-    assert calibration._logged(one, 0, log, 1) == []
+    asked = ("daily", design, calibration.CHECK)
+    assert calibration._logged(*asked, 0, 0, log, 1) == []
     sets = [
         {"number": n, "ranks": {"kappa": rank}, "widths": {"kappa": 0.1}, "rhat": 1.0}
         for n, rank in enumerate((0.5, 0.99))
     ]
     log.write_text(log.read_text() + "".join(json.dumps(found) + "\n" for found in reversed(sets)))
-    done = calibration._logged(one, 2, log, 1)
+    done = calibration._logged(*asked, 0, 2, log, 1)
     assert done == sets
     rows, aims = calibration._judged("daily", done)
     assert rows[0]["covered by 90%"] == "50%"
     assert [aim["met"] for aim in aims] == ["NO", "yes"]
     # A log of another seed is not this one's.
-    assert (
-        calibration._logged(
-            functools.partial(calibration._fitted, "daily", design, calibration.CHECK, 1), 0, log, 1
-        )
-        == []
-    )
+    assert calibration._logged(*asked, 1, 0, log, 1) == []
     assert len(log.read_text().splitlines()) == 1
 
 

@@ -39,6 +39,16 @@ class Blocks(eqx.Module):
     def __len__(self) -> int:
         return self.move.shape[0]
 
+    @property
+    def number(self) -> Float[Array, ""]:
+        """Returns in a block."""
+        return self.freedom + 1
+
+    @property
+    def total(self) -> Float[Array, "blocks"]:
+        """Sum of squares of a block's returns about 0, over Δ: n V in the mean."""
+        return self.squares + jnp.square(self.move)
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -112,12 +122,11 @@ def make_blocks(returns: Float[ndarray, "blocks size"], years: float) -> Blocks:
 
 def variance_path(blocks: Blocks, window: int = 30) -> Float[ndarray, "blocks"]:
     """A rough variance around every block, from the squares of about `window` returns on either side."""
-    freedom = float(blocks.freedom) + 1
-    total = np.asarray(blocks.squares + jnp.square(blocks.move), float)
-    reach = max(1, round(window / freedom))
+    number, total = float(blocks.number), np.asarray(blocks.total, float)
+    reach = max(1, round(window / number))
     sums = np.cumsum(np.concatenate([[0.0], total]))
     at = np.arange(len(total))
     low, high = np.maximum(at - reach, 0), np.minimum(at + reach + 1, len(total))
-    means = (sums[high] - sums[low]) / ((high - low) * freedom)
+    means = (sums[high] - sums[low]) / ((high - low) * number)
     # A quiet stretch of a coarse price may have no squares at all.
-    return np.maximum(means, 0.02 * total.mean() / freedom)
+    return np.maximum(means, 0.02 * total.mean() / number)

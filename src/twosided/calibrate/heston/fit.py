@@ -300,12 +300,11 @@ def _mode(prior: Prior, blocks: Blocks, points: int) -> tuple[Grid, ndarray, nda
 
 def _guess(blocks: Blocks) -> Parameters:
     """From how the logarithm of realised variance moves between windows of 30 returns or more."""
-    freedom = float(blocks.freedom) + 1
-    total = np.asarray(blocks.squares + jnp.square(blocks.move), float)
-    width = max(1, round(30 / freedom))
+    returns, total = float(blocks.number), np.asarray(blocks.total, float)
+    width = max(1, round(30 / returns))
     number = len(total) // width
-    realised = total[: number * width].reshape(number, width).mean(1) / freedom
-    logs, noise = np.log(np.maximum(realised, 0.02 * realised.mean())), 2 / (freedom * width)
+    realised = total[: number * width].reshape(number, width).mean(1) / returns
+    logs, noise = np.log(np.maximum(realised, 0.02 * realised.mean())), 2 / (returns * width)
     step = max(float(np.diff(logs).var()) - 2 * noise, 0.3 * noise)
     spread = max(float(logs.var()) - noise, 0.3 * noise)
     time = float(blocks.length) * width

@@ -58,7 +58,7 @@ class Grid(eqx.Module):
     def of(
         cls, blocks: Blocks, low: Float[Array, "blocks"], high: Float[Array, "blocks"], points: int
     ) -> "Grid":
-        total, number = blocks.squares + jnp.square(blocks.move), blocks.freedom + 1
+        total, number = blocks.total, blocks.number
         v = jnp.square(_middles(low, high, points))
         likeliest = jnp.clip(total / number, v[:, 0], v[:, -1])
         highest = -(number * jnp.log(likeliest) + total / likeliest) / 2
