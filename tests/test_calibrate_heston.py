@@ -214,11 +214,12 @@ def test_the_grid_agrees_with_a_mean_over_paths():
     assert abs(float(log_likelihood(p, blocks, grid)) - mean) < 4 * error
 
 
-def test_the_gradient_is_the_slope():
+@pytest.mark.parametrize("rho", [-0.6, 1e-6])
+def test_the_gradient_is_the_slope(rho):
     with jax.enable_x64(True):
         sample, _ = daily(60, 2)
         blocks = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), sample.blocks)
-        p = parameters()
+        p = parameters(rho=rho)
         grid = better_grid(p, blocks, first_grid(blocks))
         value = jax.jit(log_likelihood)
         gradient = jax.jit(jax.grad(log_likelihood))(p, blocks, grid)
@@ -256,9 +257,14 @@ def test_the_filter_knows_the_variance_as_well_as_it_says():
     )
 
 
-def test_parameters_under_which_the_data_are_impossible_give_a_number():
+@pytest.mark.parametrize(
+    "bad",
+    [{"sigma": 1e-4, "theta": 5.0, "v0": 5.0}, {"sigma": 200.0, "theta": 1e-4, "kappa": 0.02}, {"rho": 0.0}],
+    ids=["calm", "wild", "no correlation"],
+)
+def test_parameters_that_are_out_of_the_way_give_numbers(bad):
     sample, _ = daily(100)
     grid = first_grid(sample.blocks)
-    bad = parameters(sigma=1e-4, theta=5.0, v0=5.0)
+    bad = parameters(**bad)
     assert np.isfinite(float(log_likelihood(bad, sample.blocks, grid)))
     assert all(np.isfinite(float(g)) for g in jax.grad(log_likelihood)(bad, sample.blocks, grid))

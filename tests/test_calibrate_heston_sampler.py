@@ -22,7 +22,7 @@ from twosided.calibrate.heston.checks import (
     simulated_sample,
     statistics,
 )
-from twosided.calibrate.heston.fit import fit_heston, read_draws, rolling, write_fit
+from twosided.calibrate.heston.fit import descend, fit_heston, grid_potential, read_draws, rolling, write_fit
 from twosided.calibrate.heston.law import Parameters
 from twosided.calibrate.heston.priors import (
     BayesianMarketMaker,
@@ -176,6 +176,18 @@ def test_a_fit_its_files_and_what_reads_them(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_search_for_the_mode_gets_there_from_where_the_slope_is_steep():
+    prior, fit = Weak(), fitted()
+    slope = jax.grad(grid_potential(prior))
+    data = fit.sample.blocks, fit.grid
+    z = fit.chains.z.reshape(-1, 5).mean(0)
+    far = z + np.array([0, 0, -2.0, 0, 0])
+    assert np.abs(slope(jnp.asarray(far), data)).max() > 20
+    mode = descend(prior, *data, far)
+    reach = fit.chains.z.reshape(-1, 5).std(0)
+    assert np.abs(np.asarray(slope(jnp.asarray(mode), data)) * reach).max() < 0.1
+
+
 def test_the_path_gives_the_posterior_that_the_grid_gives():
     """Means of log θ and log σ: within a third of a deviation, about four errors of 150 effective draws."""
     data = blocks_of(bars(81), size=4, years_per_bar=1 / 252)

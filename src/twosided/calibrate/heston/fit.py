@@ -291,7 +291,7 @@ def _mode(prior: Prior, blocks: Blocks, points: int) -> tuple[Grid, ndarray, nda
     grid = first_grid(blocks, points)
     z = np.asarray(unconstrain(prior, guess), float)
     for _ in range(2):
-        z = _descend(prior, blocks, grid, z)
+        z = descend(prior, blocks, grid, z)
         # Twice: a grid that missed a jump moves most of the way only.
         for _ in range(2):
             grid = better_grid(constrain(prior, _f(z)), blocks, grid)
@@ -320,20 +320,28 @@ def _guess(blocks: Blocks) -> Parameters:
     )
 
 
-def _descend(prior: Prior, blocks: Blocks, grid: Grid, z: ndarray) -> ndarray:
+def descend(
+    prior: Prior, blocks: Blocks, grid: Grid, z: Float[ndarray, "dimensions"]
+) -> Float[ndarray, "dimensions"]:
+    """The posterior's mode, downhill from z."""
+
     def value_and_slope(z):
         value, slope = _slope(prior)(_f(z), (blocks, grid))
-        value, slope = float(value), np.asarray(slope, float)
+        value, slope = float(value) / steep, np.asarray(slope, float) / steep
         good = np.isfinite(value) and np.all(np.isfinite(slope))
         return (value, slope) if good else (1e10, np.zeros_like(z))
 
+    # The first step is the slope itself, as far as the bounds: by its scale, no parameter moves by more than 1.
+    steep = 1.0
+    steep = max(1.0, float(np.abs(value_and_slope(z)[1]).max()))
     found = optimize.minimize(
         value_and_slope,
         z,
         jac=True,
         method="L-BFGS-B",
         bounds=[(a - 6, a + 6) for a in z],
-        options={"maxiter": 60},
+        # Beyond this the value has no digits left, in single precision.
+        options={"maxiter": 60, "ftol": 1e-6},
     )
     return found.x
 

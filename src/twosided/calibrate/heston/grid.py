@@ -205,8 +205,10 @@ def _terms(p: Parameters, blocks: Blocks, grid: Grid) -> tuple[_Columns, Array, 
 
 def _wide(width: Array, least: Array) -> Array:
     """The larger of the two, smoothly: the eighth power keeps what is wide enough as it is, where equal it adds 9%."""
-    ratio = jnp.square(jnp.square(jnp.square(width / least)))
-    return least * jnp.sqrt(jnp.sqrt(jnp.sqrt(1 + ratio)))
+    larger = jnp.maximum(width, least)
+    # Of the smaller over the larger, which is no overflow where the least is 0, as it is where ρ is.
+    ratio = jnp.square(jnp.square(jnp.square(jnp.minimum(width, least) / larger)))
+    return larger * jnp.sqrt(jnp.sqrt(jnp.sqrt(1 + ratio)))
 
 
 @jax.custom_vjp

@@ -5,7 +5,7 @@ Over a block of δ years that begins at variance V and ends at V', with m = e^{-
     E[V'] = θ + (V - θ) m,    Var[V'] = σ² (1 - m)/κ (V m + θ (1 - m)/2)
     r = Var[V'] / E[V']²,     c = (2 V m / (E[V'] + V m))²
 
-    √V' = |M + τ z|,          M² = E[V'] - τ²,    τ² = E[V'] / (4/r + 1 - (1 + 2 c)/(2 + r))     (1)
+    √V' = |M + τ z|,    τ² = E[V'] / (1 + e),    M² = e τ²,    e = (8/r + 3 - 2 c)/(2 + r)         (1)
     R   = μ δ - I/2 + ρ/σ (V' - V - κ (θ δ - I)) + √((1 - ρ²) I) w,    I = δ (V + V')/2          (2)
     Σ of squared returns about their mean = I/n · χ² of n - 1 degrees of freedom                 (3)
 
@@ -56,8 +56,9 @@ def volatility_law(p: Parameters, v: Float[Array, "*n"], length: Float[Array, ""
     held = v * decay + p.theta * left / 2
     relative = jnp.square(p.sigma) * length * (left / time) * held / jnp.square(mean)
     carried = jnp.square(2 * v * decay / (mean + v * decay))
-    square = mean / (4 / relative + 1 - (1 + 2 * carried) / (2 + relative))
-    return VolatilityLaw(jnp.sqrt(mean - square), jnp.sqrt(square))
+    certain = (8 / relative + 3 - 2 * carried) / (2 + relative)
+    deviation = jnp.sqrt(mean / (1 + certain))
+    return VolatilityLaw(jnp.sqrt(certain) * deviation, deviation)
 
 
 class ReturnLaw(NamedTuple):
