@@ -23,6 +23,7 @@ from twosided.calibrate.heston.checks import (
     statistics,
 )
 from twosided.calibrate.heston.fit import descend, fit_heston, grid_potential, read_draws, rolling, write_fit
+from twosided.calibrate.heston.grid import first_grid
 from twosided.calibrate.heston.law import Parameters
 from twosided.calibrate.heston.priors import (
     BayesianMarketMaker,
@@ -175,19 +176,21 @@ def test_a_fit_its_files_and_what_reads_them(tmp_path):
         assert process.initial_variance == fit.variance[-1, 0]
 
 
-@pytest.mark.slow
 def test_the_search_for_the_mode_gets_there_from_where_the_slope_is_steep():
-    prior, fit = Weak(), fitted()
-    slope = jax.grad(grid_potential(prior))
-    data = fit.sample.blocks, fit.grid
-    z = fit.chains.z.reshape(-1, 5).mean(0)
-    far = z + np.array([0, 0, -2.0, 0, 0])
-    assert np.abs(slope(jnp.asarray(far), data)).max() > 20
-    mode = descend(prior, *data, far)
-    reach = fit.chains.z.reshape(-1, 5).std(0)
-    assert np.abs(np.asarray(slope(jnp.asarray(mode), data)) * reach).max() < 0.1
+    """From this guess a first step along the whole slope goes to vols of vol of 200, and nowhere from there."""
+    truth = Parameters(*(jnp.asarray(x) for x in (4.0, 0.05, 0.6, -0.6, 0.04, 0.0)))
+    key = jax.random.split(jax.random.fold_in(jax.random.key(0), 8))[1]
+    design = Design(returns=5000, block=5, source="heston", substeps=8)
+    prior, blocks = Weak(), simulated_sample(truth, key, design)[0].blocks
+    grid = first_grid(blocks)
+    slope = jax.jit(jax.grad(grid_potential(prior)))
+    guess = Parameters(*(jnp.asarray(x) for x in (2.96, 0.058, 0.4825, -0.1, 0.0665, 0.0)))
+    mode = descend(prior, blocks, grid, np.asarray(unconstrain(prior, guess), float))
+    assert np.abs(slope(jnp.asarray(mode, jnp.float32), (blocks, grid))).max() < 0.5
+    assert float(constrain(prior, jnp.asarray(mode)).sigma) == pytest.approx(0.6, rel=0.3)
 
 
+@pytest.mark.slow
 def test_the_path_gives_the_posterior_that_the_grid_gives():
     """Means of log θ and log σ: within a third of a deviation, about four errors of 150 effective draws."""
     data = blocks_of(bars(81), size=4, years_per_bar=1 / 252)
