@@ -327,15 +327,14 @@ def descend(
 
     def value_and_slope(z):
         value, slope = _slope(prior)(_f(z), (blocks, grid))
-        value, slope = float(value) / steep, np.asarray(slope, float) / steep
+        value, slope = float(value), np.asarray(slope, float)
         good = np.isfinite(value) and np.all(np.isfinite(slope))
         return (value, slope) if good else (1e10, np.zeros_like(z))
 
     # The first step is the slope itself, as far as the bounds: by its scale, no parameter moves by more than 1.
-    steep = 1.0
     steep = max(1.0, float(np.abs(value_and_slope(z)[1]).max()))
     found = optimize.minimize(
-        value_and_slope,
+        lambda z: tuple(x / steep for x in value_and_slope(z)),
         z,
         jac=True,
         method="L-BFGS-B",
