@@ -2,6 +2,7 @@
 
 import functools
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +23,11 @@ from twosided.calibrate.heston.checks import (
     simulated_sample,
     statistics,
 )
-from twosided.calibrate.heston.fit import descend, fit_heston, grid_potential, read_draws, rolling, write_fit
+from twosided.calibrate.heston.files import read_draws, write_fit
+from twosided.calibrate.heston.fit import fit_heston, rolling
 from twosided.calibrate.heston.grid import first_grid
 from twosided.calibrate.heston.law import Parameters
+from twosided.calibrate.heston.posterior import descend, grid_potential
 from twosided.calibrate.heston.priors import (
     BayesianMarketMaker,
     InverseGamma,
@@ -38,7 +41,7 @@ from twosided.calibrate.heston.priors import (
     log_prior,
     unconstrain,
 )
-from twosided.calibrate.heston.sampler import Sampling, diagnose, energy_share, sample
+from twosided.calibrate.heston.sampler import Sampling, bounded, diagnose, energy_share, sample
 from twosided.cli import main
 from twosided.prices import Heston
 from twosided.settings import build, load, read
@@ -85,6 +88,13 @@ def test_a_normal_law_is_sampled(sampler):
     assert energy_share(chains.energy) > 0.5
     again = sample(gaussian, data, jnp.zeros((3, 2)), jnp.eye(2), settings, seed=1)
     np.testing.assert_array_equal(again.z, chains.z)
+
+
+def test_a_chain_takes_no_step_to_where_a_slope_overflows():
+    """One of these chains did: the potential there is 1e20, and the kinetic energy came out as minus infinity."""
+    assert fitted().chains.energy.max() < 100
+    assert float(bounded(jnp.asarray(3.0))) == 3.0
+    assert float(bounded(jnp.asarray(1e20))) == float(bounded(jnp.asarray(jnp.nan))) == np.inf
 
 
 def test_diagnostics_of_known_draws():
@@ -209,10 +219,19 @@ def test_refits_start_from_the_last_one_and_know_no_later_bar():
     how = {"sampling": FEW, "block": 4, "years_per_bar": 1 / 252, "points": 32}
     ends = list(rolling(made, 161, 25, **how))
     assert [end for end, _ in ends] == [161, 186, 211]
-    assert [fit.sampling.warmup for _, fit in ends] == [50, 20, 20]
+    before = [fit for _, fit in ends[:-1]]
+    assert [fit.sampling.warmup for _, fit in ends] == [50, *(50 if fit.refused else 20 for fit in before)]
     cut = list(rolling(made[:186], 161, 25, **how))
     for (_, a), (_, b) in zip(ends, cut, strict=False):
         np.testing.assert_array_equal(a.draws["theta"], b.draws["theta"])
+
+
+def test_a_refit_is_warmed_up_less_unless_the_fit_it_starts_from_was_refused():
+    fit, (none, all_) = fitted(), (np.full((2, 50), diverging) for diverging in (False, True))
+    agreed = {name: replace(found, rhat=1.0) for name, found in fit.diagnoses.items()}
+    for diverging, warmup in ((none, 20), (all_, 50)):
+        start = replace(fit, diagnoses=agreed, chains=fit.chains._replace(diverging=diverging))
+        assert fit_heston(fit.sample, sampling=FEW, points=32, start=start).sampling.warmup == warmup
 
 
 def test_predictive_statistics():
@@ -223,9 +242,9 @@ def test_predictive_statistics():
     seen = statistics(fit.sample.returns, fit.sample.years_per_bar)
     # The data are of the model: its volatility is among the simulated ones.
     assert found["volatility"].min() < seen["volatility"] < found["volatility"].max()
-    known = statistics(np.array([0.01, -0.01] * 50), 1 / 252)
-    assert known["volatility"] == pytest.approx(0.01 * np.sqrt(252))
-    assert known["kurtosis"] == pytest.approx(1)
+    known = statistics(np.array([0.01, -0.01, 0, 0] * 25), 1 / 252)
+    assert known["volatility"] == pytest.approx(0.01 * np.sqrt(252 / 2))
+    assert known["kurtosis"] == pytest.approx(2)
     assert known["skewness"] == pytest.approx(0, abs=1e-12)
 
 

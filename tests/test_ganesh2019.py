@@ -175,7 +175,8 @@ def test_a_small_case_of_a_fixed_competitor(tiny):
     assert len(told) > 10
 
 
-def test_a_small_case_of_table_6():
+def test_a_small_case_of_table_6(monkeypatch):
+    monkeypatch.setattr(cases, "judged_steps", lambda budget: 20_000)
     outcome, _ = run("hedging")
     found = Outcomes({"hedging": outcome}, TINY)
     (six_hours, day) = adaptive_tables.table_6(found)

@@ -16,7 +16,8 @@ from twosided.bar_files import read_bars
 from twosided.bars import Bars
 from twosided.calibrate.heston.blocks import blocks_of, variance_path
 from twosided.calibrate.heston.checks import STATISTICS, predictive, statistics
-from twosided.calibrate.heston.fit import PROCESS, HestonFit, Likelihood, about, fit_heston, write_fit
+from twosided.calibrate.heston.files import PROCESS, about, write_fit
+from twosided.calibrate.heston.fit import HestonFit, Likelihood, fit_heston
 from twosided.calibrate.heston.grid import POINTS
 from twosided.calibrate.heston.priors import Prior, Weak, draw_prior
 from twosided.calibrate.heston.sampler import Sampling

@@ -1,4 +1,4 @@
-"""A calibration from beginning to end, refits that start from the last one, and its files.
+"""A calibration from beginning to end, and refits that start from the last one.
 
 The likelihood is the grid's (grid.py) or that of the variance's path, sampled jointly with the parameters (law.py): the
 same law twice, so that the two must agree. A fit begins with the posterior's mode, found on a wide grid by gradient;
@@ -6,23 +6,17 @@ the grid then moves to where the filter is at the mode, chains start around it, 
 the curvature is the first mass matrix.
 """
 
-import io
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 from jaxtyping import Float
 from numpy import ndarray
-from scipy import optimize
 
-from twosided import store
 from twosided.bars import Bars
 from twosided.calibrate.heston.blocks import Blocks, Sample, blocks_of, variance_path
 from twosided.calibrate.heston.grid import (
@@ -32,15 +26,14 @@ from twosided.calibrate.heston.grid import (
     better_grid,
     filtered,
     first_grid,
-    relative_log_likelihood,
     resolution,
 )
-from twosided.calibrate.heston.law import Parameters, joint_log_density
-from twosided.calibrate.heston.priors import Prior, Weak, constrain, log_prior, unconstrain
+from twosided.calibrate.heston.law import Parameters
+from twosided.calibrate.heston.posterior import as_floats, grid_potential, path_potential, posterior_mode
+from twosided.calibrate.heston.priors import Prior, Weak, constrain, unconstrain
 from twosided.calibrate.heston.sampler import (
     Chains,
     Diagnosis,
-    Potential,
     Sampling,
     diagnose,
     energy_share,
@@ -52,7 +45,6 @@ AGREED, APART = 1.01, 1.05
 """R-hat: below the first chains agree (Vehtari et al. 2021), above the second they are not to be used."""
 MOST_DIVERGING = 0.02
 """Share of draws."""
-DRAWS, ABOUT, PROCESS, VARIANCE = "draws.parquet", "about.json", "heston.toml", "variance.parquet"
 Likelihood = Literal["grid", "path"]
 
 
@@ -157,11 +149,15 @@ def fit_heston(
     seed: int = 0,
     progress: Callable[[float], None] = lambda share: None,
 ) -> HestonFit:
-    """Draws from the posterior; `start` is a fit of other bars of the same market, which saves most of the warm-up."""
+    """Draws from the posterior.
+
+    `start` is a fit of other bars of the same market, which saves most of the warm-up; one that was refused saves none.
+    """
     prior, sampling = prior or Weak(), sampling or Sampling()
     blocks = sample_.blocks
+    start = None if start is not None and start.refused else start
     if start is None:
-        grid, z, covariance = _mode(prior, blocks, points)
+        grid, z, covariance = posterior_mode(prior, blocks, points)
     else:
         grid, z, covariance = _from(start, prior, blocks, points)
         sampling = replace(sampling, warmup=max(20, sampling.warmup // 3))
@@ -171,13 +167,21 @@ def fit_heston(
     starts = z + wide * rng.normal(size=(sampling.chains, len(z))) @ root.T
     if likelihood == "grid":
         found = sample(
-            grid_potential(prior), (blocks, grid), _f(starts), _f(covariance), sampling, seed, progress
+            grid_potential(prior),
+            (blocks, grid),
+            as_floats(starts),
+            as_floats(covariance),
+            sampling,
+            seed,
+            progress,
         )
     else:
         # Around the mode's parameters, on the path that has no surprises, the normals' own scale is 1.
         starts = np.concatenate([starts, 0.1 * rng.normal(size=(sampling.chains, len(blocks)))], axis=1)
         mass = np.concatenate([np.diag(covariance), np.ones(len(blocks))])
-        found = sample(path_potential(prior), blocks, _f(starts), _f(mass), sampling, seed, progress)
+        found = sample(
+            path_potential(prior), blocks, as_floats(starts), as_floats(mass), sampling, seed, progress
+        )
     number = len(prior.names)
     found = found._replace(z=found.z[..., :number])
     parameters = _constrain_all(prior, jnp.asarray(found.z.reshape(-1, number)))
@@ -213,7 +217,7 @@ def rolling(
     points: int = POINTS,
     seed: int = 0,
 ) -> Iterator[tuple[int, HestonFit]]:
-    """Fits of the last `window` bars at every `every`-th of them, each started from the one before.
+    """Fits of the last `window` bars at every `every`-th of them, each started from the one before, if it was sound.
 
     Gives the number of the bar after the window and the fit, which knows no bar from there on. Windows of one length
     share what was compiled.
@@ -241,38 +245,6 @@ def filter_blocks(parameters: Parameters, sample_: Sample, points: int = POINTS)
     return filtered(parameters, sample_.blocks, grid)
 
 
-# --- Potentials ---
-
-
-@cache
-def grid_potential(prior: Prior) -> Potential:
-    """Of the parameters alone."""
-
-    def potential(z, data):
-        blocks, grid = data
-        return -log_prior(prior, z) - relative_log_likelihood(constrain(prior, z), blocks, grid)
-
-    return potential
-
-
-@cache
-def path_potential(prior: Prior) -> Potential:
-    """Of the parameters, then of the path's normals."""
-    number = len(prior.names)
-
-    def potential(z, blocks):
-        own, normals = z[:number], z[number:]
-        seen, _ = joint_log_density(constrain(prior, own), normals, blocks)
-        return jnp.square(normals).sum() / 2 - log_prior(prior, own) - seen
-
-    return potential
-
-
-@cache
-def _slope(prior: Prior) -> Any:
-    return jax.jit(jax.value_and_grad(grid_potential(prior)))
-
-
 @cache
 def _constrainer(prior: Prior) -> Any:
     return jax.jit(jax.vmap(lambda z: constrain(prior, z)))
@@ -282,87 +254,11 @@ def _constrain_all(prior: Prior, z: Any) -> Parameters:
     return _constrainer(prior)(z)
 
 
-# --- Where to start ---
-
-
-def _mode(prior: Prior, blocks: Blocks, points: int) -> tuple[Grid, ndarray, ndarray]:
-    """A grid around the filter at the posterior's mode, the mode, and the inverse of the curvature there."""
-    guess = _guess(blocks)
-    grid = first_grid(blocks, points)
-    z = np.asarray(unconstrain(prior, guess), float)
-    for _ in range(2):
-        z = descend(prior, blocks, grid, z)
-        # Twice: a grid that missed a jump moves most of the way only.
-        for _ in range(2):
-            grid = better_grid(constrain(prior, _f(z)), blocks, grid)
-    return grid, z, _curvature(prior, blocks, grid, z)
-
-
-def _guess(blocks: Blocks) -> Parameters:
-    """From how the logarithm of realised variance moves between windows of 30 returns or more."""
-    returns, total = float(blocks.number), np.asarray(blocks.total, float)
-    width = max(1, round(30 / returns))
-    number = len(total) // width
-    realised = total[: number * width].reshape(number, width).mean(1) / returns
-    logs, noise = np.log(np.maximum(realised, 0.02 * realised.mean())), 2 / (returns * width)
-    step = max(float(np.diff(logs).var()) - 2 * noise, 0.3 * noise)
-    spread = max(float(logs.var()) - noise, 0.3 * noise)
-    time = float(blocks.length) * width
-    mean = float(realised.mean())
-    kappa = np.clip(step / (2 * spread), 1e-3, 1.0) / time
-    return Parameters(
-        kappa=jnp.asarray(kappa),
-        theta=jnp.asarray(mean),
-        sigma=jnp.asarray(float(np.sqrt(step / time * mean))),
-        rho=jnp.asarray(-0.1),
-        v0=jnp.asarray(float(realised[0])),
-        mu=jnp.zeros(()),
-    )
-
-
-def descend(
-    prior: Prior, blocks: Blocks, grid: Grid, z: Float[ndarray, "dimensions"]
-) -> Float[ndarray, "dimensions"]:
-    """The posterior's mode, downhill from z."""
-
-    def value_and_slope(z):
-        value, slope = _slope(prior)(_f(z), (blocks, grid))
-        value, slope = float(value), np.asarray(slope, float)
-        good = np.isfinite(value) and np.all(np.isfinite(slope))
-        return (value, slope) if good else (1e10, np.zeros_like(z))
-
-    # The first step is the slope itself, as far as the bounds: by its scale, no parameter moves by more than 1.
-    steep = max(1.0, float(np.abs(value_and_slope(z)[1]).max()))
-    found = optimize.minimize(
-        lambda z: tuple(x / steep for x in value_and_slope(z)),
-        z,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(a - 6, a + 6) for a in z],
-        # Beyond this the value has no digits left, in single precision.
-        options={"maxiter": 60, "ftol": 1e-6},
-    )
-    return found.x
-
-
-def _curvature(prior: Prior, blocks: Blocks, grid: Grid, z: ndarray) -> ndarray:
-    """The inverse of the potential's second derivatives, kept positive and within what priors allow."""
-    step, rows = 0.03, []
-    for unit in np.eye(len(z)):
-        up, down = (
-            np.asarray(_slope(prior)(_f(z + s * step * unit), (blocks, grid))[1], float) for s in (1, -1)
-        )
-        rows.append((up - down) / (2 * step))
-    hessian = np.nan_to_num((np.array(rows) + np.array(rows).T) / 2)
-    values, vectors = np.linalg.eigh(hessian)
-    return (vectors / np.clip(values, 0.3, 1e6)) @ vectors.T
-
-
 def _from(fit: HestonFit, prior: Prior, blocks: Blocks, points: int) -> tuple[Grid, ndarray, ndarray]:
-    """The same from a fit of other blocks; its v0 is not theirs."""
+    """What `posterior_mode` gives, from a fit of other blocks; its v0 is not theirs."""
     z = fit.chains.z.reshape(-1, fit.chains.z.shape[-1])
     centre, covariance = np.median(z, axis=0), np.cov(z.T) + 1e-6 * np.eye(z.shape[1])
-    median = constrain(prior, _f(centre))._replace(v0=jnp.asarray(float(variance_path(blocks)[0])))
+    median = constrain(prior, as_floats(centre))._replace(v0=jnp.asarray(float(variance_path(blocks)[0])))
     grid = first_grid(blocks, points)
     for _ in range(2):
         grid = better_grid(median, blocks, grid)
@@ -382,95 +278,3 @@ def _variance(parameters: Parameters, blocks: Blocks, grid: Grid, seed: int, dra
         roots.append(mean + deviation * rng.normal(size=(20, len(mean))))
     v = np.square(np.concatenate(roots))
     return np.stack([v.mean(0), *np.quantile(v, [0.05, 0.95], axis=0)], axis=1)
-
-
-def _f(x: Any) -> Any:
-    return jnp.asarray(x, jnp.result_type(float))
-
-
-# --- Files ---
-
-
-def write_fit(folder: Path, fit: HestonFit) -> None:
-    """draws.parquet, variance.parquet, about.json, and heston.toml for --market.price unless the draws are refused."""
-    chains, draws = next(iter(fit.draws.values())).shape
-    frame = {
-        "chain": np.repeat(np.arange(chains), draws),
-        "draw": np.tile(np.arange(draws), chains),
-        **{name: x.ravel() for name, x in fit.draws.items()},
-        "energy": fit.chains.energy.ravel(),
-        "diverging": fit.chains.diverging.ravel(),
-        "steps": fit.chains.steps.ravel(),
-    }
-    store.write_frame(folder / DRAWS, pl.DataFrame(frame))
-    columns = dict(zip(("mean", "low", "high"), fit.variance.T, strict=True))
-    store.write_frame(folder / VARIANCE, pl.DataFrame({"time": fit.sample.time, **columns}))
-    if fit.refused:
-        store.remove(folder / PROCESS)
-    else:
-        store.write(folder / PROCESS, _process_file(fit))
-    store.write(folder / ABOUT, json.dumps(about(fit), indent=1))
-
-
-def read_draws(folder: Path) -> dict[str, Float[ndarray, "draws"]]:
-    """The parameters' draws, all chains one after the other. Raises StoreError."""
-    frame = store.read_frame(folder / DRAWS)
-    kept = [name for name in frame.columns if name in Parameters._fields]
-    return {name: frame[name].to_numpy() for name in kept}
-
-
-def about(fit: HestonFit) -> dict[str, Any]:
-    """What a program may want to know of a fit."""
-    return {
-        "sources": list(fit.sample.sources),
-        "bars": fit.sample.bars,
-        "returns": len(fit.sample.returns),
-        "gaps": fit.sample.gaps,
-        "block": fit.sample.size,
-        "blocks": len(fit.sample.blocks),
-        "years_per_bar": fit.sample.years_per_bar,
-        "prior": fit.prior.name,
-        "likelihood": fit.likelihood,
-        "sampling": asdict(fit.sampling),
-        "parameters": {name: asdict(d) for name, d in fit.diagnoses.items()},
-        "variance_today": dict(zip(("mean", "low", "high"), map(float, fit.variance[-1]), strict=True)),
-        "rhat": fit.rhat,
-        "effective": fit.effective,
-        "effective_a_second": fit.effective / fit.chains.seconds,
-        "diverging": fit.diverging,
-        "energy_share": fit.energy_share,
-        "seconds": fit.chains.seconds,
-        "seconds_compiling": fit.chains.compiling,
-        "gradients": fit.chains.gradients,
-        "complaints": fit.complaints,
-        "refused": fit.refused,
-    }
-
-
-def _process_file(fit: HestonFit) -> str:
-    """The process as settings take it, with intervals as comments."""
-    process, out = fit.process(), io.StringIO()
-    sources = "".join(c if c.isprintable() else "?" for c in " and ".join(fit.sample.sources))
-    out.write(
-        f"# The Heston model at the posterior's medians; years. From {len(fit.sample.returns)} returns of {sources}.\n"
-    )
-    out.write('kind = "heston"\n')
-    of = {"reversion": "kappa", "level": "theta", "vol_of_vol": "sigma", "correlation": "rho", "drift": "mu"}
-    for name in (
-        "initial",
-        "drift",
-        "initial_variance",
-        "reversion",
-        "level",
-        "vol_of_vol",
-        "correlation",
-        "time_step",
-    ):
-        out.write(f"{name} = {float(getattr(process, name))!r}")
-        if of.get(name) in fit.diagnoses:
-            d = fit.diagnoses[of[name]]
-            out.write(f"  # 90% from {d.low:.4g} to {d.high:.4g}")
-        if name == "initial_variance":
-            out.write(f"  # today's; 90% from {fit.variance[-1, 1]:.4g} to {fit.variance[-1, 2]:.4g}")
-        out.write("\n")
-    return out.getvalue()

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 from numpy import ndarray
@@ -27,6 +28,8 @@ from twosided.types import check, check_seed
 
 CHUNK = 50
 """Iterations between two looks at the clock."""
+IMPOSSIBLE = 1e12
+"""A potential that no chain is to be at: a density of e to minus this."""
 Potential = Callable[[Float[Array, "dimensions"], Any], Float[Array, ""]]
 """Minus the log density of z given data (a pytree), up to a constant."""
 
@@ -129,12 +132,21 @@ def _compiled(
     return known[shapes]
 
 
+def bounded(potential: Float[Array, ""]) -> Float[Array, ""]:
+    """The potential, and infinity where no chain has a place: beyond IMPOSSIBLE.
+
+    Its slope would make a momentum there whose square is too large for single precision; where its terms differ in
+    sign, the kinetic energy could then be minus infinity, and the step would be taken as if it were downhill.
+    """
+    return jnp.where(potential < IMPOSSIBLE, potential, jnp.inf)
+
+
 @functools.lru_cache(maxsize=8)
 def _programs(potential: Potential, sampling: Sampling, dense: bool) -> tuple[Any, Any, dict[Any, Any]]:
     """A chain's start, and CHUNK of its iterations; and what has been compiled of them, by the data's shapes."""
     algorithm = "NUTS" if sampling.sampler == "nuts" else "HMC"
     init_kernel, sample_kernel = numpyro().infer.hmc.hmc(
-        potential_fn_gen=lambda data: lambda z: potential(z, data), algo=algorithm
+        potential_fn_gen=lambda data: lambda z: bounded(potential(z, data)), algo=algorithm
     )
 
     # One chain to a thread: XLA's own threads would only hand work to each other.

@@ -1,0 +1,124 @@
+"""The posterior of the Heston parameters: minus its logarithm by either likelihood, and where it is highest."""
+
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+from scipy import optimize
+
+from twosided.calibrate.heston.blocks import Blocks
+from twosided.calibrate.heston.grid import Grid, better_grid, first_grid, relative_log_likelihood
+from twosided.calibrate.heston.law import Parameters, joint_log_density
+from twosided.calibrate.heston.priors import Prior, constrain, log_prior, unconstrain
+from twosided.calibrate.heston.sampler import Potential
+
+
+@cache
+def grid_potential(prior: Prior) -> Potential:
+    """Of the parameters alone."""
+
+    def potential(z, data):
+        blocks, grid = data
+        return -log_prior(prior, z) - relative_log_likelihood(constrain(prior, z), blocks, grid)
+
+    return potential
+
+
+@cache
+def path_potential(prior: Prior) -> Potential:
+    """Of the parameters, then of the path's normals."""
+    number = len(prior.names)
+
+    def potential(z, blocks):
+        own, normals = z[:number], z[number:]
+        seen, _ = joint_log_density(constrain(prior, own), normals, blocks)
+        return jnp.square(normals).sum() / 2 - log_prior(prior, own) - seen
+
+    return potential
+
+
+@cache
+def _slope(prior: Prior) -> Any:
+    return jax.jit(jax.value_and_grad(grid_potential(prior)))
+
+
+def posterior_mode(prior: Prior, blocks: Blocks, points: int) -> tuple[Grid, ndarray, ndarray]:
+    """A grid around the filter at the posterior's mode, the mode, and the inverse of the curvature there."""
+    guess = _guess(blocks)
+    grid = first_grid(blocks, points)
+    z = np.asarray(unconstrain(prior, guess), float)
+    for _ in range(2):
+        z = descend(prior, blocks, grid, z)
+        # Twice: a grid that missed a jump moves most of the way only.
+        for _ in range(2):
+            grid = better_grid(constrain(prior, as_floats(z)), blocks, grid)
+    return grid, z, _curvature(prior, blocks, grid, z)
+
+
+def _guess(blocks: Blocks) -> Parameters:
+    """From how the logarithm of realised variance moves between windows of 30 returns or more."""
+    returns, total = float(blocks.number), np.asarray(blocks.total, float)
+    width = max(1, round(30 / returns))
+    number = len(total) // width
+    realised = total[: number * width].reshape(number, width).mean(1) / returns
+    logs, noise = np.log(np.maximum(realised, 0.02 * realised.mean())), 2 / (returns * width)
+    step = max(float(np.diff(logs).var()) - 2 * noise, 0.3 * noise)
+    spread = max(float(logs.var()) - noise, 0.3 * noise)
+    time = float(blocks.length) * width
+    mean = float(realised.mean())
+    kappa = np.clip(step / (2 * spread), 1e-3, 1.0) / time
+    return Parameters(
+        kappa=jnp.asarray(kappa),
+        theta=jnp.asarray(mean),
+        sigma=jnp.asarray(float(np.sqrt(step / time * mean))),
+        rho=jnp.asarray(-0.1),
+        v0=jnp.asarray(float(realised[0])),
+        mu=jnp.zeros(()),
+    )
+
+
+def descend(
+    prior: Prior, blocks: Blocks, grid: Grid, z: Float[ndarray, "dimensions"]
+) -> Float[ndarray, "dimensions"]:
+    """The posterior's mode, downhill from z."""
+
+    def value_and_slope(z):
+        value, slope = _slope(prior)(as_floats(z), (blocks, grid))
+        value, slope = float(value), np.asarray(slope, float)
+        good = np.isfinite(value) and np.all(np.isfinite(slope))
+        return (value, slope) if good else (1e10, np.zeros_like(z))
+
+    # The first step is the slope itself, as far as the bounds: by its scale, no parameter moves by more than 1.
+    steep = max(1.0, float(np.abs(value_and_slope(z)[1]).max()))
+    found = optimize.minimize(
+        lambda z: tuple(x / steep for x in value_and_slope(z)),
+        z,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(a - 6, a + 6) for a in z],
+        # Beyond this the value has no digits left, in single precision.
+        options={"maxiter": 60, "ftol": 1e-6},
+    )
+    return found.x
+
+
+def _curvature(prior: Prior, blocks: Blocks, grid: Grid, z: ndarray) -> ndarray:
+    """The inverse of the potential's second derivatives, kept positive and within what priors allow."""
+    step, rows = 0.03, []
+    for unit in np.eye(len(z)):
+        up, down = (
+            np.asarray(_slope(prior)(as_floats(z + s * step * unit), (blocks, grid))[1], float)
+            for s in (1, -1)
+        )
+        rows.append((up - down) / (2 * step))
+    hessian = np.nan_to_num((np.array(rows) + np.array(rows).T) / 2)
+    values, vectors = np.linalg.eigh(hessian)
+    return (vectors / np.clip(values, 0.3, 1e6)) @ vectors.T
+
+
+def as_floats(x: Any) -> Any:
+    return jnp.asarray(x, jnp.result_type(float))
