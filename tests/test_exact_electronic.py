@@ -198,7 +198,8 @@ def test_a_maker_that_sees_the_price_loses_nothing(chain):
     for after_event in (False, True):
         found = full_information(chain, after_event)
         assert abs(found.value) <= found.error + 1e-12
-    gap = information_value(electronic_chain(MARKET, mispricing_limit=30, imbalance_limit=5))
+    wide = electronic_chain(MARKET, mispricing_limit=30, imbalance_limit=5)
+    gap = information_value(wide, best_table(wide))
     assert gap.value == pytest.approx(-PRINTED[1], abs=1e-5)
 
 

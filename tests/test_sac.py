@@ -175,20 +175,20 @@ def bits(progress):
 
 
 def test_a_run_that_stops_and_goes_on_from_its_file_has_the_same_bits(tmp_path):
-    _, whole = train(SCENARIO, TINY, seeds=2, chunks=3)
+    _, whole = train(SCENARIO, TINY, seeds=2, chunks=2)
     assert (whole.iteration, whole.states.replays.size.tolist()) == (20, [48, 48])
     path = tmp_path / "checkpoint"
     train(
         SCENARIO,
         TINY,
         seeds=2,
-        chunks=3,
+        chunks=2,
         after_chunk=lambda p: store.write_checkpoint(path, p.states, {"iteration": p.iteration}) or True,
     )
     states = store.read_checkpoint(path, blank(SCENARIO, TINY, seed=0, seeds=2))
     stopped = Progress(store.read_header(path)["iteration"], TINY.iterations, states, {})
-    assert stopped.iteration == 7
-    policies, resumed = train(SCENARIO, TINY, seeds=2, chunks=3, resume=stopped)
+    assert stopped.iteration == 10
+    policies, resumed = train(SCENARIO, TINY, seeds=2, chunks=2, resume=stopped)
     for a, b in zip(bits(resumed), bits(whole), strict=True):
         np.testing.assert_array_equal(a, b)
     # What a chunk leaves is of the very types that it began with, or the next one would be compiled again.
@@ -196,7 +196,7 @@ def test_a_run_that_stops_and_goes_on_from_its_file_has_the_same_bits(tmp_path):
     for a, b in zip(jax.tree.leaves(begun), jax.tree.leaves(whole.states), strict=True):
         assert (a.shape, a.dtype, a.weak_type) == (b.shape, b.dtype, jax.typeof(b).weak_type)
     # A seed is the same whatever is trained beside it, and no two are alike.
-    beside, _ = train(SCENARIO, TINY, seeds=3, chunks=3)
+    beside, _ = train(SCENARIO, TINY, seeds=3, chunks=2)
     for a, b in zip(jax.tree.leaves(policies), jax.tree.leaves(beside[:2]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     first, *others = (policy.network.layers[0].weight for policy in beside)

@@ -161,9 +161,9 @@ def full_information(chain: ElectronicChain, after_event: bool = False) -> Exact
     return Exact.between(*bounds)
 
 
-def information_value(chain: ElectronicChain, limit: int = 2) -> Exact:
+def information_value(chain: ElectronicChain, best: Best) -> Exact:
     """What seeing p* before each event adds to the best table of the clipped imbalance, a step over a day."""
-    informed, blind = full_information(chain), best_table(chain, limit).value
+    informed, blind = full_information(chain), best.value
     return Exact(informed.value - blind.value, informed.error + blind.error)
 
 

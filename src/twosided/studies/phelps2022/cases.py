@@ -278,7 +278,7 @@ def optimum(budget: Budget, tell: Tell) -> Outcome:
     tell("full information")
     records += _bounded("full information", full_information(wide))
     records += _bounded("after the event", full_information(wide, after_event=True))
-    records += _bounded("information", information_value(wide, LIMIT))
+    records += _bounded("information", information_value(wide, best))
     tell("the map of thresholds")
     rates = RATES[::3] if budget.quick else RATES
     found = threshold_map(rates, [2 * rate for rate in rates])
