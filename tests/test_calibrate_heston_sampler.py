@@ -27,7 +27,7 @@ from twosided.calibrate.heston.files import read_draws, write_fit
 from twosided.calibrate.heston.fit import fit_heston, rolling
 from twosided.calibrate.heston.grid import first_grid
 from twosided.calibrate.heston.law import Parameters
-from twosided.calibrate.heston.posterior import descend, grid_potential
+from twosided.calibrate.heston.posterior import FURTHEST, brought_near, descend, grid_potential
 from twosided.calibrate.heston.priors import (
     BayesianMarketMaker,
     InverseGamma,
@@ -184,6 +184,21 @@ def test_a_fit_its_files_and_what_reads_them(tmp_path):
         )
         assert process == fit.process()
         assert process.initial_variance == fit.variance[-1, 0]
+
+
+def test_no_chain_starts_where_it_could_not_come_back_from():
+    fit = fitted()
+    blocks, potential = fit.sample.blocks, grid_potential(fit.prior)
+    z = np.median(fit.chains.z, axis=(0, 1))
+    # Of the second the variance would hardly move, and move with the price alone.
+    far = z + np.array([[0.3, 0.1, 0.1, 0.1, 0.1], [-4.0, 0.0, -8.0, -6.0, 0.0]])
+    near = brought_near(fit.prior, blocks, fit.grid, z, far)
+    np.testing.assert_array_equal(near[0], far[0])
+    height = [float(potential(jnp.asarray(at), (blocks, fit.grid))) for at in (z, far[1], near[1])]
+    assert height[1] - height[0] > 1000 > FURTHEST > height[2] - height[0]
+    share = (near[1] - z)[[0, 2, 3]] / (far[1] - z)[[0, 2, 3]]
+    np.testing.assert_allclose(share, share[0])
+    assert np.log2(share[0]) % 1 == pytest.approx(0)
 
 
 def test_the_search_for_the_mode_gets_there_from_where_the_slope_is_steep():

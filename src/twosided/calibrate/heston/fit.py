@@ -2,8 +2,8 @@
 
 The likelihood is the grid's (grid.py) or that of the variance's path, sampled jointly with the parameters (law.py): the
 same law twice, so that the two must agree. A fit begins with the posterior's mode, found on a wide grid by gradient;
-the grid then moves to where the filter is at the mode, chains start around it, twice as wide as its curvature says, and
-the curvature is the first mass matrix.
+the grid then moves to where the filter is at the mode, chains start around it, twice as wide as its curvature says,
+but where no chain would come back from, and the curvature is the first mass matrix.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +29,13 @@ from twosided.calibrate.heston.grid import (
     resolution,
 )
 from twosided.calibrate.heston.law import Parameters
-from twosided.calibrate.heston.posterior import as_floats, grid_potential, path_potential, posterior_mode
+from twosided.calibrate.heston.posterior import (
+    as_floats,
+    brought_near,
+    grid_potential,
+    path_potential,
+    posterior_mode,
+)
 from twosided.calibrate.heston.priors import Prior, Weak, constrain, unconstrain
 from twosided.calibrate.heston.sampler import (
     Chains,
@@ -165,6 +171,7 @@ def fit_heston(
     wide = 2.0 if start is None else 1.0
     root = np.linalg.cholesky(covariance)
     starts = z + wide * rng.normal(size=(sampling.chains, len(z))) @ root.T
+    starts = brought_near(prior, blocks, grid, z, starts)
     if likelihood == "grid":
         found = sample(
             grid_potential(prior),
