@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from test_data import changed, survive_mutations, write
 
+from twosided import tables
 from twosided.bar_files import read_bars, write_bars
 from twosided.bars import Bars, simulate_bars
 from twosided.errors import Refusal
@@ -261,6 +262,23 @@ def test_a_thousand_mutations_are_accepted_with_sane_numbers_or_refused_in_a_sen
     survive_mutations(
         originals[kind], tmp_path_factory.mktemp(kind), lambda paths: assert_sane(read_bars(*paths))
     )
+
+
+def test_a_bad_line_is_found_by_halves(tmp_path, monkeypatch):
+    """Not line by line, which took a minute of a file of 300,000."""
+    lines = [
+        "time,open,high,low,close",
+        *(f"2012-02-01 {i:02d}:{j:02d},1,1,1,1" for i in range(24) for j in range(60)),
+    ]
+    lines[1001] = lines[1001].replace("2012-02", "2012-13")
+    read, calls = tables.seconds_of, []
+    monkeypatch.setattr(tables, "seconds_of", lambda cells: calls.append(len(cells)) or read(cells))
+    assert "line 1002: time is '2012-13-01 16:40', neither a date" in refusal(
+        write(tmp_path / "b.csv", lines)
+    )
+    assert len(calls) < 20 and sum(calls) < 3 * len(lines)
+    lines[1001] = "2012-02-01 16:40Z,1,1,1,1"
+    assert refusal(write(tmp_path / "b.csv", lines)).endswith("with offsets from UTC, without, or as numbers")
 
 
 def test_broken_gzip_is_refused(tmp_path):

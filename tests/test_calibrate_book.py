@@ -375,6 +375,13 @@ def test_a_wrong_book_file_is_refused(tmp_path, old, new, sentence):
     assert sentence in str(caught.value)
 
 
+def test_a_default_that_the_file_does_not_go_with_is_refused_with_the_file(tmp_path):
+    path = tmp_path / "book.toml"
+    path.write_text("spread_min = 1\n")
+    with pytest.raises(Refusal, match="book.toml: spread_min: spread_max must be at least spread_min"):
+        read_book(path)
+
+
 MUTATIONS = settings(
     max_examples=1000, derandomize=True, suppress_health_check=list(HealthCheck), database=None
 )

@@ -23,8 +23,10 @@ def _part(part: Part, values: dict[str, Any], path: tuple, origins: Mapping[tupl
     try:
         return made(**arguments)
     except ValueError as error:
-        refused = next((name for name in arguments if str(error).startswith(f"{name} ")), "")
-        where = origins.get((*path, refused)) or origins.get(path) or ".".join(map(str, path))
+        # What is refused may be a default that a given value does not go with: the sentence names that one too.
+        named = [(*path, name) for word in str(error).split() for name in arguments if word == name]
+        places = [*named[:1], path, *named[1:]]
+        where = next((origins[place] for place in places if place in origins), ".".join(map(str, path)))
         raise SettingsError(": ".join(filter(None, [where, " ".join(str(error).split())]))) from error
 
 

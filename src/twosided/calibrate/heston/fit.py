@@ -2,8 +2,8 @@
 
 The likelihood is the grid's (grid.py) or that of the variance's path, sampled jointly with the parameters (law.py): the
 same law twice, so that the two must agree. A fit begins with the posterior's mode, found on a wide grid by gradient;
-the grid then moves to where the filter is at the mode, chains start around it, twice as wide as its curvature says,
-but where no chain would come back from, and the curvature is the first mass matrix.
+the grid then moves to where the filter is at the mode, chains start around it, twice as wide as its curvature says
+(nearer where that is too steep), and the curvature is the first mass matrix.
 """
 
 from collections.abc import Callable, Iterator
