@@ -378,7 +378,7 @@ def test_a_wrong_book_file_is_refused(tmp_path, old, new, sentence):
 def test_a_default_that_the_file_does_not_go_with_is_refused_with_the_file(tmp_path):
     path = tmp_path / "book.toml"
     path.write_text("spread_min = 1\n")
-    with pytest.raises(Refusal, match="book.toml: spread_min: spread_max must be at least spread_min"):
+    with pytest.raises(Refusal, match=r"book\.toml: spread_min: spread_max must be at least spread_min"):
         read_book(path)
 
 
