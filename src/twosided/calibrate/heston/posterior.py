@@ -149,4 +149,5 @@ def _curvature(prior: Prior, blocks: Blocks, grid: Grid, z: ndarray) -> ndarray:
 
 
 def as_floats(x: Any) -> Any:
+    """An array in the precision that JAX is set to."""
     return jnp.asarray(x, jnp.result_type(float))
