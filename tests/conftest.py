@@ -11,9 +11,15 @@ import hypothesis
 import jax
 import pytest
 
+# Most programs are small, and compiled again in every file; processes that tests begin need what these have compiled.
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "twosided" / "tests"
-jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", str(CACHE)))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+KEPT = {
+    "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(CACHE)),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+}
+os.environ.update(KEPT)
+jax.config.update("jax_compilation_cache_dir", KEPT["JAX_COMPILATION_CACHE_DIR"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 HURRY = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
 if jax.__version_info__ < (0, 11):  # an unknown flag ends the process, and this one is to go
@@ -23,6 +29,11 @@ os.environ["XLA_FLAGS"] = f"{HURRY} {os.environ.get('XLA_FLAGS', '')}"
 # A test that compiles takes seconds on its first example.
 hypothesis.settings.register_profile("twosided", deadline=None)
 hypothesis.settings.load_profile("twosided")
+
+
+def pytest_collection_modifyitems(items):
+    """Files that run for long go first, or one process would end with some while the other has nothing to do."""
+    items.sort(key=lambda item: item.get_closest_marker("optimised") is None)
 
 
 @pytest.fixture(scope="module", autouse=True)
