@@ -290,7 +290,7 @@ def test_ranks_of_simulated_data_sets_are_uniform():
 
 
 def test_the_command(tmp_path, capsys):
-    write_bars(tmp_path / "bars.csv", bars())
+    write_bars(tmp_path / "bars.csv", bars(61))
     words = [
         "calibrate",
         "heston",
@@ -300,19 +300,18 @@ def test_the_command(tmp_path, capsys):
         "--bars-per-year",
         "252",
     ]
-    # As `fitted` is, whose programs serve.
     words += ["--sampling.chains", "2", "--sampling.warmup", "50", "--sampling.draws", "50"]
-    words += ["--block", "4", "--points", "32", "--prior", "weak", "--json"]
+    words += ["--block", "2", "--prior", "bayesian-market-maker", "--json"]
     with pytest.raises(SystemExit) as ended:
         main(words)
     found = json.loads(capsys.readouterr().out)
     assert ended.value.code == (1 if found["refused"] else 0)
-    assert found["blocks"] == 40
+    assert found["blocks"] == 30
     page = (tmp_path / "out" / "report.html").read_text()
     for title in ("Posterior pairs", "Ranks", "one chain and the mean of chains"):
         assert title in page
     assert ("The chains agree." in page) == (not found["complaints"])
     with pytest.raises(SystemExit) as ended:
-        main(["calibrate", "heston", str(tmp_path / "no.csv"), "--prior", "bayesian-market-maker"])
+        main(["calibrate", "heston", str(tmp_path / "no.csv")])
     assert ended.value.code == 2
     assert "cannot be read" in capsys.readouterr().err
