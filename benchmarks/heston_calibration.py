@@ -35,7 +35,8 @@ MINUTE = 1 / (365.25 * 24 * 60)
 THEIRS = 133
 """Samples a second a chain of the code that this takes after, with no information in them."""
 DESIGNS = {
-    "sbc": (Design(returns=250, block=1, source="law"), 200),
+    # Of 250 single returns a variance so rough comes out that 48 points cannot tell one that hardly moves.
+    "sbc": (Design(returns=2000, block=10, source="law"), 200),
     "daily": (Design(returns=5000, block=5, source="heston", years_per_bar=1 / 252, substeps=8), 100),
     # A hundred blocks: in 50 minutes the variance moves by an eighth of what their returns can tell of it.
     "minute": (Design(returns=5000, block=50, source="heston", years_per_bar=MINUTE, substeps=2), 100),

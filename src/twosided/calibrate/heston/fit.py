@@ -23,10 +23,9 @@ from twosided.calibrate.heston.grid import (
     POINTS,
     Filtered,
     Grid,
-    better_grid,
     filtered,
-    first_grid,
-    resolution,
+    misjudged,
+    own_grid,
 )
 from twosided.calibrate.heston.law import Parameters
 from twosided.calibrate.heston.posterior import (
@@ -35,6 +34,7 @@ from twosided.calibrate.heston.posterior import (
     grid_potential,
     path_potential,
     posterior_mode,
+    wide_grid,
 )
 from twosided.calibrate.heston.priors import Prior, Weak, constrain, unconstrain
 from twosided.calibrate.heston.sampler import (
@@ -51,6 +51,8 @@ AGREED, APART = 1.01, 1.05
 """R-hat: below the first chains agree (Vehtari et al. 2021), above the second they are not to be used."""
 MOST_DIVERGING = 0.02
 """Share of draws."""
+MOST_MISJUDGED = 0.5
+"""Of log likelihood: weights that put such an error right would leave three quarters of the effective draws."""
 Likelihood = Literal["grid", "path"]
 
 
@@ -67,10 +69,8 @@ class HestonFit:
     chains: Chains
     diagnoses: dict[str, Diagnosis]
     grid: Grid
-    coarse: float
-    """Share of steps that the grid is too coarse for, at the posterior's median."""
-    edge: float
-    """The largest weight that the filter puts on the grid's ends, at the posterior's median."""
+    misjudged: float
+    """Deviation over draws of what the grid makes of their log likelihood less what a fine one of their own does."""
     variance: Float[ndarray, "blocks 3"]
     """V at the end of each block, per year: mean and 5% and 95% quantiles, the parameters' uncertainty included."""
 
@@ -106,11 +106,9 @@ class HestonFit:
             said.append(f"{self.diverging} draws diverged: parts of the posterior may be out of reach.")
         if self.energy_share < 0.3:
             said.append(f"The energy moves too little from draw to draw (E-BFMI {self.energy_share:.2f}).")
-        if self.coarse > 0.05:
-            said.append(f"The grid is too coarse for {self.coarse:.0%} of the steps: take more points.")
-        if self.edge > 0.02:
+        if not self.misjudged < MOST_MISJUDGED:
             said.append(
-                f"The grid is too narrow: its ends hold up to {self.edge:.0%} of the filter's weight."
+                f"The grid misses the draws' log likelihoods by {self.misjudged:.2g} (a deviation): take more points."
             )
         time = float(np.median(self.draws["kappa"])) * float(self.sample.blocks.length)
         if time > 0.5:
@@ -195,8 +193,6 @@ def fit_heston(
     draws = {
         name: np.asarray(getattr(parameters, name), float).reshape(found.z.shape[:2]) for name in prior.names
     }
-    median = constrain(prior, jnp.asarray(np.median(found.z, axis=(0, 1))))
-    checked = filtered(median, blocks, grid)
     return HestonFit(
         sample=sample_,
         prior=prior,
@@ -206,8 +202,7 @@ def fit_heston(
         chains=found,
         diagnoses={name: diagnose(x) for name, x in draws.items()},
         grid=grid,
-        coarse=float(resolution(median, blocks, grid)),
-        edge=float(checked.edge.max()),
+        misjudged=_misjudged(parameters, blocks, grid, seed),
         variance=_variance(parameters, blocks, grid, seed),
     )
 
@@ -246,10 +241,7 @@ def filter_variance(
 
 def filter_blocks(parameters: Parameters, sample_: Sample, points: int = POINTS) -> Filtered:
     """What the filter knows of √V at the end of each block, with known parameters."""
-    grid = first_grid(sample_.blocks, points)
-    for _ in range(2):
-        grid = better_grid(parameters, sample_.blocks, grid)
-    return filtered(parameters, sample_.blocks, grid)
+    return filtered(parameters, sample_.blocks, own_grid(parameters, sample_.blocks, points))
 
 
 @cache
@@ -266,22 +258,28 @@ def _from(fit: HestonFit, prior: Prior, blocks: Blocks, points: int) -> tuple[Gr
     z = fit.chains.z.reshape(-1, fit.chains.z.shape[-1])
     centre, covariance = np.median(z, axis=0), np.cov(z.T) + 1e-6 * np.eye(z.shape[1])
     median = constrain(prior, as_floats(centre))._replace(v0=jnp.asarray(float(variance_path(blocks)[0])))
-    grid = first_grid(blocks, points)
-    for _ in range(2):
-        grid = better_grid(median, blocks, grid)
-    return grid, np.asarray(unconstrain(prior, median), float), covariance
+    z = np.asarray(unconstrain(prior, median), float)
+    return wide_grid(prior, blocks, own_grid(median, blocks, points), z, covariance), z, covariance
 
 
 def _variance(parameters: Parameters, blocks: Blocks, grid: Grid, seed: int, draws: int = 50) -> ndarray:
     """V at the end of each block over some of the draws: a mixture of squared normals, by drawing from it."""
     rng = np.random.default_rng(seed)
-    some = rng.choice(len(parameters.kappa), size=draws)
     roots = []
-    for i in some:
-        found = filtered(
-            Parameters(*(jnp.asarray(a)[i] if jnp.ndim(a) else a for a in parameters)), blocks, grid
-        )
+    for p in _some(parameters, draws, rng):
+        found = filtered(p, blocks, grid)
         mean, deviation = np.asarray(found.mean, float), np.asarray(found.deviation, float)
         roots.append(mean + deviation * rng.normal(size=(20, len(mean))))
     v = np.square(np.concatenate(roots))
     return np.stack([v.mean(0), *np.quantile(v, [0.05, 0.95], axis=0)], axis=1)
+
+
+def _misjudged(parameters: Parameters, blocks: Blocks, grid: Grid, seed: int, draws: int = 20) -> float:
+    rng = np.random.default_rng(seed)
+    return float(np.std([misjudged(p, blocks, grid) for p in _some(parameters, draws, rng)]))
+
+
+def _some(parameters: Parameters, number: int, rng: np.random.Generator) -> Iterator[Parameters]:
+    """Draws, taken at random."""
+    for i in rng.choice(len(parameters.kappa), size=number):
+        yield Parameters(*(jnp.asarray(a)[i] if jnp.ndim(a) else a for a in parameters))

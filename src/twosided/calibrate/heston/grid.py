@@ -9,9 +9,9 @@ on sees the folded normal as an even function; sums of such converge faster than
 Exact in the limit and with nothing random about it, it has a gradient that is both too; a particle filter's likelihood
 is neither smooth nor, differentiated, unbiased.
 
-Each step's grid is its own, around where the filter is expected, so that 48 points do. Where τ is smaller than 0.7 h it
-counts as that (smoothly), and so does the return's hold on y', because a sum would otherwise see spikes; `resolution`
-says how often.
+Each step's grid is its own, around where the filter is expected, so that 48 points do. Where τ is smaller than 0.7 h a
+sum would see spikes, and the block counts as one of a larger σ (smoothly), which moves neither the mean of V' nor the
+variance of the return; so it is where a return holds y' too narrowly. `misjudged` says what that costs.
 
 The gradient is a backward pass of the same cost. With β_t(i) the derivative of the log likelihood by α_t(i) and K the
 kernel between two grids, the derivative by a number that K_ij depends on is Σ_i α(j) β(i) ∂K_ij, and all of those are
@@ -29,11 +29,20 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from twosided.calibrate.heston.blocks import Blocks, variance_path
-from twosided.calibrate.heston.law import Parameters, log_seen, return_law, volatility_law
+from twosided.calibrate.heston.law import (
+    Parameters,
+    ReturnLaw,
+    VolatilityLaw,
+    log_seen,
+    return_law,
+    volatility_law,
+)
 
 POINTS = 48
 NARROWEST = 0.7
 """Of a kernel's deviation, in spacings: the sum over points is then right to 1e-4."""
+FINE = 192
+"""Points that are taken for exact."""
 LEAST = 1e-36
 """Added to every weight, so that parameters under which the data are all but impossible are that, and not NaN."""
 FIRST_REACH = 2.65
@@ -89,8 +98,6 @@ class Filtered(NamedTuple):
     deviation: Float[Array, "blocks"]
     variance: Float[Array, "blocks"]
     """E[V]."""
-    edge: Float[Array, "blocks"]
-    """Weight of the grid's outermost points, but for those next to 0."""
 
 
 def first_grid(blocks: Blocks, points: int = POINTS) -> Grid:
@@ -99,8 +106,18 @@ def first_grid(blocks: Blocks, points: int = POINTS) -> Grid:
     return Grid.of(blocks, jnp.zeros_like(high), high, points)
 
 
+def own_grid(p: Parameters, blocks: Blocks, points: int = POINTS, deviations: float = 6.0) -> Grid:
+    """Around where the filter is at some parameters."""
+    grid = first_grid(blocks, points)
+    # Twice: a grid that missed a jump moves most of the way only.
+    for _ in range(2):
+        grid = better_grid(p, blocks, grid, deviations)
+    return grid
+
+
+@eqx.filter_jit
 def better_grid(p: Parameters, blocks: Blocks, grid: Grid, deviations: float = 6.0) -> Grid:
-    """Around where the filter is at some parameters, as wide as it needs there and a little wider."""
+    """Around where the filter is on another grid, as wide as it needs there and a little wider."""
     found = filtered(p, blocks, grid)
     reach = deviations * found.deviation + 0.05 * found.mean
     return Grid.of(blocks, jnp.maximum(found.mean - reach, 0.0), found.mean + reach, grid.points)
@@ -112,21 +129,24 @@ def filtered(p: Parameters, blocks: Blocks, grid: Grid) -> Filtered:
     weights, y = _filter(p, blocks, grid)[1], grid.y
     mean = (weights * y).sum(1)
     spread = (weights * jnp.square(y - mean[:, None])).sum(1)
-    edge = jnp.where(grid.low > 0, weights[:, :2].sum(1), 0.0) + weights[:, -2:].sum(1)
-    return Filtered(mean, jnp.sqrt(spread), (weights * jnp.square(y)).sum(1), edge)
+    return Filtered(mean, jnp.sqrt(spread), (weights * jnp.square(y)).sum(1))
 
 
-@eqx.filter_jit
-def resolution(p: Parameters, blocks: Blocks, grid: Grid) -> Float[Array, ""]:
-    """The share of steps whose kernel is narrower than the grid can show, where the variance is expected."""
-    expected = filtered(p, blocks, grid).variance[:-1]
-    narrow = volatility_law(p, expected, blocks.length).deviation * jnp.sqrt(1 - jnp.square(p.rho))
-    return jnp.mean(narrow < NARROWEST * grid.spacing[1:])
+def misjudged(p: Parameters, blocks: Blocks, grid: Grid) -> Float[Array, ""]:
+    """The log likelihood on a grid less that on the parameters' own, of twice the points, or of FINE if that is fewer.
+
+    Where it differs between parameters, the grid is too coarse for some or too narrow for others.
+    """
+    own = own_grid(p, blocks, max(grid.points, min(2 * grid.points, FINE)))
+    return _log_likelihood(p, blocks, grid) - _log_likelihood(p, blocks, own)
 
 
 def log_likelihood(p: Parameters, blocks: Blocks, grid: Grid) -> Float[Array, ""]:
     """Of all blocks, but for what the parameters do not change."""
     return relative_log_likelihood(p, blocks, grid) + grid.highest.sum()
+
+
+_log_likelihood = eqx.filter_jit(log_likelihood)
 
 
 def relative_log_likelihood(p: Parameters, blocks: Blocks, grid: Grid) -> Float[Array, ""]:
@@ -145,18 +165,11 @@ def _filter(
 
 def _begin(p: Parameters, blocks: Blocks, grid: Grid) -> tuple[Float[Array, ""], Float[Array, "points"]]:
     """The first block, which begins at v0 and not on a grid."""
-    law, y = volatility_law(p, p.v0, blocks.length), grid.y[0]
-    deviation = _wide(law.deviation, NARROWEST * grid.spacing[0])
-    near, far = (-jnp.square((y + sign * law.mean) / deviation) / 2 for sign in (-1, 1))
-    moved = jnp.logaddexp(near, far) - jnp.log(deviation * jnp.sqrt(2 * jnp.pi) / grid.spacing[0])
-    seen = log_seen(
-        return_law(p, blocks.length),
-        p.v0,
-        jnp.square(y),
-        blocks.move[0],
-        blocks.squares[0],
-        blocks.freedom,
-    )
+    y = grid.y[0]
+    law, returns = _resolved(p, p.v0, blocks.length, grid.spacing[0])
+    near, far = (-jnp.square((y + sign * law.mean) / law.deviation) / 2 for sign in (-1, 1))
+    moved = jnp.logaddexp(near, far) - jnp.log(law.deviation * jnp.sqrt(2 * jnp.pi) / grid.spacing[0])
+    seen = log_seen(returns, p.v0, jnp.square(y), blocks.move[0], blocks.squares[0], blocks.freedom)
     log_weights = moved + seen - grid.highest[0]
     total = jax.nn.logsumexp(log_weights)
     return total, jnp.exp(log_weights - total)
@@ -170,6 +183,8 @@ class _Columns(NamedTuple):
     log_width: Array
     surprise: Array
     """The return over √δ less all that the variance ahead has no part in."""
+    ahead: Array
+    """The return's slope in the variance ahead."""
     free: Array
 
 
@@ -184,23 +199,34 @@ class _Rows(NamedTuple):
     seen: Array
 
 
-def _terms(p: Parameters, blocks: Blocks, grid: Grid) -> tuple[_Columns, Array, _Rows]:
-    """Of all blocks but the first: what the columns are, the return's slope in the variance ahead, and the rest."""
+def _terms(p: Parameters, blocks: Blocks, grid: Grid) -> tuple[_Columns, _Rows]:
+    """Of all blocks but the first."""
     y, spacing = grid.y, grid.spacing[1:, None]
     before = jnp.square(y[:-1])
-    law = volatility_law(p, before, blocks.length)
-    returns = return_law(p, blocks.length)
-    width = _wide(law.deviation, NARROWEST * spacing)
-    # How narrowly a return holds y': its free part over its slope, which is τ √(1 - ρ²) / |ρ|.
-    free = _wide(returns.free, jnp.square(NARROWEST * p.rho * spacing / width))
+    law, returns = _resolved(p, before, blocks.length, spacing)
     columns = _Columns(
-        log_scale=jnp.log(spacing / (width * jnp.sqrt(2 * jnp.pi))) - jnp.log(free) / 2,
+        log_scale=jnp.log(spacing / (law.deviation * jnp.sqrt(2 * jnp.pi))) - jnp.log(returns.free) / 2,
         mean=law.mean,
-        log_width=jnp.log(width),
+        log_width=jnp.log(law.deviation),
         surprise=blocks.move[1:, None] - returns.drift - returns.behind * before,
-        free=free,
+        ahead=returns.ahead,
+        free=returns.free,
     )
-    return columns, returns.ahead, _Rows(y[1:], blocks.squares[1:] / 2, grid.held, grid.seen)
+    return columns, _Rows(y[1:], blocks.squares[1:] / 2, grid.held, grid.seen)
+
+
+def _resolved(p: Parameters, before: Array, length: Array, spacing: Array) -> tuple[VolatilityLaw, ReturnLaw]:
+    """The laws of a block that begins at some variances, as a grid of such spacing can show them."""
+    law = volatility_law(p, before, length)
+    width = _wide(law.deviation, NARROWEST * spacing)
+    # E[V'] = M² + τ² to first order in what τ² has grown by, and M is no root of what may be below 0.
+    grown, square = jnp.square(width) - jnp.square(law.deviation), jnp.square(law.mean)
+    mean = square / jnp.sqrt(square + grown)
+    # How narrowly a return holds y' is τ √(1 - ρ²) / |ρ|.
+    free = _wide(1 - jnp.square(p.rho), jnp.square(NARROWEST * p.rho * spacing / width))
+    rho = p.rho / jnp.sqrt(jnp.square(p.rho) + free)
+    shown = p._replace(sigma=p.sigma * width / law.deviation, rho=rho)
+    return VolatilityLaw(mean, width), return_law(shown, length)
 
 
 def _wide(width: Array, least: Array) -> Array:
@@ -212,9 +238,9 @@ def _wide(width: Array, least: Array) -> Array:
 
 
 @jax.custom_vjp
-def _sum_over_paths(start, columns: _Columns, ahead, rows: _Rows):
+def _sum_over_paths(start, columns: _Columns, rows: _Rows):
     """log Σ over paths of Π_t scale_t K_t, from weights; and the weights after each block, which have no derivative."""
-    value, weights, _ = _forward(start, columns, ahead, rows)
+    value, weights, _ = _forward(start, columns, rows)
     return value, weights
 
 
@@ -239,12 +265,12 @@ class _Kernel(NamedTuple):
     """-2 M / τ²."""
 
     @classmethod
-    def of(cls, columns: _Columns, ahead: Array, rows: _Rows) -> "_Kernel":
-        y, middle = rows.y, _middle(rows)
+    def of(cls, columns: _Columns, rows: _Rows) -> "_Kernel":
+        y, middle, ahead = rows.y, _middle(rows), columns.ahead
         precision, shift = jnp.exp(-2 * columns.log_width), columns.mean - middle
         surprise = columns.surprise - ahead * jnp.square(middle)
         moved = -jnp.square(shift), 2 * shift, -jnp.ones_like(shift)
-        risked = jnp.square(surprise), -2 * ahead * surprise, jnp.broadcast_to(ahead**2, y.shape)
+        risked = jnp.square(surprise), -2 * ahead * surprise, jnp.square(ahead)
         return cls(
             y=y,
             away=y - middle,
@@ -273,7 +299,7 @@ def _middle(rows: _Rows) -> Float[Array, "blocks 1"]:
     return rows.y[:, rows.y.shape[1] // 2, None]
 
 
-def _forward(start, columns: _Columns, ahead, rows: _Rows):
+def _forward(start, columns: _Columns, rows: _Rows):
     """The log likelihood; α after each block; normalisers."""
     ones = jnp.ones_like(start)
 
@@ -283,18 +309,18 @@ def _forward(start, columns: _Columns, ahead, rows: _Rows):
         total = _product(after, ones)  # a product is one call, where a sum is two
         return after / total, (after / total, total)
 
-    across = (_Kernel.of(columns, ahead, rows), rows, jnp.exp(columns.log_scale))
+    across = (_Kernel.of(columns, rows), rows, jnp.exp(columns.log_scale))
     _, (weights, totals) = jax.lax.scan(one, start, across)
     return jnp.log(totals).sum(), weights, totals
 
 
-def _keep(start, columns: _Columns, ahead, rows: _Rows):
-    value, weights, totals = _forward(start, columns, ahead, rows)
-    return (value, weights), (start, columns, ahead, rows, weights, totals)
+def _keep(start, columns: _Columns, rows: _Rows):
+    value, weights, totals = _forward(start, columns, rows)
+    return (value, weights), (start, columns, rows, weights, totals)
 
 
 def _backward(kept, cotangent):
-    start, columns, ahead, rows, weights, totals = kept
+    start, columns, rows, weights, totals = kept
     cotangent, _ = cotangent
     scale = jnp.exp(columns.log_scale)
 
@@ -308,7 +334,7 @@ def _backward(kept, cotangent):
         return scale * moved[0], (moved, mirrored, risked)
 
     # What does not go round the loop is left to after it, for all blocks at once: a loop's body is paid by the call.
-    across = (_Kernel.of(columns, ahead, rows), rows, scale, totals)
+    across = (_Kernel.of(columns, rows), rows, scale, totals)
     beta, (moved, mirrored, risked) = jax.lax.scan(one, jnp.ones_like(start), across, reverse=True)
     before = jnp.concatenate([start[None], weights[:-1]])
     share, precision, middle = cotangent * before * scale, jnp.exp(-2 * columns.log_width), _middle(rows)
@@ -317,6 +343,7 @@ def _backward(kept, cotangent):
     by_mean = (first - shift * total - 2 * mirrored) * precision
     square = second - 2 * shift * first + jnp.square(shift) * total + 4 * columns.mean * mirrored
     held, once, twice = jnp.moveaxis(risked, 1, 0)
+    ahead = columns.ahead
     surprise = columns.surprise - ahead * jnp.square(middle)
     surprised = surprise * held - ahead * once
     squared = jnp.square(surprise) * held - 2 * surprise * ahead * once + jnp.square(ahead) * twice
@@ -326,13 +353,13 @@ def _backward(kept, cotangent):
         mean=share * by_mean,
         log_width=share * square * precision,
         surprise=-share * surprised / columns.free,
+        ahead=share * by_ahead / columns.free,
         free=share * squared / (2 * jnp.square(columns.free)),
     )
     # The rows are no function of the parameters: their zeros are dropped by the compiler.
     return (
         cotangent * beta,
         by_columns,
-        (share * by_ahead / columns.free).sum(),
         jax.tree.map(jnp.zeros_like, rows),
     )
 

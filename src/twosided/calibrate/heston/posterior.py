@@ -11,11 +11,21 @@ from numpy import ndarray
 from scipy import optimize
 
 from twosided.calibrate.heston.blocks import Blocks
-from twosided.calibrate.heston.grid import Grid, better_grid, first_grid, relative_log_likelihood
+from twosided.calibrate.heston.grid import (
+    Grid,
+    better_grid,
+    first_grid,
+    own_grid,
+    relative_log_likelihood,
+)
 from twosided.calibrate.heston.law import Parameters, joint_log_density
 from twosided.calibrate.heston.priors import Prior, constrain, log_prior, unconstrain
 from twosided.calibrate.heston.sampler import Potential
 
+ASIDE = 1.5
+"""Deviations of the posterior within which the grid suits the filter: further, it soon is too coarse for all."""
+STEEPEST = 6.0
+"""From the mode's potential to one so far aside, where a normal posterior's is 1.1; beyond, nothing is to be seen."""
 FURTHEST = 30.0
 """From the mode's potential to a start's. Of a normal posterior's starts, twice as wide as it is, 99% are nearer."""
 
@@ -50,7 +60,7 @@ def _slope(prior: Prior) -> Any:
 
 
 def posterior_mode(prior: Prior, blocks: Blocks, points: int) -> tuple[Grid, ndarray, ndarray]:
-    """A grid around the filter at the posterior's mode, the mode, and the inverse of the curvature there."""
+    """A grid around the filter near the posterior's mode, the mode, and the inverse of the curvature there."""
     guess = _guess(blocks)
     grid = first_grid(blocks, points)
     z = np.asarray(unconstrain(prior, guess), float)
@@ -59,7 +69,24 @@ def posterior_mode(prior: Prior, blocks: Blocks, points: int) -> tuple[Grid, nda
         # Twice: a grid that missed a jump moves most of the way only.
         for _ in range(2):
             grid = better_grid(constrain(prior, as_floats(z)), blocks, grid)
-    return grid, z, _curvature(prior, blocks, grid, z)
+    covariance = _curvature(prior, blocks, grid, z)
+    return wide_grid(prior, blocks, grid, z, covariance), z, covariance
+
+
+def wide_grid(prior: Prior, blocks: Blocks, grid: Grid, z: ndarray, covariance: ndarray) -> Grid:
+    """A grid that is wide enough for the filter on either side of z too, along each axis of the posterior.
+
+    Where the data say little, z may have a variance that hardly moves, and draws that let it move would leave the grid.
+    """
+    low, high = np.asarray(grid.low), np.asarray(grid.high)
+    values, vectors = np.linalg.eigh(covariance)
+    most = _value(prior, blocks, grid, z) + STEEPEST
+    for away in ASIDE * (np.sqrt(values) * vectors).T:
+        for other in (z - away, z + away):
+            own = own_grid(constrain(prior, as_floats(other)), blocks, grid.points, deviations=4.0)
+            if _value(prior, blocks, own, other) < most:
+                low, high = np.minimum(low, own.low), np.maximum(high, own.high)
+    return Grid.of(blocks, as_floats(low), as_floats(high), grid.points)
 
 
 def _guess(blocks: Blocks) -> Parameters:
@@ -122,16 +149,18 @@ def brought_near(
     more than its warm-up to come back from.
     """
 
-    def value(z):
-        return float(_slope(prior)(as_floats(z), (blocks, grid))[0])
-
-    highest, starts = value(z) + FURTHEST, starts.copy()
+    highest, starts = _value(prior, blocks, grid, z) + FURTHEST, starts.copy()
     for i in range(len(starts)):
         for _ in range(20):
-            if value(starts[i]) < highest:
+            if _value(prior, blocks, grid, starts[i]) < highest:
                 break
             starts[i] = (starts[i] + z) / 2
     return starts
+
+
+def _value(prior: Prior, blocks: Blocks, grid: Grid, z: ndarray) -> float:
+    """The potential on any grid."""
+    return float(_slope(prior)(as_floats(z), (blocks, grid))[0]) - float(np.sum(grid.highest, dtype=float))
 
 
 def _curvature(prior: Prior, blocks: Blocks, grid: Grid, z: ndarray) -> ndarray:
