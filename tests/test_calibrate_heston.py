@@ -29,6 +29,8 @@ from twosided.calibrate.heston.law import (
     return_law,
     volatility_law,
 )
+from twosided.calibrate.heston.posterior import as_floats, posterior_mode
+from twosided.calibrate.heston.priors import Weak, constrain
 from twosided.errors import Refusal
 from twosided.exact.heston import variance_moments
 from twosided.prices import Heston
@@ -272,11 +274,11 @@ def test_a_coarse_grid_finds_the_level_of_a_variance_that_hardly_moves():
     """One that takes every kernel for wider than it is, and one that does not, agree on which θ is likeliest."""
     truth = parameters(kappa=18.0, theta=1.0, sigma=0.2, rho=-0.7, v0=1.0)
     sample, _ = simulated_sample(truth, jax.random.key(2), Design(returns=250))
-    coarse = first_grid(sample.blocks)
+    coarse, seen = first_grid(sample.blocks), jax.jit(log_likelihood)
 
     def known(p):
-        exact = log_likelihood(p, sample.blocks, own_grid(p, sample.blocks, 192))
-        return float(log_likelihood(p, sample.blocks, coarse)), float(exact)
+        found = float(seen(p, sample.blocks, coarse))
+        return found, found - float(misjudged(p, sample.blocks, coarse))
 
     at_truth = known(truth)
     for level in (0.5, 0.7, 0.85, 1.15, 1.4, 2.0):
@@ -284,6 +286,19 @@ def test_a_coarse_grid_finds_the_level_of_a_variance_that_hardly_moves():
             known(truth._replace(theta=jnp.asarray(level), v0=jnp.asarray(level))), at_truth
         )
         assert 1.2 * exactly < worse < 0.4 * exactly < 0, level
+
+
+def test_the_posteriors_grid_suits_the_filter_a_deviation_away_from_the_mode():
+    """Of 250 returns that hardly tell how the variance moves; the grid of the mode alone cuts such a posterior off."""
+    truth = parameters(kappa=18.0, theta=1.0, sigma=0.2, rho=-0.7, v0=1.0)
+    prior, blocks = Weak(), simulated_sample(truth, jax.random.key(2), Design(returns=250))[0].blocks
+    grid, mode, covariance = posterior_mode(prior, blocks, 48)
+    alone = own_grid(constrain(prior, as_floats(mode)), blocks)
+    values, vectors = np.linalg.eigh(covariance)
+    axes = (np.sqrt(values) * vectors).T
+    around = [constrain(prior, as_floats(mode + away)) for away in (*axes, *-axes)]
+    assert max(abs(float(misjudged(p, blocks, grid))) for p in around) < 0.5
+    assert min(float(misjudged(p, blocks, alone)) for p in around) < -10
 
 
 def test_the_filter_knows_the_variance_as_well_as_it_says():

@@ -159,7 +159,7 @@ def brought_near(
 
 
 def _value(prior: Prior, blocks: Blocks, grid: Grid, z: ndarray) -> float:
-    """The potential on any grid."""
+    """The potential, less what the sampler leaves out of it, so that grids can be compared."""
     return float(_slope(prior)(as_floats(z), (blocks, grid))[0]) - float(np.sum(grid.highest, dtype=float))
 
 
