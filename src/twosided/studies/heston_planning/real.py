@@ -199,7 +199,7 @@ def references(budget: Budget, tell: Tell) -> Outcome:
 
 
 def _fixed(offset: float) -> str:
-    return f"{offset:g} deviations"
+    return f"{offset:g} deviation{'' if offset == 1 else 's'}"
 
 
 def learned(model: Callable[[HestonBars], HestonBars] | None) -> Callable[[Budget, Tell], Outcome]:
