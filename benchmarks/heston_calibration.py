@@ -45,7 +45,8 @@ DESIGNS = {
 """Data sets, and how many."""
 CHECK = Sampling(chains=2, warmup=75, draws=150)
 """Enough to tell where 5% and 95% are: what is judged is all data sets together."""
-SPEED = Sampling(chains=4, warmup=300, draws=300)
+SPEED = Sampling()
+"""What `twosided calibrate heston` takes."""
 TRUTH = Parameters(*(jnp.asarray(x) for x in (4.0, 0.05, 0.6, -0.6, 0.04, 0.0)))
 
 
@@ -57,7 +58,7 @@ def main() -> None:
     parser.add_argument("--block", type=int, help="returns in a block")
     parser.add_argument("--chains", type=int, help="(2; speed 4)")
     parser.add_argument("--warmup", type=int, help="(75; speed 300)")
-    parser.add_argument("--draws", type=int, help="(150; speed 300)")
+    parser.add_argument("--draws", type=int, help="(150; speed 400)")
     parser.add_argument("--workers", type=int, default=1, help="processes (%(default)s)")
     parser.add_argument("--log", type=Path, help="where data sets are noted; heston-WHAT.jsonl")
     options = parser.parse_args()

@@ -113,6 +113,9 @@ def test_diagnostics_of_known_draws():
     wide = rng.normal(size=(4, 500))
     wide[0] *= 3
     assert diagnose(wide).rhat > 1.05, "the same means, but other widths"
+    bound = np.minimum(rng.normal(size=(4, 2000)), 1.0)
+    with np.errstate(invalid="raise"):
+        assert diagnose(bound).tail == pytest.approx(8000, rel=0.1), "though the 95% quantile is the bound"
     assert energy_share(np.cumsum(rng.normal(size=(2, 500)), axis=1)) < 0.1
 
 

@@ -231,6 +231,8 @@ def _split_rhat(draws: ndarray) -> float:
 
 
 def _effective(draws: ndarray) -> float:
+    if np.ptp(draws) == 0:  # as where the quantile is the parameter's bound
+        return float(draws.size)
     half = draws.shape[1] // 2
     split = np.concatenate([draws[:, :half], draws[:, -half:]])
     return float(numpyro().diagnostics.effective_sample_size(split))
