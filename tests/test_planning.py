@@ -114,7 +114,7 @@ def fitted(shuffled_from=None):
         moves = np.concatenate([[0.0], moves[: shuffled_from - 1], 3 * later])
         close = bars.price.close[0] * np.exp(np.cumsum(moves))
         bars = dataclasses.replace(bars, price=Quotes(close, close, close, close))
-    sampling = Sampling(chains=2, warmup=20, draws=30)
+    sampling = Sampling(chains=2, warmup=60, draws=100)
     fits = rolling(bars, 150, 100, sampling=sampling, block=3, years_per_bar=YEARS, points=24)
     return heston_bars(bars, fits, draws=200)
 

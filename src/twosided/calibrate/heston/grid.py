@@ -109,8 +109,8 @@ def first_grid(blocks: Blocks, points: int = POINTS) -> Grid:
 def own_grid(p: Parameters, blocks: Blocks, points: int = POINTS, deviations: float = 6.0) -> Grid:
     """Around where the filter is at some parameters."""
     grid = first_grid(blocks, points)
-    # Twice: a grid that missed a jump moves most of the way only.
-    for _ in range(2):
+    # One that missed a jump moves most of the way only; after three, none knows where it began.
+    for _ in range(3):
         grid = better_grid(p, blocks, grid, deviations)
     return grid
 
