@@ -62,6 +62,17 @@ def test_models_made_wrong_are_wrong_in_what_they_say():
     np.testing.assert_array_equal(still.fit, true.fit)
 
 
+def test_what_is_asked_again_is_not_fitted_again(monkeypatch):
+    asked = []
+    monkeypatch.setattr(common, "rolling", lambda bars, *rest, **named: asked.append(len(bars)) or [])
+    common._fitted.cache_clear()
+    for seed in (0, 0, 1):
+        simulated.calibrated(*history(300), seed)
+    simulated.calibrated(*history(301), 0)
+    assert asked == [300, 300, 301]
+    common._fitted.cache_clear()
+
+
 def test_a_learner_lives_its_history_and_is_judged_on_other_bars(tiny, monkeypatch):
     monkeypatch.setattr(simulated, "_judged", lambda budget: 5000)
     way = simulated.Way("known", "planning", 120, simulated.known)

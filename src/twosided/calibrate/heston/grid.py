@@ -138,15 +138,13 @@ def misjudged(p: Parameters, blocks: Blocks, grid: Grid) -> Float[Array, ""]:
     Where it differs between parameters, the grid is too coarse for some or too narrow for others.
     """
     own = own_grid(p, blocks, max(grid.points, min(2 * grid.points, FINE)))
-    return _log_likelihood(p, blocks, grid) - _log_likelihood(p, blocks, own)
+    return log_likelihood(p, blocks, grid) - log_likelihood(p, blocks, own)
 
 
+@eqx.filter_jit
 def log_likelihood(p: Parameters, blocks: Blocks, grid: Grid) -> Float[Array, ""]:
     """Of all blocks, but for what the parameters do not change."""
     return relative_log_likelihood(p, blocks, grid) + grid.highest.sum()
-
-
-_log_likelihood = eqx.filter_jit(log_likelihood)
 
 
 def relative_log_likelihood(p: Parameters, blocks: Blocks, grid: Grid) -> Float[Array, ""]:

@@ -13,7 +13,6 @@ from scipy import optimize
 from twosided.calibrate.heston.blocks import Blocks
 from twosided.calibrate.heston.grid import (
     Grid,
-    better_grid,
     first_grid,
     own_grid,
     relative_log_likelihood,
@@ -66,9 +65,7 @@ def posterior_mode(prior: Prior, blocks: Blocks, points: int) -> tuple[Grid, nda
     z = np.asarray(unconstrain(prior, guess), float)
     for _ in range(2):
         z = descend(prior, blocks, grid, z)
-        # Twice: a grid that missed a jump moves most of the way only.
-        for _ in range(2):
-            grid = better_grid(constrain(prior, as_floats(z)), blocks, grid)
+        grid = own_grid(constrain(prior, as_floats(z)), blocks, points)
     covariance = _curvature(prior, blocks, grid, z)
     return wide_grid(prior, blocks, grid, z, covariance), z, covariance
 

@@ -1,6 +1,8 @@
 """What both halves of the study share: makers of two offsets, their learners, and the models that they plan with."""
 
 import dataclasses
+import functools
+import pickle
 from typing import Any
 
 import jax.numpy as jnp
@@ -41,7 +43,17 @@ def learner(bars: int, updates: int, model: HestonBars | None = None) -> SAC:
 
 
 def fitted(bars: Bars, window: int, block: int, years_per_bar: float, seed: int) -> HestonBars:
-    """What fits of the last `window` bars, one after as many again, knew of the bars that followed."""
+    """What fits of the last `window` bars, one after as many again, knew of the bars that followed.
+
+    Kept for as long as the process lives: models that are made wrong begin with the fits of the one that is not.
+    """
+    return _fitted(pickle.dumps((bars, window, block, years_per_bar, seed)))
+
+
+@functools.cache
+def _fitted(asked: bytes) -> HestonBars:
+    """The same, of what has no hash of its own."""
+    bars, window, block, years_per_bar, seed = pickle.loads(asked)
     fits = rolling(bars, window, window, sampling=DRAWS, block=block, years_per_bar=years_per_bar, seed=seed)
     return heston_bars(bars, fits, substeps=SUBSTEPS, seed=seed)
 
