@@ -295,10 +295,10 @@ def test_the_posteriors_grid_suits_the_filter_a_deviation_away_from_the_mode():
     grid, mode, covariance = posterior_mode(prior, blocks, 48)
     alone = own_grid(constrain(prior, as_floats(mode)), blocks)
     values, vectors = np.linalg.eigh(covariance)
-    axes = (np.sqrt(values) * vectors).T
+    axes = (np.sqrt(values) * vectors).T[::-1]  # the longest first
     around = [constrain(prior, as_floats(mode + away)) for away in (*axes, *-axes)]
     assert max(abs(float(misjudged(p, blocks, grid))) for p in around) < 0.5
-    assert min(float(misjudged(p, blocks, alone)) for p in around) < -10
+    assert any(float(misjudged(p, blocks, alone)) < -10 for p in around)
 
 
 def test_the_filter_knows_the_variance_as_well_as_it_says():
