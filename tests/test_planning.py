@@ -120,18 +120,22 @@ def fitted(shuffled_from=None):
 
 
 def test_bars_of_files_are_fitted_once_before_training_and_say_so(tmp_path, monkeypatch):
-    bars, path, told = minutes()[0][:260], tmp_path / "bars.csv", []
+    bars, path, told, fits = minutes()[0][:260], tmp_path / "bars.csv", [], []
     write_bars(path, bars)
-    few = Sampling(chains=2, warmup=20, draws=30)
-    monkeypatch.setattr(
-        fitted_models, "rolling", functools.partial(rolling, sampling=few, years_per_bar=YEARS, points=24)
-    )
+
+    def few(*window, **block):
+        found = Sampling(chains=2, warmup=20, draws=30)
+        fits.extend(rolling(*window, **block, sampling=found, years_per_bar=YEARS, points=24))
+        return iter(fits)
+
+    monkeypatch.setattr(fitted_models, "rolling", few)
     learner = planner(model=CalibratedBars((path,), refit=100, window=150, block=3))
     for _ in range(2):
         learner.prepare(told.append)
     assert [text.partition(",")[0] for text in told] == [
         f"fit {i} of 2 of the model of the bars" for i in (1, 2)
     ]
+    assert ["not to be trusted" in text for text in told] == [fit.refused for _, fit in fits]
     assert isinstance(learner.model, CalibratedBars)
     assert np.asarray(learner.model.model.fit).tolist() == [0] * 149 + [1] * 100 + [2] * 11
 

@@ -153,7 +153,9 @@ class CalibratedBars(BarModel):
         def told(fits: Iterable[tuple[int, HestonFit]]) -> Iterator[tuple[int, HestonFit]]:
             for done, fit in enumerate(fits, 1):
                 left = (time.perf_counter() - since) / done * (number - done)
-                tell(f"fit {done} of {number} of the model of the bars, {left:.0f} s left")
+                # It is drawn from all the same: it knows more than the fit before it.
+                doubt = f", not to be trusted (R-hat {fit[1].rhat:.2f})" if fit[1].refused else ""
+                tell(f"fit {done} of {number} of the model of the bars{doubt}, {left:.0f} s left")
                 yield fit
 
         fits = told(rolling(bars, self.window, self.refit, block=self.block))
