@@ -2,7 +2,9 @@
 
 import io
 import json
+import shutil
 
+import polars as pl
 import pytest
 import toy_study
 from rich.console import Console
@@ -119,6 +121,20 @@ def test_another_budget_in_the_same_folder_is_refused(capsys, here):
     code, _, err = call(capsys, "reproduce", "toy", "table-1", "--seeds", "4")
     assert code == 2
     assert "runs/toy holds toy (seeds 5, seed 0); choose another --out, or remove it" in err
+
+
+def test_a_case_of_another_version_is_named(capsys, here):
+    call(capsys, "reproduce", "toy", "table-1")
+    records = here / "runs/toy/cases/good/records.parquet"
+    pl.read_parquet(records).with_columns(metric=pl.lit("wealth")).write_parquet(records)
+    code, _, err = call(capsys, "reproduce", "toy", "table-1")
+    assert code == 2
+    assert err.endswith(
+        "runs/toy/cases/good is of another version of toy, with no record of pnl_total for maker 0 of maker; "
+        "remove it, and the same command makes it again\n"
+    )
+    shutil.rmtree(records.parent)
+    assert call(capsys, "reproduce", "toy", "table-1")[0] == 0
 
 
 @pytest.mark.parametrize("terminal", [True, False])

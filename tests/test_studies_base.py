@@ -15,7 +15,7 @@ from twosided.studies.base import (
     Estimate,
     Finding,
     Item,
-    Missing,
+    Lacking,
     Outcome,
     Outcomes,
     Row,
@@ -143,9 +143,10 @@ def test_a_claim_on_a_case_that_was_not_run_cannot_be_decided():
     assert judge(claim, outcomes()) == Finding(OPEN, "the case other has not been run")
     # A record that a finished case lacks is a mistake in the study, and not to be passed over.
     wrong = Claim("here", "this", lambda found: within(found.estimate("case", "maker", "no"), 0, 1))
-    with pytest.raises(KeyError) as raised:
+    with pytest.raises(Lacking, match="no record of no for maker 0 of maker"):
         judge(wrong, outcomes())
-    assert not isinstance(raised.value, Missing)
+    with pytest.raises(Lacking, match="no table curve"):
+        outcomes().frame("case", "curve")
 
 
 def study(cases=("a", "b"), items=(("x", ("a",)),), name="toy"):

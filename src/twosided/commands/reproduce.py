@@ -17,9 +17,9 @@ from twosided.bar_files import read_bars
 from twosided.runs import RunError
 from twosided.settings import Settings
 from twosided.settings.values import nearest
-from twosided.studies.base import Budget, Item, Outcomes, Study
+from twosided.studies.base import Budget, Item, Lacking, Outcomes, Study
 from twosided.studies.base import Table as Numbers
-from twosided.studies.folder import finished, read_about, read_outcomes
+from twosided.studies.folder import CASES, finished, read_about, read_outcomes
 from twosided.studies.page import MARKS, Judged, cell_text, counted, judged, parts_of, said, study_page
 from twosided.studies.runner import find_study, run_cases
 from twosided.terminal import StudyDisplay, stopping
@@ -91,7 +91,15 @@ class Reproduce:
             console.print("stopped; the same command goes on from here", highlight=False)
             return 130
         outcomes = read_outcomes(folder, study.cases, budget)
-        self._present(study, asked, outcomes, folder, failures)
+        try:
+            self._present(study, asked, outcomes, folder, failures)
+        except Lacking as error:
+            case, what = error.args
+            path = folder / CASES / case
+            raise RunError(
+                f"{path} is of another version of {study.name}, with {what}; "
+                "remove it, and the same command makes it again"
+            ) from error
         return 1 if failures else 0
 
     def _present(

@@ -65,6 +65,10 @@ class Missing(KeyError):
     """A case that has not been run; its one argument is a sentence that says so."""
 
 
+class Lacking(KeyError):
+    """A finished case without something that its study asks it for; its arguments are the case, and what it lacks."""
+
+
 @dataclass(frozen=True)
 class Outcomes(Mapping[str, Outcome]):
     """The outcomes of cases by name, and the budget that they all had; raises Missing for those that there are not."""
@@ -84,8 +88,12 @@ class Outcomes(Mapping[str, Outcome]):
         return len(self.of)
 
     def record(self, case: str, case_in_records: str, metric: str, maker: int = 0) -> Record:
-        """The one record of a metric. Raises Missing, and KeyError if the case has none such."""
-        return find(self[case].records, case_in_records, metric, maker)
+        """The one record of a metric. Raises Missing, and Lacking if the case has none such."""
+        records = self[case].records
+        try:
+            return find(records, case_in_records, metric, maker)
+        except KeyError as error:
+            raise Lacking(case, error.args[0]) from None
 
     def estimate(
         self, case: str, case_in_records: str, metric: str, maker: int = 0, scale: float = 1.0
@@ -96,8 +104,11 @@ class Outcomes(Mapping[str, Outcome]):
         return Estimate(record.value, record.error, freedom).times(scale)
 
     def frame(self, case: str, name: str) -> "pl.DataFrame":
-        """One of a case's tables. Raises Missing and KeyError."""
-        return self[case].frames[name]
+        """One of a case's tables. Raises Missing and Lacking."""
+        frames = self[case].frames
+        if name not in frames:
+            raise Lacking(case, f"no table {name}")
+        return frames[name]
 
 
 @dataclass(frozen=True)
