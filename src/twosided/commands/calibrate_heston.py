@@ -153,6 +153,7 @@ def heston_page(fit: HestonFit, bars: Bars, seed: int = 0, settings: str = "") -
         "sampling took": f"{fit.chains.seconds:.0f} s, {fit.chains.gradients:,} gradients",
         "divergences": str(fit.diverging),
         "E-BFMI": f"{fit.energy_share:.2f}",
+        "log likelihoods, missed by the grid by": f"{fit.misjudged:.2g}",
     }
     return document(
         title,
@@ -238,4 +239,4 @@ def _complaints_html(fit: HestonFit) -> str:
     if not fit.complaints:
         return '<p class="verdict">The chains agree.</p>'
     lead = "Do not use these draws. " if fit.refused else ""
-    return f'<p class="verdict"><b>{lead}{escape(" ".join(fit.complaints))}</b></p>'
+    return f'<p class="verdict bad"><b>{lead}{escape(" ".join(fit.complaints))}</b></p>'

@@ -66,6 +66,7 @@ def about(fit: HestonFit) -> dict[str, Any]:
         "effective_a_second": fit.effective / fit.chains.seconds,
         "diverging": fit.diverging,
         "energy_share": fit.energy_share,
+        "misjudged": fit.misjudged,
         "seconds": fit.chains.seconds,
         "seconds_compiling": fit.chains.compiling,
         "gradients": fit.chains.gradients,
