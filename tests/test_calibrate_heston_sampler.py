@@ -293,29 +293,25 @@ def test_ranks_of_simulated_data_sets_are_uniform():
 
 
 def test_the_command(tmp_path, capsys):
-    write_bars(tmp_path / "bars.csv", bars(61))
-    words = [
-        "calibrate",
-        "heston",
-        str(tmp_path / "bars.csv"),
-        "--out",
-        str(tmp_path / "out"),
-        "--bars-per-year",
-        "252",
-    ]
+    write_bars(tmp_path / "bars.csv", bars())
+    out = str(tmp_path / "out")
+    words = ["calibrate", "heston", str(tmp_path / "bars.csv"), "--out", out, "--bars-per-year", "252"]
+    # As `fitted` is, so that nothing has to be compiled again.
     words += ["--sampling.chains", "2", "--sampling.warmup", "50", "--sampling.draws", "50"]
-    words += ["--block", "2", "--prior", "bayesian-market-maker", "--json"]
+    words += ["--block", "4", "--points", "32", "--json"]
     with pytest.raises(SystemExit) as ended:
         main(words)
     found = json.loads(capsys.readouterr().out)
     assert ended.value.code == (1 if found["refused"] else 0)
-    assert found["blocks"] == 30
+    assert found["blocks"] == len(fitted().sample.blocks)
+    median = found["parameters"]["theta"]["median"]
+    assert median == pytest.approx(fitted().diagnoses["theta"].median, rel=1e-3)
     page = (tmp_path / "out" / "report.html").read_text()
     for title in ("Posterior pairs", "Ranks", "one chain and the mean of chains"):
         assert title in page
     assert ("The chains agree." in page) == (not found["complaints"]) == ("verdict bad" not in page)
     assert f"missed by the grid by</dt><dd>{found['misjudged']:.2g}<" in page
     with pytest.raises(SystemExit) as ended:
-        main(["calibrate", "heston", str(tmp_path / "no.csv")])
+        main(["calibrate", "heston", str(tmp_path / "no.csv"), "--prior", "bayesian-market-maker"])
     assert ended.value.code == 2
     assert "cannot be read" in capsys.readouterr().err

@@ -124,6 +124,7 @@ def test_bars_of_files_are_fitted_once_before_training_and_say_so(tmp_path, monk
     write_bars(path, bars)
 
     def few(*window, **block):
+        # Refits of `fitted` are warmed up as long: nothing has to be compiled again.
         found = Sampling(chains=2, warmup=20, draws=30)
         fits.extend(rolling(*window, **block, sampling=found, years_per_bar=YEARS, points=24))
         return iter(fits)

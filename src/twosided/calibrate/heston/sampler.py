@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -123,7 +123,9 @@ def _compiled(
     potential: Potential, sampling: Sampling, start: Any, key: Any, mass: Any, data: Any
 ) -> tuple[Any, Any]:
     """The programs for data of this shape, compiled ahead of the threads, which would compile one each."""
-    init, advance, known = _programs(potential, sampling, mass.ndim == 2)
+    # They know neither how many chains there are, nor how many draws are kept.
+    alike = replace(sampling, chains=Sampling.chains, draws=Sampling.draws)
+    init, advance, known = _programs(potential, alike, mass.ndim == 2)
     shapes = tuple((leaf.shape, leaf.dtype.name) for leaf in jax.tree.leaves((start, mass, data)))
     if shapes not in known:
         first = init.lower(start, key, mass, data).compile()
