@@ -6,10 +6,10 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_cli import call
 
 from twosided.bar_files import write_bars
 from twosided.bars import simulate_bars
-from twosided.errors import Refusal
 from twosided.learn.planning import PlanningSAC
 from twosided.records import Record
 from twosided.runs import RunError
@@ -117,11 +117,13 @@ def test_makers_that_learn_nothing_on_bars_of_a_file(bars_file):
     assert chosen in {of(real._fixed(offset), "pnl").value for offset in real.OFFSETS}
 
 
-def test_few_bars_are_refused(tmp_path):
-    path = tmp_path / "few.csv"
+def test_few_bars_are_refused_before_anything_is_run(tmp_path, capsys):
+    path, out = tmp_path / "few.csv", tmp_path / "out"
     write_bars(path, history()[0][:100])
-    with pytest.raises(Refusal, match=r"few.csv: the study takes at least 1000 bars, but there are 100"):
-        real.History.read(Budget(False, 2, 0, (str(path),)))
+    words = ["reproduce", "heston-planning", "bars", "--bars", str(path), "--out", str(out)]
+    code, _, err = call(capsys, *words)
+    assert (code, err) == (2, f"twosided: {path}: the study takes at least 1000 bars, but there are 100\n")
+    assert not out.exists()
 
 
 def outcomes(rewards, budget=Budget(False, 3, 0)):

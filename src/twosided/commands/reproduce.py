@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from twosided import store
-from twosided.bar_files import read_bars
 from twosided.runs import RunError
 from twosided.settings import Settings
 from twosided.settings.values import nearest
@@ -75,9 +74,9 @@ class Reproduce:
         study = find_study(reference)
         asked = _asked(study, self.items, bool(self.bars))
         bars = tuple(str(path.absolute()) for path in self.bars)
-        if bars:
-            read_bars(*bars)  # whatever is wrong with them is said at once
         budget = Budget(self.quick, self.seeds or (QUICK_SEEDS if self.quick else SEEDS), self.seed, bars)
+        if bars:
+            study.read_bars(budget)  # whatever is wrong with them is said at once
         folder = self.out or Path("runs") / (f"{study.name}-quick" if self.quick else study.name)
         cases = study.cases_of(asked)
         console = Console(stderr=self.json)

@@ -260,6 +260,8 @@ class Study:
     cases: tuple[Case, ...]
     """In the order in which they are run."""
     items: tuple[Item, ...]
+    read_bars: Callable[[Budget], object] = lambda budget: None
+    """Reads the files of real bars that a budget points to, if cases need some; raises Refusal if they will not do."""
 
     def __post_init__(self):
         cases, items = [case.name for case in self.cases], [item.name for item in self.items]

@@ -11,4 +11,5 @@ STUDY = Study(
     citation="T. Gore: Deep Reinforcement Learning Market Making Algorithm with Model-Based Planning (2025)",
     cases=tuple(case for part in PARTS for case in part.CASES),
     items=tuple(item for part in PARTS for item in part.ITEMS),
+    read_bars=real.History.read,
 )
