@@ -26,7 +26,7 @@ from scipy import stats
 
 from twosided.calibrate.heston.checks import Checked, Design, check_sets, simulated_sample
 from twosided.calibrate.heston.fit import fit_heston
-from twosided.calibrate.heston.grid import better_grid, first_grid, log_likelihood
+from twosided.calibrate.heston.grid import log_likelihood, own_grid
 from twosided.calibrate.heston.law import Parameters
 from twosided.calibrate.heston.priors import Weak
 from twosided.calibrate.heston.sampler import Sampling
@@ -165,7 +165,7 @@ def _speed(design: Design, sampling: Sampling, seed: int, repeats: int) -> tuple
 def _over_floor(blocks, repeats: int) -> tuple[float, float]:
     """Times of the likelihood and of its gradient over that of their matrices: an exponential for each entry, and the
     product with a vector, in the same loop. CPU time, in turn."""
-    grid = better_grid(TRUTH, blocks, first_grid(blocks))
+    grid = own_grid(TRUTH, blocks)
     options = {"xla_cpu_multi_thread_eigen": False} if jax.default_backend() == "cpu" else None
 
     def floor(x):

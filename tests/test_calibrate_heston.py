@@ -162,9 +162,7 @@ def test_the_likelihood_is_flat_where_the_truth_is():
     truth = parameters()
     design = Design(returns=20_000, block=5, source="heston", years_per_bar=1 / 252, substeps=8)
     sample, _ = simulated_sample(truth, jax.random.key(1), design)
-    grid = first_grid(sample.blocks)
-    for _ in range(2):
-        grid = better_grid(truth, sample.blocks, grid)
+    grid = own_grid(truth, sample.blocks)
     slope = jax.jit(jax.grad(log_likelihood))
 
     def slopes(shift):

@@ -303,7 +303,7 @@ def test_the_command(tmp_path, capsys):
         main(words)
     found = json.loads(capsys.readouterr().out)
     assert ended.value.code == (1 if found["refused"] else 0)
-    assert found["blocks"] == len(fitted().sample.blocks)
+    assert found["blocks"] == 40
     median = found["parameters"]["theta"]["median"]
     assert median == pytest.approx(fitted().diagnoses["theta"].median, rel=1e-3)
     page = (tmp_path / "out" / "report.html").read_text()

@@ -151,12 +151,12 @@ class CalibratedBars(BarModel):
         since = time.perf_counter()
 
         def told(fits: Iterable[tuple[int, HestonFit]]) -> Iterator[tuple[int, HestonFit]]:
-            for done, fit in enumerate(fits, 1):
+            for done, (end, fit) in enumerate(fits, 1):
                 left = (time.perf_counter() - since) / done * (number - done)
                 # It is drawn from all the same: it knows more than the fit before it.
-                doubt = f", not to be trusted (R-hat {fit[1].rhat:.2f})" if fit[1].refused else ""
+                doubt = f", not to be trusted (R-hat {fit.rhat:.2f})" if fit.refused else ""
                 tell(f"fit {done} of {number} of the model of the bars{doubt}, {left:.0f} s left")
-                yield fit
+                yield end, fit
 
         fits = told(rolling(bars, self.window, self.refit, block=self.block))
         _FITTED[self] = heston_bars(bars, fits, substeps=self.substeps)

@@ -11,12 +11,7 @@ from numpy import ndarray
 from scipy import optimize
 
 from twosided.calibrate.heston.blocks import Blocks
-from twosided.calibrate.heston.grid import (
-    Grid,
-    first_grid,
-    own_grid,
-    relative_log_likelihood,
-)
+from twosided.calibrate.heston.grid import Grid, first_grid, own_grid, relative_log_likelihood
 from twosided.calibrate.heston.law import Parameters, joint_log_density
 from twosided.calibrate.heston.priors import Prior, constrain, log_prior, unconstrain
 from twosided.calibrate.heston.sampler import Potential
