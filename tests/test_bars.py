@@ -162,6 +162,30 @@ def test_other_names(tmp_path):
     assert refusal(path, names={"time": "t", "open": "oo"}).startswith(f"{path}, line 1: no column oo")
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_chosen_name_wins_over_a_usual_one(tmp_path, ending):
+    columns = {"time": [1, 2], "timestamp": [60, 120], "open": [1, 2], "high": [2, 2], "low": [1, 1]}
+    columns |= {"close": [2, 1], "last": [1, 2], "volume": [3, 4], "lots": [5, 6]}
+    path = tmp_path / f"n.{ending}"
+    write_bars_table(path, columns)
+    bars = read_bars(path, names={"time": "timestamp", "close": "last", "volume": "lots"})
+    assert bars.time.tolist() == [60, 120]
+    assert bars.price.close.tolist() == [1, 2]
+    assert bars.volume.tolist() == [5, 6]
+    assert read_bars(path, names={"time": "time"}).time.tolist() == [1, 2]
+    place = f"{path}, line 1" if ending == "csv" else str(path)
+    assert refusal(path) == f"{place}: two columns of time, 'time' and 'timestamp'"
+    for kind, name in (("close", "price"), ("volume", "units")):
+        assert refusal(path, names={"time": "time", kind: name}) == f"{place}: no column {name}"
+    taken = refusal(path, names={"time": "time", "close": "open"})
+    assert taken == f"{place}: column open cannot be both open and close"
+
+
+def write_bars_table(path: Path, columns: dict[str, list[int]]) -> None:
+    frame = pl.DataFrame(columns)
+    frame.write_csv(path) if path.suffix == ".csv" else frame.write_parquet(path)
+
+
 # --- What is refused ---
 
 

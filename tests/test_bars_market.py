@@ -325,6 +325,12 @@ def test_presets_are_settings_whose_parts_fit(name):
     [
         (lambda: BarsMarket(num_makers=2), "num_makers must be 1"),
         (lambda: BarsMarket(widest=0.0), "widest must be above narrowest"),
+        (lambda: BarsMarket(size=20.0, sizes=False), r"size must be at most max_size \(10.0\), but got 20.0"),
+        (
+            lambda: BarsMarket(max_size=0.5, whole=False),
+            r"size must be at most max_size \(0.5\), but got 1.0",
+        ),
+        (lambda: BarsMarket(size=0.0), "size must be positive and finite"),
         (lambda: BarsMarket(initial_inventory=11.0), "initial_inventory must be from -10.0 to 10.0"),
         (lambda: BarsMarket(lowest_cash=1.0), "lowest_cash must be at most initial_cash"),
         (lambda: BarsMarket(memory=0.5), "memory must be at least 1"),

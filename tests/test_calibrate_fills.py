@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from test_data import write as write_lines
 
 from twosided.bar_files import read_bars, write_bars
 from twosided.bars import simulate_bars
@@ -55,6 +56,15 @@ def test_what_cannot_be_done_is_one_sentence(path, capsys, words, sentence):
     code, _, err = call(capsys, "calibrate", "fills", *words)
     assert code == 2
     assert sentence in err and err.count("\n") == 1
+
+
+def test_a_flat_file_is_refused_as_one(tmp_path, capsys):
+    flat = write_lines(
+        tmp_path / "flat.csv", ["time,open,high,low,close", *(f"{60 * i},9,9,9,9" for i in range(50))]
+    )
+    code, _, err = call(capsys, "calibrate", "fills", str(flat))
+    assert code == 2
+    assert "suggests 1 (0)" in err and "offsets must" not in err and err.count("\n") == 1
 
 
 def test_a_market_on_a_file_is_a_market_on_its_bars(path):

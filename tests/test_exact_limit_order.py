@@ -18,10 +18,19 @@ from twosided.fills import ExponentialFills
 from twosided.markets.base import Scenario
 from twosided.markets.dealer import DealerMarket
 from twosided.markets.limit_order import LimitOrderMarket
-from twosided.policies.closed_form import AvellanedaStoikov, FixedOffset, GueantLehalleFernandezTapia
+from twosided.markets.orders import LimitOrders
+from twosided.policies.closed_form import (
+    AvellanedaStoikov,
+    BuyAndHold,
+    DoNothing,
+    FixedOffset,
+    GueantLehalleFernandezTapia,
+)
 from twosided.policies.rules import Persistent, Random
 from twosided.prices import Bachelier, GeometricBrownian
+from twosided.records import find
 from twosided.rewards import InventoryPenalty, PositionPenalty, TotalPnL
+from twosided.types import Memoryless
 
 DEFAULT = Scenario(LimitOrderMarket(), (), InventoryPenalty())
 
@@ -175,6 +184,43 @@ def test_a_policy_that_draws_has_no_table():
         limit_order_value(DEFAULT, Random())
     with pytest.raises(NotExact, match="without drift and fees"):
         risk_averse_optimum(scenario(drift=1.0).market, 0.1, 2.0)
+
+
+class Sized(Memoryless):
+    """Bids and asks at the same distance for sizes that it states."""
+
+    bid_size: float
+    ask_size: float
+
+    def act(self, shock, memory, observation):
+        return LimitOrders(0.5, 0.5, self.bid_size, self.ask_size), memory
+
+
+def test_a_size_below_a_unit_is_no_order():
+    idle = limit_order_value(DEFAULT, DoNothing())
+    assert (idle.value[:, 10] == 0.0).all() and idle.total == 0.0
+    assert (idle.bid == 4.0).all() and (idle.ask == 4.0).all()
+    for sizes, offsets in (((0.9, 1.0), (4.0, 0.5)), ((7.0, 0.0), (0.5, 4.0)), ((1.0, 2.0), (0.5, 0.5))):
+        stated = limit_order_value(DEFAULT, Sized(*sizes))
+        np.testing.assert_array_equal(stated.value, limit_order_value(DEFAULT, FixedOffset(*offsets)).value)
+    # One side alone, as simulated.
+    asks = Sized(0.9, 1.0)
+    record = find(evaluate(DEFAULT, {"asks": asks}, steps=200_000), "asks", "reward")
+    assert abs(200 * record.value - limit_order_value(DEFAULT, asks).total) < 3.5 * 200 * record.error
+
+
+def test_an_offset_of_widest_is_no_order_in_the_precision_of_the_market():
+    # 0.7 is less as a number of single precision, which the market compares with itself.
+    market = scenario(20, TotalPnL(), widest=0.7)
+    quotes = limit_order_value(market, FixedOffset(0.7, 0.7))
+    assert quotes.total == 0.0
+    assert limit_order_value(market, quotes.policy).total == 0.0
+    assert limit_order_value(market, FixedOffset(np.nextafter(np.float32(0.7), np.float32(0)), 0.7)).total > 0
+
+
+def test_market_orders_have_no_value_here():
+    with pytest.raises(NotExact, match="BuyAndHold is not known: it places market orders"):
+        limit_order_value(DEFAULT, BuyAndHold())
 
 
 def test_a_fixed_offset_is_worth_what_a_chain_says():

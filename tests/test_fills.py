@@ -130,6 +130,25 @@ def test_what_makes_no_sense_is_refused(arguments, error, sentence):
         fit_fills(bars, **arguments)
 
 
-def test_too_few_bars_are_refused():
+def ticks(*reaches):
+    """Bars that reach so far down and up, by turns."""
+    reach = np.resize(np.asarray(reaches, float), 60)
+    return bars_of(reach, reach)
+
+
+@pytest.mark.parametrize(
+    ("bars", "found"),
+    [(ticks(0.0), r"1 \(0\)"), (ticks(0.0, 0.01), r"1 \(0.01\)"), (ticks(2.0), "0")],
+)
+def test_bars_that_suggest_no_offsets_are_refused_as_bars(bars, found):
+    sentence = (
+        f"at least 3 offsets below 1, but how far bars go beyond the close before them suggests {found}"
+    )
+    with pytest.raises(FillsError, match=sentence):
+        fit_fills(bars)
+
+
+@pytest.mark.parametrize("offsets", [None, OFFSETS])
+def test_too_few_bars_are_refused(offsets):
     with pytest.raises(FillsError, match="at least 10 bars that follow another"):
-        fit_fills(bars_of(*gumbel(np.random.default_rng(7), 5)), OFFSETS)
+        fit_fills(bars_of(*gumbel(np.random.default_rng(7), 5)), offsets)

@@ -37,7 +37,7 @@ MOST_CROSSED = 0.25
 def read_bars(*paths: str | Path, timezone: str = "UTC", names: Mapping[str, str] | None = None) -> Bars:
     """Read bars from one file, or bid and ask bars from two in either order; raises DataError.
 
-    `names` says what columns are called that have other names: {"close": "last"}.
+    `names` says what columns are called that have other names: {"close": "last"}; a `close` beside it is not read.
     """
     if not 1 <= len(paths) <= 2:
         raise DataError(f"bars are in one file, or bid and ask in two, but got {len(paths)}")
@@ -109,9 +109,12 @@ def _choose(where: str, header: list[str], names: Mapping[str, str]) -> list[str
     kinds = [_kind(column, names) for column in header]
     both = any(kind.startswith(("bid_", "ask_")) for kind in kinds)
     quotes = [f"{side}_{name}" for side in ("bid", "ask") for name in QUOTES] if both else list(QUOTES)
-    for kind in ("time", *quotes):
+    for kind in ("time", *quotes, *(["volume"] if "volume" in names else [])):
         if kind not in kinds:
             meant = names.get(kind, kind)
+            if meant in header:
+                other = kinds[header.index(meant)]
+                raise DataError(f"{where}: column {meant} cannot be both {kind} and {other}")
             raise DataError(f"{where}: no column {meant}{nearest(meant, header)}")
         if kinds.count(kind) > 1:
             first, second = [column for column, own in zip(header, kinds, strict=True) if own == kind][:2]
@@ -121,13 +124,13 @@ def _choose(where: str, header: list[str], names: Mapping[str, str]) -> list[str
 
 
 def _kind(column: str, names: Mapping[str, str]) -> str:
-    """What a column holds, by its name: open, bid_open, time, volume, or itself."""
+    """What a column holds, by its name: open, bid_open, time, volume, or itself; "" where another one is chosen."""
     for kind, own in names.items():
         if column == own:
             return kind
     plain = column.strip().lower()
     kind = "time" if plain in TIMES else plain
-    return column if kind in names else kind
+    return "" if kind in names else kind
 
 
 def _is_time(column: str, names: Mapping[str, str]) -> bool:

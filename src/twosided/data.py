@@ -1,4 +1,4 @@
-"""Readers of market data files; nothing else in the project parses them.
+"""Readers of files of order books; those of bars are read by `twosided.bar_files`.
 
 Order-book snapshots come as
 

@@ -1,7 +1,7 @@
 """Files to tables of finite numbers: CSV, gzipped CSV and Parquet, refused at their first bad line.
 
 The fast path of CSV is polars; a line is looked for only once something is wrong. What the numbers mean is
-for `twosided.data` and `twosided.bars` to know.
+for `twosided.data` and `twosided.bar_files` to know.
 """
 
 import difflib

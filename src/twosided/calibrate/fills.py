@@ -88,13 +88,14 @@ def fit_fills(
     check("block", block, "at least 1", block >= 1)
     rule = rule or ThroughFills()
     sides = [each for each in ("bid", "ask") if side in ("both", each)]
-    grid = _grid(bars, sides) if offsets is None else np.asarray(offsets, float)
-    check_offsets(grid)
     follows = bars.follows[1:]
-    filled = [_filled(bars, each, grid, rule, seed + i)[follows] for i, each in enumerate(sides)]
     number = int(follows.sum())
+    if offsets is not None:
+        check_offsets(offsets)
     if number < 10:
         raise FillsError(f"fills are fitted to at least 10 bars that follow another, but there are {number}")
+    grid = _grid(bars, sides) if offsets is None else np.asarray(offsets, float)
+    filled = [_filled(bars, each, grid, rule, seed + i)[follows] for i, each in enumerate(sides)]
     # Nested: what fills far away fills nearer, too.
     depths = [each.sum(1) for each in filled]
     counts = np.bincount(np.concatenate(depths), minlength=grid.size + 1).astype(float)
@@ -161,10 +162,17 @@ def _filled(bars: Bars, side: str, offsets: Array, rule: BarFills, seed: int) ->
 def _grid(bars: Bars, sides: Sequence[str]) -> Array:
     """Offsets beyond the close that at most 90% of the bars reach, down to one that a bar in 50 does."""
     reach = np.concatenate([_reach(bars, side, np.zeros(1))[bars.follows[1:], 0] for side in sides])
-    if reach.size == 0:
-        raise FillsError("fills are fitted to bars that follow another, but there are none")
     most = min(0.9, 0.99 * (reach > 0).mean())
-    return np.unique(np.quantile(reach, 1 - np.geomspace(max(most, 0.04), 0.02, 9)))
+    found = np.unique(np.quantile(reach, 1 - np.geomspace(max(most, 0.04), 0.02, 9)))
+    # A bid as far away as the price itself is no order.
+    grid = found[found < 1]
+    if grid.size < 3:
+        named = f" ({', '.join(f'{x:.3g}' for x in grid)})" if grid.size else ""
+        raise FillsError(
+            "fills are fitted to at least 3 offsets below 1, but how far bars go beyond the close before them suggests "
+            f"{grid.size}{named}"
+        )
+    return grid
 
 
 def _law(log_law: Array, offsets: Array) -> tuple[Array, Array]:

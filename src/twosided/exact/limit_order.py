@@ -28,6 +28,7 @@ to rounding in float64.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -97,9 +98,24 @@ def limit_order_value(scenario: Scenario, policy: Policy) -> Quoting:
     left = jnp.asarray(program.time_step * np.arange(program.steps, 0, -1), jnp.float32)
     inventory = jnp.asarray(program.inventory, jnp.float32)
     quotes = jax.vmap(jax.vmap(act, (None, 0)), (0, None))(left, inventory)
+    if quotes.market_order is not None:
+        raise NotExact(
+            f"the value of {type(policy).__name__} is not known: it places market orders, which the limit-order market "
+            "does not take"
+        )
     shape = (program.steps, program.inventory.size)
-    bid, ask = (np.broadcast_to(np.asarray(x, float), shape) for x in (quotes.bid_offset, quotes.ask_offset))
+    sides = (quotes.bid_offset, quotes.bid_size), (quotes.ask_offset, quotes.ask_size)
+    bid, ask = (np.broadcast_to(_offset(program.widest, *side), shape) for side in sides)
     return program.judge(bid, ask)
+
+
+def _offset(widest: float, offset: Any, size: Any) -> Array:
+    """Offsets of one side, `widest` where the market takes them for no order."""
+    # Compared as the market does, whose numbers are of single precision.
+    ordered = jnp.asarray(offset) < widest
+    if size is not None:
+        ordered &= jnp.asarray(size) >= 1
+    return np.where(np.asarray(ordered), np.asarray(offset, float), widest)
 
 
 def risk_averse_optimum(market: LimitOrderMarket, aversion: float, volatility: float) -> QuoteTable:

@@ -104,7 +104,7 @@ class BarsMarket(Market):
     fills: BarFills = ThroughFills()
     """Which limit orders fill."""
     size: Scalar = 1.0
-    """Units of a limit order whose maker does not say."""
+    """Units of a limit order whose maker does not say; at most `max_size`."""
     max_size: Scalar = 10.0
     """Largest limit order, in units."""
     max_market_order: Scalar = 10.0
@@ -148,6 +148,8 @@ class BarsMarket(Market):
         for name in ("size", "max_size"):
             value = getattr(self, name)
             check(name, value, "positive and finite", lambda value=value: is_positive(value))
+        largest = f"at most max_size ({self.max_size})"
+        check("size", self.size, largest, lambda: np.asarray(self.size) <= self.max_size)
         check(
             "max_market_order",
             self.max_market_order,
