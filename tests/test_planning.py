@@ -11,9 +11,12 @@ import pytest
 from twosided.bar_files import write_bars
 from twosided.bars import Quotes, simulate_bars
 from twosided.calibrate.heston import model as fitted_models
-from twosided.calibrate.heston.fit import rolling
+from twosided.calibrate.heston.blocks import blocks_of
+from twosided.calibrate.heston.fit import filter_variance, rolling
+from twosided.calibrate.heston.law import Parameters
 from twosided.calibrate.heston.model import CalibratedBars, heston_bars
 from twosided.calibrate.heston.sampler import Sampling
+from twosided.errors import Refusal
 from twosided.learn.planning import PlanningSAC
 from twosided.learn.sac import SAC
 from twosided.learn.train import train
@@ -22,7 +25,8 @@ from twosided.markets.base import Scenario
 from twosided.markets.dealer import DealerMarket
 from twosided.policies.closed_form import FixedOffset
 from twosided.prices import Heston
-from twosided.prices.bar_source import RecordedBars
+from twosided.prices.bar_history import FileBars
+from twosided.prices.bar_source import RecordedBars, SimulatedBars
 from twosided.prices.heston_bars import HestonBars, HestonDraws
 
 pytestmark = pytest.mark.optimised
@@ -105,7 +109,8 @@ def test_paths_of_the_known_model_move_as_heston_does():
 
 @functools.cache
 def fitted(shuffled_from=None):
-    """The model of 300 bars, fitted at the 150th and at the 250th; the moves from one on wilder, in another order."""
+    """The model of 300 bars, fitted at the 150th and at the 250th; from one on they are others: wilder moves in another
+    order, with gaps of an hour."""
     bars, _ = minutes()
     bars = bars[:300]
     if shuffled_from is not None:
@@ -113,9 +118,10 @@ def fitted(shuffled_from=None):
         later = np.random.default_rng(1).permutation(moves[shuffled_from - 1 :])
         moves = np.concatenate([[0.0], moves[: shuffled_from - 1], 3 * later])
         close = bars.price.close[0] * np.exp(np.cumsum(moves))
-        bars = dataclasses.replace(bars, price=Quotes(close, close, close, close))
+        gaps = 3600 * (np.maximum(np.arange(len(bars)) - shuffled_from, 0) // 7)
+        bars = dataclasses.replace(bars, time=bars.time + gaps, price=Quotes(close, close, close, close))
     sampling = Sampling(chains=2, warmup=60, draws=100)
-    fits = rolling(bars, 150, 100, sampling=sampling, block=3, years_per_bar=YEARS, points=24)
+    fits = rolling(bars, 150, 100, sampling=sampling, block=3, points=24)
     return heston_bars(bars, fits, draws=200)
 
 
@@ -131,14 +137,60 @@ def test_bars_of_files_are_fitted_once_before_training_and_say_so(tmp_path, monk
 
     monkeypatch.setattr(fitted_models, "rolling", few)
     learner = planner(model=CalibratedBars((path,), refit=100, window=150, block=3))
+    scenario = Scenario(BarsMarket(source=FileBars((path,))), ())
     for _ in range(2):
-        learner.prepare(told.append)
+        learner.prepare(scenario, told.append)
     assert [text.partition(",")[0] for text in told] == [
         f"fit {i} of 2 of the model of the bars" for i in (1, 2)
     ]
     assert ["not to be trusted" in text for text in told] == [fit.refused for _, fit in fits]
     assert isinstance(learner.model, CalibratedBars)
     assert np.asarray(learner.model.model.fit).tolist() == [0] * 149 + [1] * 100 + [2] * 11
+
+
+def test_models_that_are_not_of_the_markets_bars_are_refused(tmp_path):
+    path, late = tmp_path / "bars.csv", tmp_path / "late.csv"
+    bars = minutes()[0][:260]
+    write_bars(path, bars)
+    write_bars(late, bars[100:])
+    scenario = Scenario(BarsMarket(source=FileBars((path,))), ())
+    others = planner(model=heston_bars(bars[100:], []))
+    with pytest.raises(Refusal, match=r"of the market's own bars: bar t of its 160 is .* market's 260"):
+        train(scenario, others)
+    few = planner(model=CalibratedBars((late,), window=201))
+    with pytest.raises(
+        Refusal, match=r"late.csv: the model is fitted to windows of 201 bars, but there are 160"
+    ):
+        few.prepare(scenario, print)
+
+
+def test_before_the_first_fit_the_volatility_is_that_of_the_last_returns_but_for_gaps():
+    bars, _ = minutes()
+    moves = np.where(np.arange(200) % 2, 0.001, -0.001)
+    moves[90] = 0.5  # over a gap
+    close = 100 * np.exp(np.cumsum(moves))
+    time = 60.0 * np.arange(200) + 86_400 * (np.arange(200) >= 90)
+    bars = dataclasses.replace(bars[:200], time=time, price=Quotes(close, close, close, close))
+    model = heston_bars(bars, [])
+    expected = 0.001 / np.sqrt(bars.years_per_bar)
+    np.testing.assert_allclose(model.volatility[1:], expected, rtol=1e-5)
+
+
+def test_the_variance_after_every_bar_is_the_filters_of_blocks_that_end_there():
+    bars, _ = minutes()
+    bars = bars[:180]
+    ((end, fit),) = rolling(
+        bars, 150, 100, sampling=Sampling(chains=2, warmup=60, draws=100), block=3, points=24
+    )
+    model = heston_bars(bars, [(end, fit)])
+    median = Parameters(**{name: jnp.median(x) for name, x in fit.draws.items()}, mu=jnp.zeros(()))
+    for at in (149, 150, 151, 152, 179):
+        # The window's 49 blocks of three returns and those since, so many that the last one ends here.
+        part = bars[at - 3 * (49 + (at - 149) // 3) : at + 1]
+        sample = blocks_of(part, size=3, years_per_bar=fit.sample.years_per_bar)
+        found = filter_variance(median, sample)
+        known = float(model.volatility[at] ** 2 + model.deviation[at] ** 2)
+        assert known == pytest.approx(found[-1], rel=1e-3)
 
 
 def test_what_is_known_after_a_bar_comes_from_fits_that_had_ended():
@@ -209,9 +261,13 @@ def test_plans_pay_what_the_market_pays():
     assert abs(progress.curve["simulated"][0] - paid.mean()) < 4 * error
 
 
-def test_markets_without_bars_are_refused():
+def test_markets_without_recorded_bars_are_refused():
     with pytest.raises(ValueError, match="learner plans in markets on bars"):
         train(Scenario(DealerMarket(num_makers=1), ()), planner())
+    with pytest.raises(
+        ValueError, match=r"plans from bars that are recorded.* but market.source is SimulatedBars"
+    ):
+        train(Scenario(BarsMarket(source=SimulatedBars()), ()), planner())
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,12 @@ class Bars:
         return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(self)], strict=True)]
 
     @property
+    def bars_per_day(self) -> float:
+        """Of trading: as many as most dates have (UTC); fewer than one where bars are longer."""
+        dates = np.floor(self.time / DAY)
+        return min(DAY / self.seconds, float(np.median(np.unique(dates, return_counts=True)[1])))
+
+    @property
     def years_per_bar(self) -> float:
         """The calendar time of the file over its bars: a year of trading is as long as a calendar's."""
         span = self.time[-1] - self.time[0]

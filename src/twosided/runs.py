@@ -206,7 +206,7 @@ def run(
             raise KeyboardInterrupt
         watch(stage, None, math.nan)
 
-    settings.learner.prepare(going_on)
+    settings.learner.prepare(scenario, going_on)
     looking = _Looking(settings, look) if look else None
     policies = _train(settings, folder, best, stop, watch, clock, looking)
     if policies is None or stop.asked:

@@ -1,9 +1,10 @@
-"""Standard errors for dependent observations: the block bootstrap of a mean."""
+"""Standard errors for dependent observations: the block bootstrap, of a mean and of anything."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 
@@ -16,6 +17,13 @@ def block_bootstrap(
     blocks = math.ceil(n / length)
     starts = np.random.default_rng(seed).integers(n, size=(resamples, blocks))
     return (sums[starts + length] - sums[starts]).sum(axis=1) / (blocks * length)
+
+
+def block_resamples(n: int, length: int, resamples: int, seed: int) -> Iterator[Int[ndarray, "n"]]:
+    """The observations of each resample, made of blocks as those of `block_bootstrap`, for what is not a mean."""
+    starts = np.random.default_rng(seed).integers(n, size=(resamples, math.ceil(n / length)))
+    for row in starts:
+        yield ((row[:, None] + np.arange(length)) % n).ravel()[:n]
 
 
 def block_length(series: Float[ndarray, "n"]) -> int:

@@ -31,8 +31,9 @@ class Learner(eqx.Module):
     def steps_per_iteration(self) -> int:
         """Market steps that an iteration takes."""
 
-    def prepare(self, tell: Callable[[str], None]) -> None:
-        """Do what takes long and comes before any training, and say how it goes."""
+    def prepare(self, scenario: Scenario, tell: Callable[[str], None]) -> None:
+        """Do what takes long and comes before any training, and say how it goes. Raises Refusal where the learner is
+        made for another scenario in what shapes do not tell."""
 
     @abc.abstractmethod
     def begin(self, scenario: Scenario, key: PRNGKeyArray) -> Any:

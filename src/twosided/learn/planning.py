@@ -19,14 +19,16 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Int, PRNGKeyArray
 
+from twosided.errors import Refusal
 from twosided.learn.base import repeated
 from twosided.learn.replay import Replay
 from twosided.learn.sac import SAC, Experience, TrainState, explorer, learned, recorder
 from twosided.markets.bars import BarsMarket
 from twosided.markets.base import Carry, Scenario, ScenarioState, rollout
-from twosided.prices.bar_source import BarModel
+from twosided.prices.bar_source import BarModel, RecordedBars
 from twosided.types import check, is_at_least
 
 
@@ -63,9 +65,16 @@ class PlanningSAC(SAC):
         holds = f"at least the {made} steps of one iteration's plans"
         check("plan_buffer", self.plan_buffer, holds, self.plan_buffer >= made)
 
-    def prepare(self, tell):
-        """Fit the model, if it is one that is fitted."""
+    def prepare(self, scenario, tell):
+        """Fit the model, if it is one that is fitted; refuse one of other bars than the market's."""
+        history = self._history(scenario)
         self.model.prepare(tell)
+        one, other = (np.asarray(record.bars.mid.close) for record in (history, self.model.record))
+        if not np.array_equal(one, other):
+            raise Refusal(
+                f"learner.model must be of the market's own bars: bar t of its {len(other)} is to be bar t of the"
+                f" market's {len(one)}"
+            )
 
     def begin(self, scenario: Scenario, key: PRNGKeyArray) -> PlanState:
         """As SAC begins; the first start of plans is where the warm-up ends."""
@@ -114,12 +123,22 @@ class PlanningSAC(SAC):
         _, (rows, _) = rollout(model, policy, carry, key_steps, self.plan_horizon, recorder(scenario))
         return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rows)
 
-    def _modelled(self, scenario: Scenario) -> Scenario:
-        """The scenario with the model's bars. Raises ValueError for one that has none, or more learners than one."""
+    def _history(self, scenario: Scenario) -> RecordedBars:
+        """The bars of the market. Raises ValueError for one that has no record of them, or more learners than one."""
         market = scenario.market
         if not isinstance(market, BarsMarket) or scenario.learners > 1:
             raise ValueError("learner plans in markets on bars, alone: bars-market with one learner")
-        market = dataclasses.replace(market, source=self.model)
+        if market.source.history is None:
+            raise ValueError(
+                "learner plans from bars that are recorded, as those of file-bars are, but market.source is"
+                f" {type(market.source).__name__}"
+            )
+        return market.source.history
+
+    def _modelled(self, scenario: Scenario) -> Scenario:
+        """The scenario with the model's bars. Raises ValueError as `_history` does."""
+        self._history(scenario)
+        market = dataclasses.replace(scenario.market, source=self.model)
         # A plan is cut at its end; whoever ends before it begins anew somewhere in the record.
         return dataclasses.replace(scenario, market=market, horizon=self.plan_horizon)
 

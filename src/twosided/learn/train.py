@@ -48,6 +48,7 @@ def train(
     as `resume` later goes on with the same bits. Returns a policy a seed and the last progress.
     """
     size = -(-learner.iterations // chunks)
+    learner.prepare(scenario, lambda text: None)
     scenario, learner = as_arrays(scenario), as_arrays(learner)
     progress = resume or begin(scenario, learner, seed, seeds)
     while progress.iteration < progress.iterations:

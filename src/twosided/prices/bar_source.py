@@ -70,9 +70,17 @@ class BarSource(eqx.Module):
     def ended(self, state: Any) -> Bool[Array, ""]:
         """Whether no bar follows."""
 
+    @property
+    def history(self) -> "RecordedBars | None":
+        """The record that the bars come from, if they do."""
+        return None
+
 
 class BarModel(BarSource):
     """What is expected of the bars of another source: paths go on from where that one stood."""
+
+    record: eqx.AbstractVar["RecordedBars"]
+    """The bars that it goes on from."""
 
     def prepare(self, tell: Callable[[str], None]) -> None:
         """Do now, and say how it goes, what takes long and would be done when the model is first asked for."""
@@ -149,6 +157,11 @@ class RecordedBars(BarSource):
         rows: list[Any] = [x.astype(np.float32) for x in (*price, ask[2], bid[1], half[0], half[3])]
         follows: Any = bars.follows
         return cls(QuotedBar(Bar(*rows[:4]), *rows[4:], follows=follows), steps)
+
+    @property
+    def history(self):
+        """Itself."""
+        return self
 
     @property
     def number(self) -> int:

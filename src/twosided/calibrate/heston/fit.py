@@ -36,7 +36,7 @@ from twosided.calibrate.heston.posterior import (
     posterior_mode,
     wide_grid,
 )
-from twosided.calibrate.heston.priors import Prior, Weak, constrain, unconstrain
+from twosided.calibrate.heston.priors import Prior, Weak, constrain, start_at
 from twosided.calibrate.heston.sampler import (
     Chains,
     Diagnosis,
@@ -76,7 +76,8 @@ class HestonFit:
 
     @property
     def rhat(self) -> float:
-        return max(d.rhat for d in self.diagnoses.values())
+        """The largest; NaN if one is, as that of chains that do not move."""
+        return float(np.max([d.rhat for d in self.diagnoses.values()]))
 
     @property
     def effective(self) -> float:
@@ -95,8 +96,8 @@ class HestonFit:
     def complaints(self) -> list[str]:
         """Why it is not to be trusted, in sentences; none if it is."""
         said = []
-        worst = max(self.diagnoses, key=lambda name: self.diagnoses[name].rhat)
-        if self.rhat > AGREED:
+        if not self.rhat <= AGREED:
+            worst = list(self.diagnoses)[int(np.argmax([d.rhat for d in self.diagnoses.values()]))]
             said.append(
                 f"The chains disagree: R-hat of {worst} is {self.rhat:.3f}, and below {AGREED} they would agree."
             )
@@ -218,15 +219,17 @@ def rolling(
     years_per_bar: float | None = None,
     points: int = POINTS,
     seed: int = 0,
+    begin: int | None = None,
 ) -> Iterator[tuple[int, HestonFit]]:
     """Fits of the last `window` bars at every `every`-th of them, each started from the one before, if it was sound.
 
-    Gives the number of the bar after the window and the fit, which knows no bar from there on. Windows of one length
-    share what was compiled.
+    Gives the number of the bar after the window and the fit, which knows no bar from there on: years are those of the
+    first window's bars too, unless they are given. The first window is the first that there is, or ends before bar
+    `begin`. Windows of one length share what was compiled.
     """
-    years = bars.years_per_bar if years_per_bar is None else years_per_bar
+    years = bars[:window].years_per_bar if years_per_bar is None else years_per_bar
     fit = None
-    for end in range(window, len(bars) + 1, every):
+    for end in range(window if begin is None else begin, len(bars) + 1, every):
         part = blocks_of(bars[end - window : end], size=block, years_per_bar=years)
         fit = fit_heston(part, prior, sampling, points=points, start=fit, seed=seed + end)
         yield end, fit
@@ -236,12 +239,12 @@ def filter_variance(
     parameters: Parameters, sample_: Sample, points: int = POINTS
 ) -> Float[ndarray, "blocks"]:
     """E[V | bars so far] at the end of each block, with known parameters."""
-    return np.asarray(filter_blocks(parameters, sample_, points).variance, float)
+    return np.asarray(filter_blocks(parameters, sample_.blocks, points).variance, float)
 
 
-def filter_blocks(parameters: Parameters, sample_: Sample, points: int = POINTS) -> Filtered:
+def filter_blocks(parameters: Parameters, blocks: Blocks, points: int = POINTS) -> Filtered:
     """What the filter knows of √V at the end of each block, with known parameters."""
-    return filtered(parameters, sample_.blocks, own_grid(parameters, sample_.blocks, points))
+    return filtered(parameters, blocks, own_grid(parameters, blocks, points))
 
 
 @cache
@@ -258,7 +261,7 @@ def _from(fit: HestonFit, prior: Prior, blocks: Blocks, points: int) -> tuple[Gr
     z = fit.chains.z.reshape(-1, fit.chains.z.shape[-1])
     centre, covariance = np.median(z, axis=0), np.cov(z.T) + 1e-6 * np.eye(z.shape[1])
     median = constrain(prior, as_floats(centre))._replace(v0=jnp.asarray(float(variance_path(blocks)[0])))
-    z = np.asarray(unconstrain(prior, median), float)
+    z = np.asarray(start_at(prior, median), float)
     return wide_grid(prior, blocks, own_grid(median, blocks, points), z, covariance), z, covariance
 
 

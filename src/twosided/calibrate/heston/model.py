@@ -9,15 +9,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from twosided.bar_files import read_bars
 from twosided.bars import Bars
-from twosided.calibrate.heston.blocks import FEWEST, blocks_of
+from twosided.calibrate.heston.blocks import FEWEST, make_blocks
 from twosided.calibrate.heston.fit import HestonFit, filter_blocks, rolling
 from twosided.calibrate.heston.law import Parameters
 from twosided.calibrate.heston.priors import Prior, Weak, draw_prior
+from twosided.errors import Refusal
 from twosided.prices.bar_source import BarModel, RecordedBars
 from twosided.prices.heston_bars import HestonBars, HestonDraws
 from twosided.types import check
@@ -38,7 +39,8 @@ def heston_bars(
     """The model of some bars, from fits and the number of the bar after each one's window, as `rolling` gives them.
 
     After a bar the parameters are draws from the last fit that had ended by then, or from the prior before the first;
-    the variance is that of the filter at the fit's medians, over its window and the bars since.
+    the variance is that of the filter at the fit's medians, over its window and the bars since. Time is in the years of
+    the first fit's bars.
     """
     fits = list(fits)
     check(
@@ -87,24 +89,44 @@ def _picked(parameters: Parameters) -> dict[str, ndarray]:
 
 def _rough(bars: Bars, years: float) -> Float[ndarray, "bars"]:
     """Root of the mean square of the last returns a year, where nothing better is known; of the bars so far alone."""
-    squares = np.square(np.diff(np.log(bars.price.close), prepend=np.log(bars.price.close[0])))
+    squares, seen = np.square(_returns(bars)), _returns_so_far(bars)
     sums = np.concatenate([[0.0], np.cumsum(squares)])
-    at = np.arange(len(bars))
-    low = np.maximum(at + 1 - ROUGH, 0)
-    means = (sums[at + 1] - sums[low]) / np.maximum(at - low, 1)
+    low = np.maximum(seen - ROUGH, 0)
+    means = (sums[seen] - sums[low]) / np.maximum(seen - low, 1)
     # Before the price has moved, the prior's own level.
     return np.sqrt(np.where(means > 0, means / years, 0.05))
 
 
 def _filtered(bars: Bars, fit: HestonFit, begin: int, until: int) -> tuple[ndarray, ndarray]:
-    """Mean and deviation of √V after bars begin ... until - 1, at a fit's medians; each from its past alone."""
-    # As many bars of its window as there are; a block is known at its last bar.
-    window = bars[max(begin + 1 - fit.sample.bars, 0) : until]
-    sample = blocks_of(window, size=fit.sample.size, years_per_bar=fit.sample.years_per_bar)
+    """Mean and deviation of √V after bars begin ... until - 1, at a fit's medians; each from its past alone.
+
+    Blocks of as many returns as the fit's end at every bar, not only where the fit's do: those that end a number of
+    returns after the fit's own are a filter of their own, which begins that much later in the window.
+    """
+    size, number = fit.sample.size, len(fit.sample.blocks)
     median = {name: jnp.asarray(np.median(x)) for name, x in fit.draws.items()}
-    found = filter_blocks(Parameters(**{"mu": jnp.zeros(()), **median}), sample)
-    last = np.searchsorted(sample.time, bars.time[begin:until], side="right") - 1
-    return np.asarray(found.mean, float)[last], np.asarray(found.deviation, float)[last]
+    parameters = Parameters(**{"mu": jnp.zeros(()), **median})
+    returns, seen = _returns(bars[:until]), _returns_so_far(bars[:until])
+    since = seen[begin:] - seen[begin]
+    mean, deviation = np.empty(until - begin), np.empty(until - begin)
+    for late in range(min(size, since[-1] + 1)):
+        first = seen[begin] + late - number * size
+        kept = returns[first : first + (len(returns) - first) // size * size]
+        found = filter_blocks(parameters, make_blocks(kept.reshape(-1, size), fit.sample.years_per_bar))
+        here = since % size == late
+        block = number - 1 + since[here] // size
+        mean[here], deviation[here] = np.asarray(found.mean)[block], np.asarray(found.deviation)[block]
+    return mean, deviation
+
+
+def _returns(bars: Bars) -> Float[ndarray, "returns"]:
+    """Log returns of the closes but for those over gaps, which calibrations leave out too."""
+    return np.diff(np.log(bars.price.close))[bars.follows[1:]]
+
+
+def _returns_so_far(bars: Bars) -> Int[ndarray, "bars"]:
+    """How many of them there are up to each bar."""
+    return np.cumsum(bars.follows)
 
 
 class CalibratedBars(BarModel):
@@ -142,11 +164,21 @@ class CalibratedBars(BarModel):
             self.prepare(lambda text: None)
         return _FITTED[self]
 
+    @property
+    def record(self) -> RecordedBars:
+        """The bars of the files."""
+        return self.model.record
+
     def prepare(self, tell):
         """Read and fit the files, once in a process; compiled programs hold what was found."""
         if self in _FITTED:
             return
         bars = read_bars(*self.files, timezone=self.timezone)
+        if len(bars) < self.window:
+            raise Refusal(
+                f"{' and '.join(bars.sources)}: the model is fitted to windows of {self.window} bars, but there are"
+                f" {len(bars)}"
+            )
         number = len(range(self.window, len(bars) + 1, self.refit))
         since = time.perf_counter()
 

@@ -13,7 +13,7 @@ from scipy import optimize
 from twosided.calibrate.heston.blocks import Blocks
 from twosided.calibrate.heston.grid import Grid, first_grid, own_grid, relative_log_likelihood
 from twosided.calibrate.heston.law import Parameters, joint_log_density
-from twosided.calibrate.heston.priors import Prior, constrain, log_prior, unconstrain
+from twosided.calibrate.heston.priors import Prior, constrain, log_prior, start_at
 from twosided.calibrate.heston.sampler import Potential
 
 ASIDE = 1.5
@@ -57,7 +57,7 @@ def posterior_mode(prior: Prior, blocks: Blocks, points: int) -> tuple[Grid, nda
     """A grid around the filter near the posterior's mode, the mode, and the inverse of the curvature there."""
     guess = _guess(blocks)
     grid = first_grid(blocks, points)
-    z = np.asarray(unconstrain(prior, guess), float)
+    z = np.asarray(start_at(prior, guess), float)
     for _ in range(2):
         z = descend(prior, blocks, grid, z)
         grid = own_grid(constrain(prior, as_floats(z)), blocks, points)

@@ -6,6 +6,7 @@ two numbers. `log_prior` counts the transform's volume.
 
 import abc
 from dataclasses import dataclass, fields
+from math import inf
 from typing import Any
 
 import jax
@@ -19,6 +20,11 @@ from twosided.types import check, is_positive
 @dataclass(frozen=True)
 class Law(abc.ABC):
     """A law of one parameter."""
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """Between which numbers the parameter lies."""
+        return 0.0, inf
 
     @abc.abstractmethod
     def distribution(self, theta: Any) -> Any:
@@ -101,6 +107,10 @@ class Normal(Law):
     def __post_init__(self):
         check("deviation", self.deviation, "positive and finite", lambda: is_positive(self.deviation))
 
+    @property
+    def support(self):
+        return -inf, inf
+
     def distribution(self, theta):
         return _numpyro().Normal(self.mean, self.deviation)
 
@@ -115,10 +125,18 @@ class Uniform(Law):
     """In the parameter's unit."""
 
     def __post_init__(self):
-        check("high", self.high, f"above low ({self.low})", self.high > self.low)
+        check("high", self.high, f"finite and above low ({self.low})", -inf < self.low < self.high < inf)
+
+    @property
+    def support(self):
+        return self.low, self.high
 
     def distribution(self, theta):
         return _numpyro().Uniform(self.low, self.high)
+
+
+_BOUNDS = {"rho": (-1.0, 1.0), "mu": (-inf, inf)}
+"""Of parameters that are not positive."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +155,14 @@ class Prior(abc.ABC):
     """Variance where the data begin."""
     mu: Law | None
     """μ, the drift of the price; 0 if there is no law."""
+
+    def __post_init__(self):
+        on_itself = isinstance(self.theta, AroundLevel)
+        check("theta", str(self.theta), "a law that does not stand on θ", not on_itself)
+        for name in self.names:
+            law, (low, high) = getattr(self, name), _BOUNDS.get(name, (0.0, inf))
+            inside = low <= law.support[0] and law.support[1] <= high
+            check(name, str(law), f"a law of numbers from {low:g} to {high:g}", inside)
 
     @property
     @abc.abstractmethod
@@ -202,6 +228,13 @@ def unconstrain(prior: Prior, parameters: Parameters) -> Float[Array, "parameter
     """The vector of some parameters; those that the prior fixes are not in it."""
     laws = _laws(prior, parameters.theta)
     return jnp.stack([_transform(law).inv(getattr(parameters, name)) for name, law in laws.items()])
+
+
+def start_at(prior: Prior, parameters: Parameters) -> Float[Array, "parameters"]:
+    """The vector of some parameters that a search may begin at: where the prior excludes one, the middle of its law's
+    support instead."""
+    z = unconstrain(prior, parameters)
+    return jnp.where(jnp.isfinite(z), z, 0.0)
 
 
 def log_prior(prior: Prior, z: Float[Array, "parameters"]) -> Float[Array, ""]:

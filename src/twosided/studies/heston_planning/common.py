@@ -24,7 +24,6 @@ SETTINGS: dict[str, Any] = {
     "paths": 1,
     "hidden": (64, 64),
     "batch": 128,
-    "warmup": 64,
     "discount": 0.95,
     "actor_rate": 1e-3,
     "critic_rate": 1e-3,
@@ -33,42 +32,47 @@ SETTINGS: dict[str, Any] = {
 """Of all learners. What is decided after a bar shows in a few more, so that looking twenty ahead is enough."""
 
 
-def learner(bars: int, updates: int, model: HestonBars | None = None) -> SAC:
+WARMUP = 64
+"""Bars on which a learner only looks around, unless it is said otherwise."""
+
+
+def learner(bars: int, updates: int, model: HestonBars | None = None, warmup: int = WARMUP) -> SAC:
     """Soft actor-critic on so many bars, its warm-up and last included, and so many gradient steps after each."""
-    steps = bars - SETTINGS["warmup"] - 1
-    settings = SETTINGS | {"steps": steps, "updates": updates, "buffer": bars}
+    lived = {"steps": bars - warmup - 1, "warmup": warmup, "updates": updates, "buffer": bars}
+    settings: dict[str, Any] = SETTINGS | lived
     if model is None:
         return SAC(**settings)
     return PlanningSAC(**settings, model=model, plan_buffer=20_000)
 
 
-def fitted(bars: Bars, window: int, block: int, years_per_bar: float, seed: int) -> HestonBars:
+def fitted(bars: Bars, window: int, block: int, seed: int, years_per_bar: float | None = None) -> HestonBars:
     """What fits of the last `window` bars, one after as many again, knew of the bars that followed.
 
     Kept for as long as the process lives: models that are made wrong begin with the fits of the one that is not.
     """
-    return _fitted(pickle.dumps((bars, window, block, years_per_bar, seed)))
+    return _fitted(pickle.dumps((bars, window, block, seed, years_per_bar)))
 
 
 @functools.cache
 def _fitted(asked: bytes) -> HestonBars:
     """The same, of what has no hash of its own."""
-    bars, window, block, years_per_bar, seed = pickle.loads(asked)
+    bars, window, block, seed, years_per_bar = pickle.loads(asked)
     fits = rolling(bars, window, window, sampling=DRAWS, block=block, years_per_bar=years_per_bar, seed=seed)
     return heston_bars(bars, fits, substeps=SUBSTEPS, seed=seed)
 
 
 def constant(model: HestonBars) -> HestonBars:
-    """The model made wrong: the variance of each fit's median level, at all times."""
+    """The model made wrong: a variance that does not move, of each fit's median level; before the first fit, of the
+    last bars' moves, as the model's own."""
     level = jnp.median(model.draws.level, axis=1, keepdims=True)
     draws = dataclasses.replace(
         model.draws,
         level=jnp.broadcast_to(level, model.draws.level.shape),
         vol_of_vol=jnp.full_like(model.draws.vol_of_vol, 1e-3),
     )
-    nothing = jnp.zeros_like(model.deviation)
+    volatility = jnp.where(model.fit == 0, model.volatility, jnp.sqrt(level[model.fit, 0]))
     return dataclasses.replace(
-        model, draws=draws, volatility=jnp.sqrt(level[model.fit, 0]), deviation=nothing
+        model, draws=draws, volatility=volatility, deviation=jnp.zeros_like(model.deviation)
     )
 
 

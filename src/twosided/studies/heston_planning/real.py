@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 
 from twosided.bar_files import read_bars
-from twosided.bars import DAY, Bars
-from twosided.calibrate.bootstrap import block_bootstrap, block_length
+from twosided.bars import Bars
+from twosided.calibrate.bootstrap import block_length, block_resamples
 from twosided.calibrate.fills import fit_fills
 from twosided.errors import Refusal
 from twosided.evaluation import evaluate, trace
@@ -62,6 +62,8 @@ MOST = 2
 LOOKS = 10
 """At a learner, of which the best on the second part is tested."""
 RESAMPLES = 2000
+METRICS = {"pnl": 1, "edge": 1, "sharpe": 2, "drawdown": 1, "position": 2, "turnover": 0}
+"""And the digits that they are shown with."""
 FEWEST = 1000
 """Bars of a record."""
 
@@ -75,6 +77,7 @@ class History:
     """Of a bar's move in the first part, a fraction of the price."""
     price: float
     """Mean close of the first part."""
+    bars_per_day: float
 
     @classmethod
     def read(cls, budget: Budget) -> "History":
@@ -89,7 +92,7 @@ class History:
             first = first[-1500:]
         close = first.price.close
         moves = np.diff(np.log(close))[first.follows[1:]]
-        return cls((first, second, last), float(moves.std()), float(close.mean()))
+        return cls((first, second, last), float(moves.std()), float(close.mean()), bars.bars_per_day)
 
     def scenario(self, part: int) -> Scenario:
         """One pass through a part."""
@@ -105,58 +108,53 @@ class History:
         return Scenario(market, (), penalty, len(bars) - 2)
 
     def tested(self, case: str, makers: tuple[Policy, ...], seed: int) -> tuple[list[Record], pl.DataFrame]:
-        """What makers do in the last part, their mean where there are several: metrics and the curve of PnL.
+        """What makers do in the last part, the mean of what each does: metrics, and the curve of PnL.
 
         pnl: over the part, basis points; edge: of it, what trades had earned at the close of the bar that they were
         made in, the rest being what was held from before, which nobody can expect to gain by if the price is a
         martingale; sharpe, a day; drawdown: the largest, basis points; position: mean size; turnover: units a day.
-        Errors are of resamples in blocks (Politis & White 2004).
+        Errors are of resamples of bars in blocks (Politis & White 2004) and, of several makers, of which they are too.
         """
         scenario = self.scenario(2)
-        steps = [trace(scenario, maker, seed, 1) for maker in makers]
-        unit, day = self.price / 1e4, DAY / self.parts[2].seconds
         moves = np.diff(self.parts[2].price.close)[: scenario.horizon]
-
-        def over(values: Callable[[pl.DataFrame], np.ndarray]) -> np.ndarray:
-            """Step by step, the mean of the makers."""
-            return np.mean([values(frame) for frame in steps], axis=0)
-
-        pnl = over(lambda frame: frame["pnl_total"].to_numpy().astype(float)) / unit
-        edge = pnl - over(lambda frame: frame["inventory"].to_numpy() * moves) / unit
-        again = _resampled(np.stack([pnl, np.square(pnl)], axis=1), seed)
-        wealth = np.cumsum(pnl)
-        values = {
-            "pnl": (pnl.sum(), again[:, 0].std() * len(pnl)),
-            "edge": (edge.sum(), _resampled(edge[:, None], seed).std() * len(edge)),
-            "sharpe": (
-                _sharpe(pnl.mean(), np.square(pnl).mean()) * day**0.5,
-                _sharpe(*again.T).std() * day**0.5,
-            ),
-            "drawdown": ((np.maximum.accumulate(np.append(0.0, wealth))[1:] - wealth).max(), None),
-            "position": (over(lambda frame: frame["inventory"].abs().to_numpy()).mean(), None),
-            "turnover": (over(lambda frame: (frame["bought"] + frame["sold"]).to_numpy()).mean() * day, None),
-        }
+        booked = np.stack([self._booked(trace(scenario, maker, seed, 1), moves) for maker in makers])
+        # Of each maker alone: their mean would be no maker, and of less risk than any.
+        each = self._metrics(booked)
+        length = max(2, *map(block_length, booked[:, :2].mean(0)))
+        resamples = block_resamples(booked.shape[-1], length, RESAMPLES, seed)
+        errors = np.std([self._metrics(booked[..., bars]).mean(1) for bars in resamples], axis=0)
         if len(makers) > 1:
-            each = [frame["pnl_total"].to_numpy().sum() / unit for frame in steps]
-            values["seeds"] = np.std(each, ddof=1) / len(each) ** 0.5, None
+            errors = np.hypot(errors, each.std(1, ddof=1) / len(makers) ** 0.5)
         records = [
-            Record(case, 0, name, float(x), None if e is None else float(e))
-            for name, (x, e) in values.items()
+            Record(case, 0, name, float(x), float(error))
+            for name, x, error in zip(METRICS, each.mean(1), errors, strict=True)
         ]
+        wealth = booked[:, 0].mean(0).cumsum()
         every = max(len(wealth) // 500, 1)
-        times = np.arange(len(wealth)) / day
+        times = np.arange(len(wealth)) / self.bars_per_day
         return records, pl.DataFrame({"day": times[::every], "pnl": wealth[::every]})
 
+    def _booked(self, steps: pl.DataFrame, moves: np.ndarray) -> np.ndarray:
+        """Of each step: PnL, and its edge, in basis points; units held, and traded."""
+        held, unit = steps["inventory"].to_numpy(), self.price / 1e4
+        pnl = steps["pnl_total"].to_numpy().astype(float) / unit
+        traded = (steps["bought"] + steps["sold"]).to_numpy()
+        return np.stack([pnl, pnl - held * moves / unit, abs(held), traded])
 
-def _resampled(moments: np.ndarray, seed: int) -> np.ndarray:
-    """Means of resamples of steps, (resamples, moments), in blocks as long as the first one asks for."""
-    return block_bootstrap(moments, max(block_length(moments[:, 0]), 2), RESAMPLES, seed)
-
-
-def _sharpe(mean: np.ndarray, square: np.ndarray) -> np.ndarray:
-    """Of a bar, from the first two moments."""
-    deviation = np.sqrt(np.maximum(square - np.square(mean), 0.0))
-    return np.where(deviation > 0, mean / np.where(deviation > 0, deviation, 1.0), 0.0)
+    def _metrics(self, booked: np.ndarray) -> np.ndarray:
+        """METRICS of what was booked: (makers, 4, steps) to (metrics, makers)."""
+        (pnl, edge, held, traded), day = np.moveaxis(booked, 1, 0), self.bars_per_day
+        deviation, wealth = pnl.std(1), pnl.cumsum(1)
+        return np.stack(
+            [
+                pnl.sum(1),
+                edge.sum(1),
+                pnl.mean(1) / np.where(deviation > 0, deviation, 1.0) * day**0.5,
+                (np.maximum.accumulate(np.maximum(wealth, 0.0), axis=1) - wealth).max(1),
+                held.mean(1),
+                traded.mean(1) * day,
+            ]
+        )
 
 
 NOTHING, HOLD, SELECTED = "doing nothing", "buy and hold", "the fixed offset chosen"
@@ -212,7 +210,7 @@ def learned(model: Callable[[HestonBars], HestonBars] | None) -> Callable[[Budge
         if model:
             tell("fitting the model")
             window = min(WINDOW, len(first) // 2)
-            expected = model(fitted(first, window, BLOCK, first.years_per_bar, budget.seed))
+            expected = model(fitted(first, window, BLOCK, budget.seed))
         config = learner(len(first) - 2, 1, expected)
         scenario, second = record.scenario(0), record.scenario(1)
         best: list[tuple[float, Policy]] = []
@@ -243,7 +241,6 @@ WAYS: Mapping[str, tuple[str, Callable[[HestonBars], HestonBars] | None]] = {
     "bars-constant": ("planning, constant volatility", constant),
     "bars-doubled": ("planning, variance doubled", doubled),
 }
-METRICS = {"pnl": 1, "edge": 1, "sharpe": 2, "drawdown": 1, "position": 2, "turnover": 0}
 
 
 def table(found: Outcomes) -> list[Table | Figure]:
@@ -263,7 +260,7 @@ def table(found: Outcomes) -> list[Table | Figure]:
         "choose by. PnL, edge and drawdown in basis points of the price, of one unit a side; edge is what trades had "
         "earned at the close of the bar that they were made in, the rest what was held from before. Sharpe ratio of a "
         f"day; mean size of the position in units; units traded a day. Learners: mean of {found.budget.seeds} seeds. "
-        "Errors by block bootstrap."
+        "Errors by block bootstrap of the bars, those of learners with the error from seed to seed beside."
     )
     columns = ("PnL", "of it, edge", "Sharpe", "drawdown", "position", "turnover")
     curves = pl.concat(

@@ -1,7 +1,8 @@
 """On simulated bars of Heston's model, where the truth is known: how many real bars planning saves.
 
-Every seed has a history of its own, which each learner lives through once, from its first bar; whoever plans takes as
-many gradient steps in all as who does not. All are judged on bars that nobody has learned on.
+Every seed has a history of its own, which each learner lives through once, from its first bar, and looks around in for
+the first 1.3% of its bars; whoever plans takes as many gradient steps in all as who does not. All are judged on bars
+that nobody has learned on.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ import polars as pl
 from twosided.bars import Bars, simulate_bars
 from twosided.evaluation import evaluate
 from twosided.exact.bars import bars_optimum
+from twosided.learn.sac import SAC
 from twosided.learn.train import Progress, policies_of, train
 from twosided.markets.bars import BarsMarket
 from twosided.markets.base import Scenario
@@ -41,7 +43,14 @@ from twosided.studies.base import (
     greater,
     mean,
 )
-from twosided.studies.heston_planning.common import SUBSTEPS, constant, doubled, fitted, learner
+from twosided.studies.heston_planning.common import (
+    SUBSTEPS,
+    WARMUP,
+    constant,
+    doubled,
+    fitted,
+    learner,
+)
 from twosided.studies.learning import drawings, judge_in_turn, over_drawings
 
 YEARS = 1 / 525_600
@@ -108,13 +117,13 @@ def known(bars: Bars, variance: np.ndarray, seed: int) -> HestonBars:
 
 def calibrated(bars: Bars, variance: np.ndarray, seed: int) -> HestonBars:
     """What a rolling fit knew."""
-    return fitted(bars, WINDOW, BLOCK, YEARS, seed)
+    return fitted(bars, WINDOW, BLOCK, seed, YEARS)
 
 
 MOST, FIFTH = 5000, 1000
 """Bars that are lived without planning, and a fifth of them."""
 UPDATES = 4
-"""Gradient steps a bar of who lives the most bars; all take as many in total."""
+"""Gradient steps a bar of who lives the most bars."""
 PLAIN = Way("sac", "SAC", MOST, None)
 SHORT = Way("sac", "SAC", FIFTH, None)
 KNOWN = Way("known", "planning, the true model", FIFTH, known)
@@ -124,10 +133,20 @@ DOUBLED = Way("doubled", "planning, variance doubled", FIFTH, lambda *of: double
 WAYS = (PLAIN, SHORT, KNOWN, FITTED, CONSTANT, DOUBLED)
 
 
+def taught(way: Way, budget: Budget, model: HestonBars | None) -> SAC:
+    """The learner of a way.
+
+    All take as many gradient steps: who lives a fifth of the bars looks around in a fifth as many, the last bar, which
+    nothing follows, counted in.
+    """
+    updates = UPDATES * MOST // way.bars // (4 if budget.quick else 1)
+    warmup = (WARMUP + 1) * way.bars // MOST - 1
+    return learner(_lived(budget, way.bars), updates, model, warmup)
+
+
 def learned(way: Way) -> Callable[[Budget, Tell], Outcome]:
     def run(budget: Budget, tell: Tell) -> Outcome:
-        bars, updates = _lived(budget, way.bars), UPDATES * MOST // way.bars
-        updates = max(updates // 4, 1) if budget.quick else updates
+        bars = _lived(budget, way.bars)
         policies, rows = [], []
         for i in range(budget.seeds):
             seed = budget.seed + i
@@ -135,7 +154,7 @@ def learned(way: Way) -> Callable[[Budget, Tell], Outcome]:
             tell(f"history {i + 1} of {budget.seeds}")
             model = way.model and way.model(history, np.asarray(states.variance, float), seed)
             scenario = Scenario(quoting(RecordedBars.of(history)), (), REWARD, bars)
-            config = learner(bars, updates, model)
+            config = taught(way, budget, model)
 
             def look(progress: Progress, i: int = i, scenario=scenario, config=config) -> None:
                 (policy,) = policies_of(scenario, config, progress.states, 1)
@@ -191,7 +210,7 @@ def table(found: Outcomes) -> list[Table | Figure]:
     )
     curve = pl.concat(
         [
-            found.frame(way.case, "curve").with_columns(who=pl.lit(_named(way)))
+            found.frame(way.case, "curve").with_columns(who=pl.lit(_named(way, found.budget)))
             for way in (PLAIN, SHORT, KNOWN, FITTED)
         ]
     )
@@ -223,8 +242,8 @@ def _lived(budget: Budget, bars: int) -> int:
     return bars // 2 if budget.quick else bars
 
 
-def _named(way: Way) -> str:
-    return f"{way.label}, {way.bars:,} bars"
+def _named(way: Way, budget: Budget) -> str:
+    return f"{way.label}, {_lived(budget, way.bars):,} bars"
 
 
 def _better(a: Way, b: Way) -> Callable[[Outcomes], Finding]:
@@ -234,10 +253,7 @@ def _better(a: Way, b: Way) -> Callable[[Outcomes], Finding]:
         pairs = zip(*(drawings(found, way.case, POLICY, "reward") for way in (a, b)), strict=True)
         apart = mean([100 * (x - y) for x, y in pairs])
         one, other = (over_drawings(found, way.case, POLICY, "reward").times(100) for way in (a, b))
-        names = (
-            f"{a.label}, {_lived(found.budget, a.bars)} bars,",
-            f"{b.label}, {_lived(found.budget, b.bars)} bars,",
-        )
+        names = f"{_named(a, found.budget)},", f"{_named(b, found.budget)},"
         return greater(one, other, difference=apart, names=names, digits=3)
 
     return test
