@@ -2,6 +2,9 @@
 
 import functools
 import json
+import os
+import signal
+import time
 from dataclasses import replace
 
 import jax
@@ -29,6 +32,7 @@ from twosided.calibrate.heston.grid import first_grid
 from twosided.calibrate.heston.law import Parameters
 from twosided.calibrate.heston.posterior import FURTHEST, brought_near, descend, grid_potential
 from twosided.calibrate.heston.priors import (
+    AroundLevel,
     BayesianMarketMaker,
     InverseGamma,
     LogNormal,
@@ -39,6 +43,7 @@ from twosided.calibrate.heston.priors import (
     constrain,
     draw_prior,
     log_prior,
+    start_at,
     unconstrain,
 )
 from twosided.calibrate.heston.sampler import Sampling, bounded, diagnose, energy_share, sample
@@ -97,6 +102,21 @@ def test_a_chain_takes_no_step_to_where_a_slope_overflows():
     assert float(bounded(jnp.asarray(1e20))) == float(bounded(jnp.asarray(jnp.nan))) == np.inf
 
 
+def test_ctrl_c_does_not_wait_for_the_chains_ends():
+    chunks = []
+
+    def interrupted(share):
+        chunks.append(share)
+        if len(chunks) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+
+    data, settings = (jnp.zeros(1), jnp.eye(1)), Sampling(chains=2, warmup=20, draws=5000)
+    with pytest.raises(KeyboardInterrupt):
+        sample(gaussian, data, jnp.zeros((2, 1)), jnp.ones(1), settings, 0, interrupted)
+    assert len(chunks) < 100, "of 202"
+
+
 def test_diagnostics_of_known_draws():
     rng = np.random.default_rng(0)
     independent = diagnose(rng.normal(size=(4, 2000)))
@@ -146,13 +166,34 @@ def test_prior_draws_have_the_laws_moments():
     assert not np.any(drawn.mu)
 
 
+def test_a_search_begins_inside_a_prior_that_excludes_the_guess():
+    prior = Weak(kappa=Uniform(low=0.0, high=20.0), rho=Uniform(low=0.0, high=1.0))
+    guess = Parameters(*(jnp.asarray(x) for x in (8766.0, 0.05, 0.5, -0.1, 0.04, 0.0)))
+    begun = constrain(prior, start_at(prior, guess))
+    np.testing.assert_allclose(begun, (10.0, 0.05, 0.5, 0.5, 0.04, 0.0), rtol=1e-5)
+
+
+def test_chains_that_do_not_move_are_complained_of_and_refused():
+    still = replace(fitted(), diagnoses=fitted().diagnoses | {"rho": diagnose(np.zeros((2, 50)))})
+    assert np.isnan(still.rhat) and still.refused
+    assert still.complaints[0].startswith("The chains disagree: R-hat of rho is nan")
+
+
 @pytest.mark.parametrize(
     ("law", "arguments", "sentence"),
     [
         (LogNormal, {"median": 0.0}, "median must be positive and finite, but got 0"),
         (InverseGamma, {"shape": -1.0}, "shape must be positive and finite, but got -1"),
         (PositiveNormal, {"deviation": 0.0}, "deviation must be positive and finite, but got 0"),
-        (Uniform, {"low": 1.0, "high": 1.0}, r"high must be above low \(1.0\), but got 1"),
+        (Uniform, {"low": 1.0, "high": 1.0}, r"high must be finite and above low \(1.0\), but got 1"),
+        (Uniform, {"high": np.inf}, r"high must be finite and above low \(-1.0\), but got inf"),
+        (Weak, {"rho": Normal()}, "rho must be a law of numbers from -1 to 1, but got 'Normal"),
+        (Weak, {"kappa": Uniform()}, "kappa must be a law of positive numbers, but got 'Uniform"),
+        (
+            Weak,
+            {"theta": AroundLevel()},
+            "theta must be a law that does not stand on θ, but got 'AroundLevel",
+        ),
         (Sampling, {"chains": 1}, "chains must be from 2 to 64, but got 1"),
         (Sampling, {"acceptance": 1.0}, r"acceptance must be in \(0, 1\), but got 1"),
     ],

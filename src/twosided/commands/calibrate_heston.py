@@ -1,27 +1,39 @@
 """Fitting the Heston model to bars: `twosided calibrate heston`."""
 
 import json as json_format
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 import jax
 import numpy as np
+import polars as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from twosided import store
 from twosided.bar_files import read_bars
-from twosided.bars import Bars
+from twosided.bars import Bars, moment
 from twosided.calibrate.heston.blocks import blocks_of, variance_path
 from twosided.calibrate.heston.checks import STATISTICS, predictive, statistics
-from twosided.calibrate.heston.files import PROCESS, about, write_fit
-from twosided.calibrate.heston.fit import HestonFit, Likelihood, fit_heston
+from twosided.calibrate.heston.files import (
+    PROCESS,
+    REFITS,
+    about,
+    claim_refits,
+    read_refits,
+    refit_row,
+    write_fit,
+)
+from twosided.calibrate.heston.fit import HestonFit, Likelihood, fit_heston, rolling
 from twosided.calibrate.heston.grid import POINTS
 from twosided.calibrate.heston.priors import Prior, Weak, draw_prior
 from twosided.calibrate.heston.sampler import Sampling
 from twosided.document import Section, document, header
+from twosided.errors import Refusal
 from twosided.plots.heston import (
     SYMBOLS,
     figure_level,
@@ -29,17 +41,22 @@ from twosided.plots.heston import (
     figure_pairs,
     figure_predictive,
     figure_ranks,
+    figure_refits,
     figure_traces,
     figure_volatility,
 )
 from twosided.report import Provenance, provenance_html
 from twosided.settings import Settings, dump
+from twosided.terminal import stopping
 from twosided.types import check, check_seed
 
 
 @dataclass(frozen=True)
 class CalibrateHeston:
-    """Sample the Heston model's parameters given bars, say whether the chains agree, and write process and page."""
+    """Sample the Heston model's parameters given bars, say whether the chains agree, and write process and page.
+
+    Refits are kept one by one, so the same words go on after the last window of what was stopped.
+    """
 
     files: tuple[Path, ...]
     """Bars with named columns (CSV or Parquet, plain or .gz); or bid bars and ask bars."""
@@ -49,6 +66,9 @@ class CalibrateHeston:
     """Columns that have other names than time, open, high, low, close: close=last."""
     window: int | None = None
     """Use the last so many bars; all if none is given."""
+    refit: int | None = None
+    """Bars between refits of the last `window` bars, each started from the one before and none knowing a later bar;
+    only the file's last bars are fitted if none is given."""
     bars_per_year: float | None = None
     """Of trading time; if none is given, so many as make the file's calendar time: 252 for days of an exchange."""
     block: int | None = None
@@ -78,6 +98,12 @@ class CalibrateHeston:
             check("columns", column, "of the kind close=last", "=" in column)
         if self.window is not None:
             check("window", self.window, "at least 2", self.window >= 2)
+        if self.refit is not None:
+            check("refit", self.refit, "at least 1", self.refit >= 1)
+            check("refit", self.refit, "given together with --window", self.window is not None)
+            check("likelihood", self.likelihood, "grid where there are refits", self.likelihood == "grid")
+        if self.block is not None:
+            check("block", self.block, "at least 1", self.block >= 1)
         if self.bars_per_year is not None:
             check("bars_per_year", self.bars_per_year, "positive", self.bars_per_year > 0)
 
@@ -85,32 +111,31 @@ class CalibrateHeston:
         console = Console(stderr=self.json)
         names = dict(column.split("=", 1) for column in self.columns)
         bars = read_bars(*self.files, timezone=self.timezone, names=names)
-        if self.window is not None:
-            bars = bars[-self.window :]
-        years = None if self.bars_per_year is None else 1 / self.bars_per_year
-        sample = blocks_of(bars, size=self.block, most=self.blocks, years_per_bar=years)
-        bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console)
-        with bar:
-            task = bar.add_task("sampling", total=1.0)
-            fit = fit_heston(
-                sample,
-                self.prior,
-                self.sampling,
-                likelihood=self.likelihood,
-                points=self.points,
-                seed=self.seed,
-                progress=lambda share: bar.update(task, completed=share),
-            )
+        text = dump(settings)
+        if self.window is not None and self.refit is not None:
+            found = self._refits(bars, self.window, self.refit, text, console)
+            if found is None:
+                return 130
+            fit, refits = found
+        else:
+            if (self.out / REFITS).exists():
+                raise Refusal(f"{self.out} holds refits; choose another --out, or remove it")
+            fit, refits = self._fit(bars if self.window is None else bars[-self.window :], console), None
+        bars = bars if self.window is None else bars[-self.window :]
         write_fit(self.out, fit)
         page = self.out / store.REPORT
-        store.write(self.out / store.SETTINGS, dump(settings))
-        store.write(page, heston_page(fit, bars, self.seed, dump(settings)))
+        store.write(self.out / store.SETTINGS, text)
+        store.write(page, heston_page(fit, bars, self.seed, text, refits))
         if self.json:
-            print(json_format.dumps(about(fit) | {"folder": str(self.out)}, indent=1))
+            counts = {} if refits is None else {"refits": _counts(refits)}
+            print(json_format.dumps(about(fit) | counts | {"folder": str(self.out)}, indent=1))
         else:
             console.print(_table(fit))
             speed = f"{fit.effective:.0f} effective samples in {fit.chains.seconds:.0f} s of sampling"
             console.print(f"{speed} ({fit.chains.compiling:.0f} s of compiling before)", highlight=False)
+            if refits is not None:
+                counts = f"{len(refits)} refits, {_counts(refits)['refused']} of them refused"
+                console.print(f"{counts}: {self.out / REFITS}", highlight=False, soft_wrap=True)
             console.print(f"the page: {page}", highlight=False, soft_wrap=True)
             if not fit.refused:
                 toml = self.out / PROCESS
@@ -122,9 +147,105 @@ class CalibrateHeston:
             console.print(f"[bold red]{text}[/]", highlight=False)
         return 1 if fit.refused else 0
 
+    def _fit(self, bars: Bars, console: Console) -> HestonFit:
+        """The only fit that was asked for."""
+        sample = blocks_of(bars, size=self.block, most=self.blocks, years_per_bar=self._years_per_bar)
+        with Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console
+        ) as bar:
+            task = bar.add_task("sampling", total=1.0)
+            return fit_heston(
+                sample,
+                self.prior,
+                self.sampling,
+                likelihood=self.likelihood,
+                points=self.points,
+                seed=self.seed,
+                progress=lambda share: bar.update(task, completed=share),
+            )
 
-def heston_page(fit: HestonFit, bars: Bars, seed: int = 0, settings: str = "") -> str:
-    """The page of a fit as HTML."""
+    def _refits(
+        self, bars: Bars, window: int, every: int, text: str, console: Console
+    ) -> tuple[HestonFit, pl.DataFrame] | None:
+        """The fit of the last window and the table of all, or None where it was stopped before.
+
+        Goes on after the windows that the folder holds: the first of the others is then fitted from cold, since no
+        draws are kept of the one before it. The last one is fitted even if it is there, for its draws.
+        """
+        if len(bars) < window:
+            names = " and ".join(bars.sources)
+            raise Refusal(f"{names}: {len(bars):,} bars, fewer than the {window:,} of a window")
+        # The last window is to end at the last bar.
+        rest = (len(bars) - window) % every
+        bars = bars[rest:]
+        ends = range(window, len(bars) + 1, every)
+        windows = [bars[end - window : end] for end in ends]
+        # What the first says of blocks and years holds for all: none may know a later bar.
+        first = blocks_of(windows[0], size=self.block, most=self.blocks, years_per_bar=self._years_per_bar)
+        claim_refits(self.out, text)
+        there = read_refits(self.out, windows)
+        if rest:
+            said = f"the oldest {rest:,} bars are left out, so that the last window ends at the last bar"
+            console.print(said, highlight=False)
+        if len(there):
+            console.print(f"{len(there)} of {len(ends)} windows are there already", highlight=False)
+        there = there[: len(ends) - 1]
+        fits = rolling(
+            bars,
+            window,
+            every,
+            self.prior,
+            self.sampling,
+            block=first.size,
+            years_per_bar=first.years_per_bar,
+            points=self.points,
+            seed=self.seed,
+            begin=ends[len(there)],
+        )
+        return self._kept((fit for _, fit in fits), windows, there, console)
+
+    def _kept(
+        self, fits: Iterator[HestonFit], windows: Sequence[Bars], refits: pl.DataFrame, console: Console
+    ) -> tuple[HestonFit, pl.DataFrame] | None:
+        """The last of the fits and the table of all windows, which is written after each; or None if it was stopped."""
+        total, before, since = len(windows), len(refits), time.perf_counter()
+        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}")
+        fit = None
+        try:
+            with stopping(console) as stop, Progress(*columns, console=console) as bar:
+                task = bar.add_task(f"refit {before + 1} of {total}", total=total, completed=before, left="")
+                for done, (window, fit) in enumerate(zip(windows[before:], fits, strict=True), before + 1):
+                    row = pl.DataFrame([refit_row(window, fit)])
+                    refits = pl.concat([refits, row]) if len(refits) else row
+                    store.write_frame(self.out / REFITS, refits)
+                    left = _left((time.perf_counter() - since) / (done - before) * (total - done))
+                    told = f"refit {done} of {total}, to {moment(window.time[-1])}"
+                    if fit.refused:
+                        told += f", is refused: R-hat {fit.rhat:.3f}, {fit.diverging} draws diverged"
+                    if fit.refused or not console.is_terminal:
+                        console.print(f"{told}  {left}", highlight=False, soft_wrap=True)
+                    next_ = f"refit {min(done + 1, total)} of {total}"
+                    bar.update(task, completed=done, description=next_, left=left)
+                    if stop.asked:
+                        break
+        except KeyboardInterrupt:
+            pass
+        if fit is None or len(refits) < total:
+            kept = f"{len(refits)} of {total} windows are kept in {self.out / REFITS}"
+            said = f"stopped; {kept}, and the same command goes on after them"
+            console.print(said, highlight=False, soft_wrap=True)
+            return None
+        return fit, refits
+
+    @property
+    def _years_per_bar(self) -> float | None:
+        return None if self.bars_per_year is None else 1 / self.bars_per_year
+
+
+def heston_page(
+    fit: HestonFit, bars: Bars, seed: int = 0, settings: str = "", refits: pl.DataFrame | None = None
+) -> str:
+    """The page of a fit as HTML, and of the refits that it is the last of."""
     keys = jax.random.split(jax.random.key(seed), 4000)
     drawn = jax.vmap(lambda key: draw_prior(fit.prior, key))(keys)
     prior = {name: np.asarray(getattr(drawn, name), float) for name in fit.draws}
@@ -136,6 +257,7 @@ def heston_page(fit: HestonFit, bars: Bars, seed: int = 0, settings: str = "") -
     )
     sections = (
         Section("Volatility", VOLATILITY, figure_volatility(fit, variance_path(fit.sample.blocks))),
+        *([] if refits is None else [Section("Refits", REFITTED, figure_refits(refits))]),
         Section("What the data changed", MARGINALS, figure_marginals(fit.draws, prior)),
         Section("Posterior pairs", PAIRS, figure_pairs(fit.draws), min_width=640),
         Section(
@@ -172,6 +294,10 @@ VOLATILITY = (
     "What the filter knew at each time, from the bars up to it alone; parameters' uncertainty is in the band. Today's"
     " value is where simulated paths start."
 )
+REFITTED = (
+    "What each window said when it ended, knowing no later bar; refused fits are not to be used. Everything else on"
+    " this page is of the last window."
+)
 MARGINALS = (
     "Where a posterior looks like its prior, the data say nothing of that parameter: believe it accordingly."
 )
@@ -180,7 +306,7 @@ PAIRS = (
     " one."
 )
 PREDICTIVE = (
-    "Each simulated data set has parameters of its own from the posterior. A line far outside of its histogram is a"
+    "Each simulated data set has parameters of its own from the posterior. A line far outside its histogram is a"
     " feature of the data that the model lacks."
 )
 TRACES = "Chains that agree look alike, without trend; one that stays apart has found something else."
@@ -191,6 +317,16 @@ LEVEL = (
     "The mean of chains, point by point, wanders less than one chain because it is a mean. It is no better chain: its"
     " spread is not the posterior’s, and everything else on this page pools the draws instead."
 )
+
+
+def _counts(refits: pl.DataFrame) -> dict[str, int]:
+    return {"windows": len(refits), "refused": int(refits["refused"].sum())}
+
+
+def _left(seconds: float) -> str:
+    if not seconds:
+        return ""
+    return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
 
 
 def _table(fit: HestonFit) -> Table:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
+import polars as pl
 from jaxtyping import Float
 from numpy import ndarray
 from plotly.subplots import make_subplots
@@ -156,6 +157,29 @@ def figure_volatility(fit: "HestonFit", rough: Float[ndarray, "blocks"]) -> go.F
     figure.add_trace(_line(time, mean, POSTERIOR, 1.8))
     figure.update_layout(showlegend=False)
     return dressed(figure, 320)
+
+
+def figure_refits(refits: pl.DataFrame) -> go.Figure:
+    """Every parameter's median with its 90% interval, at the end of each window; refused windows are marked."""
+    names = [name for name in SYMBOLS if name in refits.columns]
+    time = (refits["time"].to_numpy() * 1000).astype("datetime64[ms]")
+    refused = refits["refused"].to_numpy()
+    colours = {"median, with 90%": POSTERIOR} | ({"refused": DATA} if refused.any() else {})
+    figure = stack(
+        [key(SYMBOLS[name], colours if not i else {}) for i, name in enumerate(names)], [1.0] * len(names)
+    )
+    for row, name in enumerate(names, start=1):
+        median, low, high = (refits[column].to_numpy() for column in (name, f"{name}_low", f"{name}_high"))
+        figure.add_trace(band(time, low, high, POSTERIOR), row=row, col=1)
+        # With dots, or a single window would not be seen.
+        line = _line(time, median, POSTERIOR, 1.8).update(mode="lines+markers", marker={"size": 4})
+        figure.add_trace(line, row=row, col=1)
+        if refused.any():
+            marks = go.Scatter(x=time[refused], y=median[refused], mode="markers", hoverinfo="skip")
+            marks.update(marker={"size": 9, "color": DATA, "symbol": "x"})
+            figure.add_trace(marks, row=row, col=1)
+    figure.update_layout(showlegend=False)
+    return dressed(figure, 60 + 130 * len(names))
 
 
 def _panels(titles: list[str]) -> go.Figure:

@@ -1,7 +1,11 @@
-"""The files of a calibration: its draws, its variances, what it says of itself, and the process for a market."""
+"""The files of a calibration: its draws, its variances, what it says of itself, and the process for a market; and of
+refits, what each window said."""
 
+import hashlib
 import io
 import json
+import tomllib
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,10 +16,14 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from twosided import store
+from twosided.bars import Bars
 from twosided.calibrate.heston.fit import HestonFit
 from twosided.calibrate.heston.law import Parameters
+from twosided.errors import Refusal
+from twosided.settings import load
 
 DRAWS, ABOUT, PROCESS, VARIANCE = "draws.parquet", "about.json", "heston.toml", "variance.parquet"
+REFITS = "refits.parquet"
 
 
 def write_fit(folder: Path, fit: HestonFit) -> None:
@@ -46,6 +54,41 @@ def read_draws(folder: Path) -> dict[str, Float[ndarray, "draws"]]:
     return {name: frame[name].to_numpy() for name in kept}
 
 
+def claim_refits(folder: Path, text: str) -> None:
+    """Make the folder this calibration's own. Raises Refusal if it is another's; --out and --json decide no number."""
+    if store.claim(folder, text, "calibration"):
+        return
+    held, asked = load(folder / store.SETTINGS), tomllib.loads(text)
+    if {**held, "out": "", "json": False} != {**asked, "out": "", "json": False}:
+        raise Refusal(f"{folder} holds a calibration with other settings; choose another --out, or remove it")
+
+
+def read_refits(folder: Path, windows: Sequence[Bars]) -> pl.DataFrame:
+    """The refits that are there already, of the first of these windows. Raises Refusal if they are of others."""
+    path = folder / REFITS
+    if not path.exists():
+        return pl.DataFrame()
+    frame = store.read_frame(path)
+    known = [_digest(window) for window in windows[: len(frame)]]
+    if "bars" not in frame.columns or frame["bars"].to_list() != known:
+        raise Refusal(f"{path} is of other windows than the file now has; choose another --out, or remove it")
+    return frame
+
+
+def refit_row(window: Bars, fit: HestonFit) -> dict[str, Any]:
+    """What refits.parquet says of a window: when it ends, which bars it has, and what was found."""
+    row: dict[str, Any] = {"time": float(window.time[-1]), "bars": _digest(window)}
+    for name, d in fit.diagnoses.items():
+        row |= {name: d.median, f"{name}_low": d.low, f"{name}_high": d.high}
+    row |= dict(zip(("variance", "variance_low", "variance_high"), map(float, fit.variance[-1]), strict=True))
+    return row | {
+        "rhat": fit.rhat,
+        "effective": fit.effective,
+        "diverging": fit.diverging,
+        "refused": fit.refused,
+    }
+
+
 def about(fit: HestonFit) -> dict[str, Any]:
     """What a program may want to know of a fit."""
     return {
@@ -73,6 +116,12 @@ def about(fit: HestonFit) -> dict[str, Any]:
         "complaints": fit.complaints,
         "refused": fit.refused,
     }
+
+
+def _digest(bars: Bars) -> str:
+    """Of all that a fit knows of them, to tell whether a file still holds the same."""
+    known = np.concatenate([[bars.seconds], bars.time, bars.price.close])
+    return hashlib.sha256(known.tobytes()).hexdigest()[:16]
 
 
 def _process_file(fit: HestonFit) -> str:

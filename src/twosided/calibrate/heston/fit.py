@@ -231,7 +231,7 @@ def rolling(
     fit = None
     for end in range(window if begin is None else begin, len(bars) + 1, every):
         part = blocks_of(bars[end - window : end], size=block, years_per_bar=years)
-        fit = fit_heston(part, prior, sampling, points=points, start=fit, seed=seed + end)
+        fit = fit_heston(part, prior, sampling, points=points, start=fit, seed=(seed + end) % 2**31)
         yield end, fit
 
 

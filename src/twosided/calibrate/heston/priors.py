@@ -135,8 +135,8 @@ class Uniform(Law):
         return _numpyro().Uniform(self.low, self.high)
 
 
-_BOUNDS = {"rho": (-1.0, 1.0), "mu": (-inf, inf)}
-"""Of parameters that are not positive."""
+_OTHERS = {"rho": (-1.0, 1.0), "mu": (-inf, inf)}
+"""Parameters that need not be positive, and their bounds."""
 
 
 @dataclass(frozen=True)
@@ -160,9 +160,13 @@ class Prior(abc.ABC):
         on_itself = isinstance(self.theta, AroundLevel)
         check("theta", str(self.theta), "a law that does not stand on θ", not on_itself)
         for name in self.names:
-            law, (low, high) = getattr(self, name), _BOUNDS.get(name, (0.0, inf))
-            inside = low <= law.support[0] and law.support[1] <= high
-            check(name, str(law), f"a law of numbers from {low:g} to {high:g}", inside)
+            law, (low, high) = getattr(self, name), _OTHERS.get(name, (0.0, inf))
+            kind = (
+                f"a law of numbers from {low:g} to {high:g}"
+                if name in _OTHERS
+                else "a law of positive numbers"
+            )
+            check(name, str(law), kind, low <= law.support[0] and law.support[1] <= high)
 
     @property
     @abc.abstractmethod

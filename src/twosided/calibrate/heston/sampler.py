@@ -10,9 +10,10 @@ quantiles (tail).
 
 import functools
 import os
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -94,12 +95,14 @@ def sample(
     init, advance = _compiled(potential, sampling, start[0], keys[0], mass, data)
     compiled = time.perf_counter()
     chunks = -(-(sampling.warmup + sampling.draws) // CHUNK)
-    done = np.zeros(sampling.chains)
+    done, stopped = np.zeros(sampling.chains), threading.Event()
 
     def chain(number: int) -> list[Any]:
         state = init(start[number], keys[number], mass, data)
         parts = []
         for _ in range(chunks):
+            if stopped.is_set():
+                break
             state, part = advance(state, data)
             parts.append(jax.tree.map(np.asarray, part))
             done[number] += 1
@@ -107,7 +110,14 @@ def sample(
         return parts
 
     with ThreadPoolExecutor(min(sampling.chains, os.cpu_count() or 1)) as threads:
-        by_chain = list(threads.map(chain, range(sampling.chains)))
+        try:
+            running = [threads.submit(chain, number) for number in range(sampling.chains)]
+            # Ctrl-C comes to this thread alone, and only between two waits: polars has interrupted ones go on.
+            while wait(running, timeout=0.2).not_done:
+                pass
+        finally:
+            stopped.set()  # or leaving would wait for the chains to their ends
+        by_chain = [one.result() for one in running]
     # By field, chains by iterations.
     joined = [[np.concatenate(field) for field in zip(*parts, strict=True)] for parts in by_chain]
     every = [np.stack(field) for field in zip(*joined, strict=True)]
