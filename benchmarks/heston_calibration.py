@@ -43,10 +43,16 @@ DESIGNS = {
     "speed": (Design(returns=30_000, block=60, source="heston", years_per_bar=MINUTE, substeps=2), 1),
 }
 """Data sets, and how many."""
-CHECK = Sampling(chains=2, warmup=75, draws=150)
-"""Enough to tell where 5% and 95% are: what is judged is all data sets together."""
-SPEED = Sampling()
-"""What `twosided calibrate heston` takes."""
+ENOUGH = Sampling(chains=2, warmup=75, draws=150)
+"""To tell where 5% and 95% are: what is judged is all data sets together."""
+SAMPLING = {
+    "sbc": ENOUGH,
+    "daily": ENOUGH,
+    # A posterior with tails as long as the prior's takes longer to find one's way in.
+    "minute": Sampling(chains=2, warmup=200, draws=200),
+    # What `twosided calibrate heston` takes.
+    "speed": Sampling(),
+}
 TRUTH = Parameters(*(jnp.asarray(x) for x in (4.0, 0.05, 0.6, -0.6, 0.04, 0.0)))
 
 
@@ -57,17 +63,16 @@ def main() -> None:
     parser.add_argument("--returns", type=int, help="in a data set")
     parser.add_argument("--block", type=int, help="returns in a block")
     parser.add_argument("--chains", type=int, help="(2; speed 4)")
-    parser.add_argument("--warmup", type=int, help="(75; speed 300)")
-    parser.add_argument("--draws", type=int, help="(150; speed 400)")
+    parser.add_argument("--warmup", type=int, help="(75; minute 200; speed 300)")
+    parser.add_argument("--draws", type=int, help="(150; minute 200; speed 400)")
     parser.add_argument("--workers", type=int, default=1, help="processes (%(default)s)")
     parser.add_argument("--log", type=Path, help="where data sets are noted; heston-WHAT.jsonl")
     options = parser.parse_args()
     design, sets = DESIGNS[options.what]
     given = {name: getattr(options, name) for name in ("returns", "block") if getattr(options, name)}
     design = replace(design, **given)
-    usual = SPEED if options.what == "speed" else CHECK
     given = {name: getattr(options, name) for name in ("chains", "warmup", "draws") if getattr(options, name)}
-    sampling = replace(usual, **given)
+    sampling = replace(SAMPLING[options.what], **given)
     if options.what == "speed":
         rows, aims = _speed(design, sampling, options.seed, options.repeats)
     else:

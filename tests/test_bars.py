@@ -10,7 +10,7 @@ from test_data import changed, survive_mutations, write
 
 from twosided import tables
 from twosided.bar_files import read_bars, write_bars
-from twosided.bars import Bars, simulate_bars
+from twosided.bars import Bars, Quotes, simulate_bars
 from twosided.errors import Refusal
 from twosided.prices import Heston
 from twosided.tables import DataError
@@ -152,6 +152,21 @@ def test_gaps_and_sessions(tmp_path):
     days = [0, 1, 4, 5, 20]
     path = write(tmp_path / "d.csv", ["time,open,high,low,close", *(f"{86400 * d},1,1,1,1" for d in days)])
     assert read_bars(path).follows.tolist() == [False, True, True, True, False]
+
+
+def test_a_day_has_the_bars_of_whole_dates():
+    def bars_at(time, seconds):
+        price = np.ones(len(time))
+        return Bars(np.asarray(time, float), Quotes(price, price, price, price), seconds)
+
+    session = 9.5 * 3600 + 60 * np.arange(390)
+    assert (
+        bars_at(np.concatenate([86_400 * day + session for day in range(4)])[100:-50], 60.0).bars_per_day
+        == 390
+    )
+    assert bars_at(40_000 + 60 * np.arange(1200), 60.0).bars_per_day == 1440
+    assert bars_at(86_400 * np.arange(30), 86_400.0).bars_per_day == 1
+    assert bars_at(7 * 86_400 * np.arange(30), 7 * 86_400.0).bars_per_day == pytest.approx(1 / 7)
 
 
 def test_other_names(tmp_path):

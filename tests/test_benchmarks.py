@@ -86,7 +86,7 @@ def test_the_calibration_benchmark_goes_on_from_a_log_in_any_order(tmp_path, mon
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     calibration = importlib.import_module("heston_calibration")
     design, log = calibration.DESIGNS["daily"][0], tmp_path / "log.jsonl"
-    asked = ("daily", design, calibration.CHECK)
+    asked = ("daily", design, calibration.SAMPLING["daily"])
     assert calibration._logged(*asked, 0, 0, log, 1) == []
     sets = [
         {"number": n, "ranks": {"kappa": rank}, "widths": {"kappa": 0.1}, "rhat": 1.0}

@@ -133,6 +133,15 @@ def test_a_folder_holds_refits_of_the_same_windows_with_the_same_settings(
     assert read_refits(out, windows).equals(kept)
 
 
+def test_a_window_that_cannot_be_fitted_is_refused_before_the_first_is(file, tmp_path, capsys):
+    bars, gapped = read_bars(file), tmp_path / "gapped.csv"
+    # One return less, which the second window is short of: it would stop there again and again.
+    write_bars(gapped, replace(bars, time=bars.time + 30 * 86_400 * (np.arange(len(bars)) >= REST + 100)))
+    assert run(*asked(gapped, tmp_path / "out")) == 2
+    assert "79 returns make 19 blocks of 4, where a calibration needs 20" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_stop_before_the_first_window_keeps_none(file, tmp_path, monkeypatch, capsys):
     def stopped(*args, **kwargs):
         raise KeyboardInterrupt

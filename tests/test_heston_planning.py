@@ -11,7 +11,10 @@ from test_cli import call
 
 from twosided.bar_files import write_bars
 from twosided.bars import simulate_bars
+from twosided.calibrate.bootstrap import block_bootstrap, block_length
+from twosided.evaluation import trace
 from twosided.learn.planning import PlanningSAC
+from twosided.policies.closed_form import FixedOffset
 from twosided.records import Record
 from twosided.runs import RunError
 from twosided.studies.base import Budget, Outcome, Outcomes
@@ -64,6 +67,11 @@ def test_models_made_wrong_are_wrong_in_what_they_say():
     np.testing.assert_allclose(jnp.square(still.volatility[100:]), simulated.PROCESS.level, rtol=1e-5)
     np.testing.assert_array_equal(still.volatility[:100], true.volatility[:100])
     np.testing.assert_array_equal(still.deviation, 0.0)
+    # And stay so: even before the first fit none reverts to a level of the prior's.
+    shocks = still.shocks(jax.random.key(0), (50,))
+    begun = jax.vmap(lambda shock: still.continued(jnp.asarray(50), shock))(shocks)
+    after = jax.vmap(still.step)(begun, shocks)
+    np.testing.assert_allclose(after.price.variance, true.volatility[50] ** 2, rtol=1e-3)
     assert float(still.draws.vol_of_vol.max()) < 0.01 < float(true.draws.vol_of_vol.min())
     np.testing.assert_allclose(jnp.square(twice.volatility / true.volatility), 2.0, rtol=1e-4)
     np.testing.assert_allclose(twice.draws.level, 2 * true.draws.level)
@@ -124,6 +132,31 @@ def test_makers_that_learn_nothing_on_bars_of_a_file(bars_file):
         assert of(real._fixed(offset), "edge").error < of(real._fixed(offset), "pnl").error
     chosen = of(real.SELECTED, "pnl").value
     assert chosen in {of(real._fixed(offset), "pnl").value for offset in real.OFFSETS}
+
+
+def test_errors_of_several_makers_are_of_bars_and_of_makers(bars_file, monkeypatch):
+    read = real.History.read(Budget(False, 2, 0, (str(bars_file),)))
+    makers = FixedOffset(0.0, 0.0), FixedOffset(0.0, 1.0)  # the second buys alone
+    found = {record.metric: record for record in read.tested("both", makers, 0)[0]}
+    steps = [trace(read.scenario(2), maker, 0, 1) for maker in makers]
+    pnl = np.array([frame["pnl_total"].to_numpy() for frame in steps], float) / read.price * 1e4
+    held = np.array([frame["inventory"].abs().to_numpy() for frame in steps])
+    wealth = pnl.cumsum(1)
+    falls = [max(max(0.0, *w[: i + 1]) - w[i] for i in range(len(w))) for w in wealth]
+    ratios = pnl.mean(1) / pnl.std(1) * 1440**0.5
+    for name, each in (
+        ("pnl", pnl.sum(1)),
+        ("drawdown", falls),
+        ("sharpe", ratios),
+        ("position", held.mean(1)),
+    ):
+        assert found[name].value == pytest.approx(np.mean(each), rel=1e-4), name
+        assert found[name].error > abs(each[0] - each[1]) / 2, name
+    for name, series, scale in (("pnl", pnl, pnl.shape[1]), ("position", held, 1)):
+        mean = series.mean(0)[:, None]
+        bars = block_bootstrap(mean, max(2, block_length(mean[:, 0])), 2000, 1).std() * scale
+        makers_apart = np.std(series.sum(1) / series.shape[1] * scale, ddof=1) / 2**0.5
+        assert found[name].error == pytest.approx(np.hypot(bars, makers_apart), rel=0.15), name
 
 
 def test_few_bars_are_refused_before_anything_is_run(tmp_path, capsys):

@@ -155,12 +155,17 @@ def test_models_that_are_not_of_the_markets_bars_are_refused(tmp_path):
     write_bars(late, bars[100:])
     scenario = Scenario(BarsMarket(source=FileBars((path,))), ())
     others = planner(model=heston_bars(bars[100:], []))
-    with pytest.raises(Refusal, match=r"of the market's own bars: bar t of its 160 is .* market's 260"):
+    with pytest.raises(Refusal, match="it is of 160 bars, and in the market bar 0 is another"):
         train(scenario, others)
+    others = planner(model=heston_bars(bars[:200], []))
+    with pytest.raises(Refusal, match="it is of 200 bars, and in the market there are 260"):
+        train(scenario, others)
+    gap = dataclasses.replace(bars, time=bars.time + 600 * (np.arange(260) >= 7))
+    with pytest.raises(Refusal, match="it is of 260 bars, and in the market bar 7 is another"):
+        train(scenario, planner(model=heston_bars(gap, [])))
     few = planner(model=CalibratedBars((late,), window=201))
-    with pytest.raises(
-        Refusal, match=r"late.csv: the model is fitted to windows of 201 bars, but there are 160"
-    ):
+    scenario = Scenario(BarsMarket(source=FileBars((late,), window=0)), ())
+    with pytest.raises(Refusal, match=r"late.csv: the model is fitted to windows of 201 bars, but there"):
         few.prepare(scenario, print)
 
 

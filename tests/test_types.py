@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from twosided.markets.bars import BarsMarket
 from twosided.markets.dealer import DealerAction
 from twosided.policies.rules import Persistent
 from twosided.types import Discrete, PnL, as_arrays, check, is_at_least, is_positive
@@ -62,6 +63,9 @@ def test_traced_parameters_are_not_checked_but_concrete_ones_are():
     np.testing.assert_array_equal(persistent.epsilon_buy, [0.5, 7.0])
     with pytest.raises(ValueError, match=r"epsilon_buy must be in \[-1, 1\], but got 7.0"):
         Persistent(epsilon_buy=7.0, epsilon_sell=0.0)
+    # A number held against one that is traced is not either.
+    most = jax.vmap(lambda x: BarsMarket(size=1.0, max_size=x).max_size)(jnp.array([0.5, 2.0]))
+    np.testing.assert_array_equal(most, [0.5, 2.0])
 
 
 def test_floats_become_arrays_and_nothing_else_changes():

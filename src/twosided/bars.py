@@ -91,9 +91,10 @@ class Bars:
 
     @property
     def bars_per_day(self) -> float:
-        """Of trading: as many as most dates have (UTC); fewer than one where bars are longer."""
-        dates = np.floor(self.time / DAY)
-        return min(DAY / self.seconds, float(np.median(np.unique(dates, return_counts=True)[1])))
+        """Of trading: the median of whole dates (UTC), or what a day holds where there are none; fewer than one where
+        bars are longer."""
+        whole = np.unique(np.floor(self.time / DAY), return_counts=True)[1][1:-1]
+        return min(DAY / self.seconds, float(np.median(whole)) if len(whole) else np.inf)
 
     @property
     def years_per_bar(self) -> float:

@@ -124,7 +124,12 @@ class StudyDisplay:
         if event.done == event.total:
             return ""
         seconds = (time.perf_counter() - self.since) / (event.done - self.kept) * (event.total - event.done)
-        return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
+        return time_left(seconds)
+
+
+def time_left(seconds: float) -> str:
+    """About how long, in words."""
+    return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
 
 
 @contextmanager

@@ -154,7 +154,7 @@ def is_concrete(*values: Any) -> bool:
 
 
 def check(name: str, value: Any, constraint: str, holds: Any) -> None:
-    """Refuse a parameter in one sentence; traced and abstract values are not checked.
+    """Refuse a parameter in one sentence; traced and abstract values are not checked, nor what is held against them.
 
     `holds` is the condition, evaluated by the caller, or a function of no arguments where evaluating it
     on a traced value would fail. Raises ValueError.
@@ -163,7 +163,7 @@ def check(name: str, value: Any, constraint: str, holds: Any) -> None:
     if not concrete or not is_concrete(value):
         return
     satisfied: Any = holds() if callable(holds) else holds
-    if not bool(np.all(satisfied)):
+    if is_concrete(satisfied) and not bool(np.all(satisfied)):
         raise ValueError(f"{name} must be {constraint}, but got {_show(value)}")
 
 

@@ -26,6 +26,7 @@ from twosided.calibrate.heston.files import (
     claim_refits,
     read_refits,
     refit_row,
+    unfit,
     write_fit,
 )
 from twosided.calibrate.heston.fit import HestonFit, Likelihood, fit_heston, rolling
@@ -47,7 +48,7 @@ from twosided.plots.heston import (
 )
 from twosided.report import Provenance, provenance_html
 from twosided.settings import Settings, dump
-from twosided.terminal import stopping
+from twosided.terminal import stopping, time_left
 from twosided.types import check, check_seed
 
 
@@ -70,7 +71,8 @@ class CalibrateHeston:
     """Bars between refits of the last `window` bars, each started from the one before and none knowing a later bar;
     only the file's last bars are fitted if none is given."""
     bars_per_year: float | None = None
-    """Of trading time; if none is given, so many as make the file's calendar time: 252 for days of an exchange."""
+    """Of trading time; if none is given, so many as make the calendar time of the bars that are fitted, with refits of
+    the first window: 252 for days of an exchange."""
     block: int | None = None
     """Returns in a block, within which the variance hardly moves; if none is given, so many as make `blocks`."""
     blocks: int = 500
@@ -182,6 +184,9 @@ class CalibrateHeston:
         windows = [bars[end - window : end] for end in ends]
         # What the first says of blocks and years holds for all: none may know a later bar.
         first = blocks_of(windows[0], size=self.block, most=self.blocks, years_per_bar=self._years_per_bar)
+        for later in windows[1:]:
+            # Better refused now than where the same command would always stop.
+            blocks_of(later, size=first.size, years_per_bar=first.years_per_bar)
         claim_refits(self.out, text)
         there = read_refits(self.out, windows)
         if rest:
@@ -189,7 +194,8 @@ class CalibrateHeston:
             console.print(said, highlight=False)
         if len(there):
             console.print(f"{len(there)} of {len(ends)} windows are there already", highlight=False)
-        there = there[: len(ends) - 1]
+        # Until the last window is fitted, nothing in the folder is of another as if it were the last.
+        unfit(self.out)
         fits = rolling(
             bars,
             window,
@@ -200,7 +206,7 @@ class CalibrateHeston:
             years_per_bar=first.years_per_bar,
             points=self.points,
             seed=self.seed,
-            begin=ends[len(there)],
+            begin=ends[min(len(there), len(ends) - 1)],
         )
         return self._kept((fit for _, fit in fits), windows, there, console)
 
@@ -208,7 +214,9 @@ class CalibrateHeston:
         self, fits: Iterator[HestonFit], windows: Sequence[Bars], refits: pl.DataFrame, console: Console
     ) -> tuple[HestonFit, pl.DataFrame] | None:
         """The last of the fits and the table of all windows, which is written after each; or None if it was stopped."""
-        total, before, since = len(windows), len(refits), time.perf_counter()
+        total, since = len(windows), time.perf_counter()
+        kept, before = len(refits), min(len(refits), total - 1)
+        refits = refits[:before]
         columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}")
         fit = None
         try:
@@ -216,9 +224,11 @@ class CalibrateHeston:
                 task = bar.add_task(f"refit {before + 1} of {total}", total=total, completed=before, left="")
                 for done, (window, fit) in enumerate(zip(windows[before:], fits, strict=True), before + 1):
                     row = pl.DataFrame([refit_row(window, fit)])
-                    refits = pl.concat([refits, row]) if len(refits) else row
-                    store.write_frame(self.out / REFITS, refits)
-                    left = _left((time.perf_counter() - since) / (done - before) * (total - done))
+                    longer = pl.concat([refits, row]) if len(refits) else row
+                    store.write_frame(self.out / REFITS, longer)
+                    refits, kept = longer, done
+                    pace = (time.perf_counter() - since) / (done - before)
+                    left = time_left(pace * (total - done)) if done < total else ""
                     told = f"refit {done} of {total}, to {moment(window.time[-1])}"
                     if fit.refused:
                         told += f", is refused: R-hat {fit.rhat:.3f}, {fit.diverging} draws diverged"
@@ -231,8 +241,8 @@ class CalibrateHeston:
         except KeyboardInterrupt:
             pass
         if fit is None or len(refits) < total:
-            kept = f"{len(refits)} of {total} windows are kept in {self.out / REFITS}"
-            said = f"stopped; {kept}, and the same command goes on after them"
+            where = f"{kept} of {total} windows are kept in {self.out / REFITS}"
+            said = f"stopped; {where}, and the same command goes on after them"
             console.print(said, highlight=False, soft_wrap=True)
             return None
         return fit, refits
@@ -323,12 +333,6 @@ def _counts(refits: pl.DataFrame) -> dict[str, int]:
     return {"windows": len(refits), "refused": int(refits["refused"].sum())}
 
 
-def _left(seconds: float) -> str:
-    if not seconds:
-        return ""
-    return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
-
-
 def _table(fit: HestonFit) -> Table:
     table = Table(
         title=f"Heston, per year; {len(fit.sample.returns):,} returns, {len(fit.sample.blocks):,} blocks"
@@ -366,7 +370,9 @@ def _table_html(fit: HestonFit) -> str:
 
 def _report_html(bars: Bars, fit: HestonFit) -> str:
     left = [("returns over gaps, left out", f"{fit.sample.gaps:,}")] if fit.sample.gaps else []
-    facts = [*bars.report(), ("returns in a block", f"{fit.sample.size:,}"), *left]
+    # A fit may be told another year than its bars', or have that of an earlier window.
+    year = {"a year": f"{1 / fit.sample.years_per_bar:,.0f} bars"}
+    facts = [*(dict(bars.report()) | year).items(), ("returns in a block", f"{fit.sample.size:,}"), *left]
     items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts)
     return f'<section><h2>The bars</h2><dl class="facts">{items}</dl></section>'
 

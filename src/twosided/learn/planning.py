@@ -66,15 +66,18 @@ class PlanningSAC(SAC):
         check("plan_buffer", self.plan_buffer, holds, self.plan_buffer >= made)
 
     def prepare(self, scenario, tell):
-        """Fit the model, if it is one that is fitted; refuse one of other bars than the market's."""
-        history = self._history(scenario)
-        self.model.prepare(tell)
-        one, other = (np.asarray(record.bars.mid.close) for record in (history, self.model.record))
-        if not np.array_equal(one, other):
+        """Refuse a model of other bars than the market's; fit it, if it is one that is fitted."""
+        ours, its = self._history(scenario), self.model.record
+        number = min(ours.number, its.number)
+        pairs = zip(jax.tree.leaves(ours.bars), jax.tree.leaves(its.bars), strict=True)
+        apart = np.any([np.asarray(a)[:number] != np.asarray(b)[:number] for a, b in pairs], axis=0)
+        if apart.any() or ours.number != its.number:
+            where = f"bar {int(apart.argmax())} is another" if apart.any() else f"there are {ours.number}"
             raise Refusal(
-                f"learner.model must be of the market's own bars: bar t of its {len(other)} is to be bar t of the"
-                f" market's {len(one)}"
+                f"learner.model must be of the market's own bars, but it is of {its.number} bars, and in the market"
+                f" {where}"
             )
+        self.model.prepare(tell)
 
     def begin(self, scenario: Scenario, key: PRNGKeyArray) -> PlanState:
         """As SAC begins; the first start of plans is where the warm-up ends."""

@@ -71,9 +71,9 @@ class BarSource(eqx.Module):
         """Whether no bar follows."""
 
     @property
+    @abc.abstractmethod
     def history(self) -> "RecordedBars | None":
         """The record that the bars come from, if they do."""
-        return None
 
 
 class BarModel(BarSource):
@@ -81,6 +81,11 @@ class BarModel(BarSource):
 
     record: eqx.AbstractVar["RecordedBars"]
     """The bars that it goes on from."""
+
+    @property
+    def history(self):
+        """None: they are expected, and were not."""
+        return None
 
     def prepare(self, tell: Callable[[str], None]) -> None:
         """Do now, and say how it goes, what takes long and would be done when the model is first asked for."""
@@ -128,6 +133,11 @@ class SimulatedBars(BarSource):
 
     def ended(self, state):
         return jnp.zeros((), bool)
+
+    @property
+    def history(self):
+        """None: every path is another."""
+        return None
 
 
 class RecordedBars(BarSource):

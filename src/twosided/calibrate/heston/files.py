@@ -47,6 +47,12 @@ def write_fit(folder: Path, fit: HestonFit) -> None:
     store.write(folder / ABOUT, json.dumps(about(fit), indent=1))
 
 
+def unfit(folder: Path) -> None:
+    """Remove what a fit has left, and nothing of refits."""
+    for name in (DRAWS, VARIANCE, PROCESS, ABOUT, store.REPORT):
+        store.remove(folder / name)
+
+
 def read_draws(folder: Path) -> dict[str, Float[ndarray, "draws"]]:
     """The parameters' draws, all chains one after the other. Raises StoreError."""
     frame = store.read_frame(folder / DRAWS)

@@ -19,6 +19,7 @@ from twosided.calibrate.heston.fit import HestonFit, filter_blocks, rolling
 from twosided.calibrate.heston.law import Parameters
 from twosided.calibrate.heston.priors import Prior, Weak, draw_prior
 from twosided.errors import Refusal
+from twosided.prices.bar_history import FileBars
 from twosided.prices.bar_source import BarModel, RecordedBars
 from twosided.prices.heston_bars import HestonBars, HestonDraws
 from twosided.types import check
@@ -167,7 +168,7 @@ class CalibratedBars(BarModel):
     @property
     def record(self) -> RecordedBars:
         """The bars of the files."""
-        return self.model.record
+        return FileBars(self.files, window=0, timezone=self.timezone).history
 
     def prepare(self, tell):
         """Read and fit the files, once in a process; compiled programs hold what was found."""

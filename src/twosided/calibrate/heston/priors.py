@@ -21,11 +21,6 @@ from twosided.types import check, is_positive
 class Law(abc.ABC):
     """A law of one parameter."""
 
-    @property
-    def support(self) -> tuple[float, float]:
-        """Between which numbers the parameter lies."""
-        return 0.0, inf
-
     @abc.abstractmethod
     def distribution(self, theta: Any) -> Any:
         """As numpyro has it; `theta` is the level of variance, for laws that stand on it."""
@@ -107,10 +102,6 @@ class Normal(Law):
     def __post_init__(self):
         check("deviation", self.deviation, "positive and finite", lambda: is_positive(self.deviation))
 
-    @property
-    def support(self):
-        return -inf, inf
-
     def distribution(self, theta):
         return _numpyro().Normal(self.mean, self.deviation)
 
@@ -127,12 +118,19 @@ class Uniform(Law):
     def __post_init__(self):
         check("high", self.high, f"finite and above low ({self.low})", -inf < self.low < self.high < inf)
 
-    @property
-    def support(self):
-        return self.low, self.high
-
     def distribution(self, theta):
         return _numpyro().Uniform(self.low, self.high)
+
+
+def _support(law: Law) -> tuple[float, float]:
+    """Between which numbers a law's parameter lies."""
+    match law:
+        case Uniform(low, high):
+            return low, high
+        case Normal():
+            return -inf, inf
+        case _:
+            return 0.0, inf
 
 
 _OTHERS = {"rho": (-1.0, 1.0), "mu": (-inf, inf)}
@@ -166,7 +164,8 @@ class Prior(abc.ABC):
                 if name in _OTHERS
                 else "a law of positive numbers"
             )
-            check(name, str(law), kind, low <= law.support[0] and law.support[1] <= high)
+            least, most = _support(law)
+            check(name, str(law), kind, low <= least and most <= high)
 
     @property
     @abc.abstractmethod

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -112,9 +112,10 @@ def sample(
     with ThreadPoolExecutor(min(sampling.chains, os.cpu_count() or 1)) as threads:
         try:
             running = [threads.submit(chain, number) for number in range(sampling.chains)]
-            # Ctrl-C comes to this thread alone, and only between two waits: polars has interrupted ones go on.
-            while wait(running, timeout=0.2).not_done:
-                pass
+            # Ctrl-C comes to this thread alone, and only when a wait ends: polars' handler has one go on.
+            found = wait(running, 0.0)
+            while found.not_done and not any(one.exception() for one in found.done):
+                found = wait(running, 0.2, FIRST_EXCEPTION)
         finally:
             stopped.set()  # or leaving would wait for the chains to their ends
         by_chain = [one.result() for one in running]

@@ -68,6 +68,7 @@ def constant(model: HestonBars) -> HestonBars:
     draws = dataclasses.replace(
         model.draws,
         level=jnp.broadcast_to(level, model.draws.level.shape),
+        reversion=jnp.full_like(model.draws.reversion, 1e-3),
         vol_of_vol=jnp.full_like(model.draws.vol_of_vol, 1e-3),
     )
     volatility = jnp.where(model.fit == 0, model.volatility, jnp.sqrt(level[model.fit, 0]))

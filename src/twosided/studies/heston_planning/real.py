@@ -120,9 +120,10 @@ class History:
         booked = np.stack([self._booked(trace(scenario, maker, seed, 1), moves) for maker in makers])
         # Of each maker alone: their mean would be no maker, and of less risk than any.
         each = self._metrics(booked)
-        length = max(2, *map(block_length, booked[:, :2].mean(0)))
-        resamples = block_resamples(booked.shape[-1], length, RESAMPLES, seed)
-        errors = np.std([self._metrics(booked[..., bars]).mean(1) for bars in resamples], axis=0)
+        # What is earned is all but white; what is held and traded is not, and asks for longer blocks.
+        errors = np.concatenate(
+            [self._errors(booked, slice(0, 2), seed)[:4], self._errors(booked, slice(2, 4), seed)[4:]]
+        )
         if len(makers) > 1:
             errors = np.hypot(errors, each.std(1, ddof=1) / len(makers) ** 0.5)
         records = [
@@ -140,6 +141,12 @@ class History:
         pnl = steps["pnl_total"].to_numpy().astype(float) / unit
         traded = (steps["bought"] + steps["sold"]).to_numpy()
         return np.stack([pnl, pnl - held * moves / unit, abs(held), traded])
+
+    def _errors(self, booked: np.ndarray, rows: slice, seed: int) -> np.ndarray:
+        """Of the metrics' means over makers, by resamples in blocks as long as some of the rows ask for."""
+        length = max(2, *map(block_length, booked[:, rows].mean(0)))
+        resamples = block_resamples(booked.shape[-1], length, RESAMPLES, seed)
+        return np.std([self._metrics(booked[..., bars]).mean(1) for bars in resamples], axis=0)
 
     def _metrics(self, booked: np.ndarray) -> np.ndarray:
         """METRICS of what was booked: (makers, 4, steps) to (metrics, makers)."""
