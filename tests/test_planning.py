@@ -108,9 +108,8 @@ def test_paths_of_the_known_model_move_as_heston_does():
 
 
 @functools.cache
-def fitted(shuffled_from=None):
-    """The model of 300 bars, fitted at the 150th and at the 250th; from one on they are others: wilder moves in another
-    order, with gaps of an hour."""
+def history(shuffled_from=None):
+    """300 bars; from one on they are others: wilder moves in another order, with gaps of an hour."""
     bars, _ = minutes()
     bars = bars[:300]
     if shuffled_from is not None:
@@ -120,9 +119,20 @@ def fitted(shuffled_from=None):
         close = bars.price.close[0] * np.exp(np.cumsum(moves))
         gaps = 3600 * (np.maximum(np.arange(len(bars)) - shuffled_from, 0) // 7)
         bars = dataclasses.replace(bars, time=bars.time + gaps, price=Quotes(close, close, close, close))
+    return bars
+
+
+@functools.cache
+def fits(shuffled_from=None):
+    """At the 150th of the bars and at the 250th."""
     sampling = Sampling(chains=2, warmup=60, draws=100)
-    fits = rolling(bars, 150, 100, sampling=sampling, block=3, points=24)
-    return heston_bars(bars, fits, draws=200)
+    return list(rolling(history(shuffled_from), 150, 100, sampling=sampling, block=3, points=24))
+
+
+@functools.cache
+def fitted(shuffled_from=None):
+    """The model of the bars."""
+    return heston_bars(history(shuffled_from), fits(shuffled_from), draws=200)
 
 
 def test_bars_of_files_are_fitted_once_before_training_and_say_so(tmp_path, monkeypatch):
@@ -182,20 +192,14 @@ def test_before_the_first_fit_the_volatility_is_that_of_the_last_returns_but_for
 
 
 def test_the_variance_after_every_bar_is_the_filters_of_blocks_that_end_there():
-    bars, _ = minutes()
-    bars = bars[:180]
-    ((end, fit),) = rolling(
-        bars, 150, 100, sampling=Sampling(chains=2, warmup=60, draws=100), block=3, points=24
-    )
-    model = heston_bars(bars, [(end, fit)])
+    model, (end, fit), bars = fitted(), fits()[0], history()
     median = Parameters(**{name: jnp.median(x) for name, x in fit.draws.items()}, mu=jnp.zeros(()))
-    for at in (149, 150, 151, 152, 179):
+    for at in (end - 1, end, end + 1, end + 2, 248):
         # The window's 49 blocks of three returns and those since, so many that the last one ends here.
-        part = bars[at - 3 * (49 + (at - 149) // 3) : at + 1]
+        part = bars[at - 3 * (49 + (at - end + 1) // 3) : at + 1]
         sample = blocks_of(part, size=3, years_per_bar=fit.sample.years_per_bar)
-        found = filter_variance(median, sample)
         known = float(model.volatility[at] ** 2 + model.deviation[at] ** 2)
-        assert known == pytest.approx(found[-1], rel=1e-3)
+        assert known == pytest.approx(filter_variance(median, sample)[-1], rel=1e-3)
 
 
 def test_what_is_known_after_a_bar_comes_from_fits_that_had_ended():
