@@ -82,6 +82,11 @@ class Bars:
         return np.append(False, np.diff(self.time) <= most)
 
     @property
+    def returns(self) -> Float[ndarray, "returns"]:
+        """Log returns of the closes, those over gaps left out."""
+        return np.diff(np.log(self.price.close))[self.follows[1:]]
+
+    @property
     def sessions(self) -> list[slice]:
         """Runs of bars between pauses of an hour or more (of days: of the gaps), in order."""
         gap = ~self.follows

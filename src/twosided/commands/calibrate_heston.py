@@ -113,7 +113,7 @@ class CalibrateHeston:
         console = Console(stderr=self.json)
         names = dict(column.split("=", 1) for column in self.columns)
         bars = read_bars(*self.files, timezone=self.timezone, names=names)
-        text = dump(settings)
+        text, last = dump(settings), bars if self.window is None else bars[-self.window :]
         if self.window is not None and self.refit is not None:
             found = self._refits(bars, self.window, self.refit, text, console)
             if found is None:
@@ -122,12 +122,11 @@ class CalibrateHeston:
         else:
             if (self.out / REFITS).exists():
                 raise Refusal(f"{self.out} holds refits; choose another --out, or remove it")
-            fit, refits = self._fit(bars if self.window is None else bars[-self.window :], console), None
-        bars = bars if self.window is None else bars[-self.window :]
+            fit, refits = self._fit(last, console), None
         write_fit(self.out, fit)
         page = self.out / store.REPORT
         store.write(self.out / store.SETTINGS, text)
-        store.write(page, heston_page(fit, bars, self.seed, text, refits))
+        store.write(page, heston_page(fit, last, self.seed, text, refits))
         if self.json:
             counts = {} if refits is None else {"refits": _counts(refits)}
             print(json_format.dumps(about(fit) | counts | {"folder": str(self.out)}, indent=1))

@@ -28,7 +28,6 @@ to rounding in float64.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +37,7 @@ from scipy.linalg import expm
 
 from twosided.exact.order_flow import NotExact
 from twosided.markets.base import Scenario
-from twosided.markets.limit_order import LimitOrderMarket, LimitOrderObservation
+from twosided.markets.limit_order import LimitOrderMarket, LimitOrderObservation, is_order
 from twosided.policies.closed_form import QuoteTable
 from twosided.prices import Bachelier
 from twosided.rewards import InventoryPenalty, TotalPnL
@@ -105,17 +104,13 @@ def limit_order_value(scenario: Scenario, policy: Policy) -> Quoting:
         )
     shape = (program.steps, program.inventory.size)
     sides = (quotes.bid_offset, quotes.bid_size), (quotes.ask_offset, quotes.ask_size)
-    bid, ask = (np.broadcast_to(_offset(program.widest, *side), shape) for side in sides)
+    bid, ask = (
+        np.broadcast_to(
+            np.where(is_order(*side, program.widest), np.asarray(side[0], float), program.widest), shape
+        )
+        for side in sides
+    )
     return program.judge(bid, ask)
-
-
-def _offset(widest: float, offset: Any, size: Any) -> Array:
-    """Offsets of one side, `widest` where the market takes them for no order."""
-    # Compared as the market does, whose numbers are of single precision.
-    ordered = jnp.asarray(offset) < widest
-    if size is not None:
-        ordered &= jnp.asarray(size) >= 1
-    return np.where(np.asarray(ordered), np.asarray(offset, float), widest)
 
 
 def risk_averse_optimum(market: LimitOrderMarket, aversion: float, volatility: float) -> QuoteTable:

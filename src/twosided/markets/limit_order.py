@@ -121,8 +121,11 @@ class LimitOrderMarket(Market):
             raise AttributeError("it places market orders, which this market does not take")
         held, mid = state.inventory, state.price.mid
         bid, ask = (self._offset(side, held) for side in (action.bid_offset, action.ask_offset))
-        may_buy = (bid < self.widest) & _is_order(action.bid_size) & (held + 1 <= self.inventory_limit)
-        may_sell = (ask < self.widest) & _is_order(action.ask_size) & (held - 1 >= -self.inventory_limit)
+        bid_size, ask_size = (
+            size if size is None else jnp.asarray(size)[0] for size in (action.bid_size, action.ask_size)
+        )
+        may_buy = is_order(bid, bid_size, self.widest) & (held + 1 <= self.inventory_limit)
+        may_sell = is_order(ask, ask_size, self.widest) & (held - 1 >= -self.inventory_limit)
         bought = self.fills.filled(shock.sale, bid, self.price.time_step) & may_buy
         sold = self.fills.filled(shock.purchase, ask, self.price.time_step) & may_sell
         bought, sold = bought.astype(mid.dtype), sold.astype(mid.dtype)
@@ -160,6 +163,7 @@ class LimitOrderMarket(Market):
         return LimitOrderObservation(state.inventory[None], left)
 
 
-def _is_order(size: Any) -> Any:
-    """Whether a maker that states a size states a unit."""
-    return True if size is None else jnp.asarray(size)[0] >= 1
+def is_order(offset: Any, size: Any, widest: Scalar) -> Any:
+    """Whether an offset is an order: nearer than `widest`, and of a unit or more if its maker states a size."""
+    near = jnp.asarray(offset) < widest
+    return near if size is None else near & (jnp.asarray(size) >= 1)

@@ -6,6 +6,7 @@ from pathlib import Path
 import equinox as eqx
 
 from twosided.bar_files import read_bars
+from twosided.bars import Bars
 from twosided.prices.bar_source import BarSource, RecordedBars
 from twosided.types import check
 
@@ -47,6 +48,12 @@ class FileBars(BarSource):
 
 
 @cache
+def bars_of(files: tuple[Path, ...], timezone: str) -> Bars:
+    """The bars of files, which are read once in a process."""
+    return read_bars(*files, timezone=timezone)
+
+
+@cache
 def _read(files: tuple[Path, ...], window: int, timezone: str) -> RecordedBars:
-    """Files are read once, and compiled programs hold what is in them."""
-    return RecordedBars.of(read_bars(*files, timezone=timezone), window or None)
+    """Compiled programs hold what is in the files."""
+    return RecordedBars.of(bars_of(files, timezone), window or None)

@@ -80,9 +80,8 @@ def blocks_of(
     if years_per_bar is None:
         years_per_bar = bars.years_per_bar
     check("years_per_bar", years_per_bar, "positive and finite", 0 < years_per_bar < np.inf)
-    returns = np.diff(np.log(bars.price.close))
     kept = bars.follows[1:]
-    time, returns = bars.time[1:][kept], returns[kept]
+    time, returns = bars.time[1:][kept], bars.returns
     if size is None:
         size = max(1, -(-len(returns) // most))
     number = len(returns) // size

@@ -12,14 +12,13 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from twosided.bar_files import read_bars
 from twosided.bars import Bars
 from twosided.calibrate.heston.blocks import FEWEST, make_blocks
 from twosided.calibrate.heston.fit import HestonFit, filter_blocks, rolling
 from twosided.calibrate.heston.law import Parameters
 from twosided.calibrate.heston.priors import Prior, Weak, draw_prior
 from twosided.errors import Refusal
-from twosided.prices.bar_history import FileBars
+from twosided.prices.bar_history import FileBars, bars_of
 from twosided.prices.bar_source import BarModel, RecordedBars
 from twosided.prices.heston_bars import HestonBars, HestonDraws
 from twosided.types import check
@@ -90,7 +89,7 @@ def _picked(parameters: Parameters) -> dict[str, ndarray]:
 
 def _rough(bars: Bars, years: float) -> Float[ndarray, "bars"]:
     """Root of the mean square of the last returns a year, where nothing better is known; of the bars so far alone."""
-    squares, seen = np.square(_returns(bars)), _returns_so_far(bars)
+    squares, seen = np.square(bars.returns), _returns_so_far(bars)
     sums = np.concatenate([[0.0], np.cumsum(squares)])
     low = np.maximum(seen - ROUGH, 0)
     means = (sums[seen] - sums[low]) / np.maximum(seen - low, 1)
@@ -107,7 +106,7 @@ def _filtered(bars: Bars, fit: HestonFit, begin: int, until: int) -> tuple[ndarr
     size, number = fit.sample.size, len(fit.sample.blocks)
     median = {name: jnp.asarray(np.median(x)) for name, x in fit.draws.items()}
     parameters = Parameters(**{"mu": jnp.zeros(()), **median})
-    returns, seen = _returns(bars[:until]), _returns_so_far(bars[:until])
+    returns, seen = bars[:until].returns, _returns_so_far(bars[:until])
     since = seen[begin:] - seen[begin]
     mean, deviation = np.empty(until - begin), np.empty(until - begin)
     for late in range(min(size, since[-1] + 1)):
@@ -120,13 +119,8 @@ def _filtered(bars: Bars, fit: HestonFit, begin: int, until: int) -> tuple[ndarr
     return mean, deviation
 
 
-def _returns(bars: Bars) -> Float[ndarray, "returns"]:
-    """Log returns of the closes but for those over gaps, which calibrations leave out too."""
-    return np.diff(np.log(bars.price.close))[bars.follows[1:]]
-
-
 def _returns_so_far(bars: Bars) -> Int[ndarray, "bars"]:
-    """How many of them there are up to each bar."""
+    """How many of the bars' returns there are up to each of them."""
     return np.cumsum(bars.follows)
 
 
@@ -174,7 +168,7 @@ class CalibratedBars(BarModel):
         """Read and fit the files, once in a process; compiled programs hold what was found."""
         if self in _FITTED:
             return
-        bars = read_bars(*self.files, timezone=self.timezone)
+        bars = bars_of(self.files, self.timezone)
         if len(bars) < self.window:
             raise Refusal(
                 f"{' and '.join(bars.sources)}: the model is fitted to windows of {self.window} bars, but there are"

@@ -112,7 +112,7 @@ def sample(
     with ThreadPoolExecutor(min(sampling.chains, os.cpu_count() or 1)) as threads:
         try:
             running = [threads.submit(chain, number) for number in range(sampling.chains)]
-            # Ctrl-C comes to this thread alone, and only when a wait ends: polars' handler has one go on.
+            # Ctrl-C comes to this thread alone, and only when a wait ends: polars' handler resumes what it interrupts.
             found = wait(running, 0.0)
             while found.not_done and not any(one.exception() for one in found.done):
                 found = wait(running, 0.2, FIRST_EXCEPTION)

@@ -78,6 +78,7 @@ class History:
     price: float
     """Mean close of the first part."""
     bars_per_day: float
+    """Of trading."""
 
     @classmethod
     def read(cls, budget: Budget) -> "History":
@@ -90,9 +91,8 @@ class History:
         first, second, last = (bars[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True))
         if budget.quick:
             first = first[-1500:]
-        close = first.price.close
-        moves = np.diff(np.log(close))[first.follows[1:]]
-        return cls((first, second, last), float(moves.std()), float(close.mean()), bars.bars_per_day)
+        deviation, price = float(first.returns.std()), float(first.price.close.mean())
+        return cls((first, second, last), deviation, price, bars.bars_per_day)
 
     def scenario(self, part: int) -> Scenario:
         """One pass through a part."""
