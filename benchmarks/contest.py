@@ -26,13 +26,13 @@ MARKETS = ("dealer", "hedging")
 
 def scenario(market: str = "dealer") -> Any:
     """The dealer market against a maker that quotes the exchange's spread, or the market of one that hedges alone."""
-    from twosided import DealerMarket, Persistent, Scenario
-    from twosided.markets.hedging import HedgingMarket
-    from twosided.rewards import PositionPenalty
+    from twosided import DealerMarket, PersistentQuoter, Scenario
+    from twosided.hedging.market import HedgingMarket
+    from twosided.hedging.rewards import PositionPenalty
 
     if market == "hedging":
         return Scenario(HedgingMarket(), (), PositionPenalty(), horizon=512)
-    return Scenario(DealerMarket(), (Persistent(),))
+    return Scenario(DealerMarket(), (PersistentQuoter(),))
 
 
 def one_call(markets: int, seed: int, market: str = "dealer") -> Any:

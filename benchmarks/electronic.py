@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 from measure import aim, arguments, in_turn, report
 
-from twosided.learn.temporal_difference import Sarsa
-from twosided.markets.base import Scenario, episodes
-from twosided.markets.electronic import ElectronicMarket
-from twosided.policies.tabular import Threshold
+from twosided.core.numeric import as_arrays
+from twosided.core.rollout import episodes
+from twosided.core.scenario import Scenario
+from twosided.electronic.market import ElectronicMarket
+from twosided.electronic.policies import ThresholdPolicy
+from twosided.learn.temporal_difference import SARSA
 from twosided.rewards import SpreadPnL
-from twosided.types import as_arrays
 
 HORIZON = 150
 LISTING_DAYS, LISTING_SECONDS = 446, 32.0
@@ -37,7 +38,7 @@ def main() -> None:
     options = parser.parse_args()
 
     scenario = as_arrays(Scenario(ElectronicMarket(), (), SpreadPnL(), horizon=HORIZON))
-    policy, learner = as_arrays((Threshold(1), Sarsa()))
+    policy, learner = as_arrays((ThresholdPolicy(1), SARSA()))
     iterations = max(1, round(options.share * learner.iterations))
     measured = iterations * learner.rollout_steps / HORIZON
     key = jax.random.key(options.seed)

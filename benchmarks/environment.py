@@ -22,11 +22,21 @@ import jax.numpy as jnp
 from measure import Row, aim, arguments, in_turn, median_ratio, report
 from numpy_dealer import NumpyDealer
 
-from twosided import DealerMarket, Persistent, Policy, Random, Scenario, UnitInvestors, rollout, start
-from twosided.markets.base import Carry, Step
-from twosided.types import as_arrays
+from twosided import (
+    DealerMarket,
+    PersistentQuoter,
+    Policy,
+    RandomQuoter,
+    Scenario,
+    UnitInvestors,
+    rollout,
+    start,
+)
+from twosided.core.numeric import as_arrays
+from twosided.core.rollout import Carry
+from twosided.core.scenario import Step
 
-MAKERS = {"fixed": (Persistent(), Persistent()), "random": (Random(), Random())}
+MAKERS = {"fixed": (PersistentQuoter(), PersistentQuoter()), "random": (RandomQuoter(), RandomQuoter())}
 
 
 def main() -> None:

@@ -12,17 +12,19 @@ import equinox as eqx
 import jax
 from measure import Row, aim, arguments, in_turn, report
 
-from twosided import Fractional, HedgingMarket, PortfolioMarket, Scenario, rollout, start
-from twosided.markets.base import Market, Step
-from twosided.policies.hedgers import PortfolioHedger
+from twosided import FractionalHedger, HedgingMarket, PortfolioMarket, Scenario, rollout, start
+from twosided.core.market import Market
+from twosided.core.numeric import as_arrays
+from twosided.core.policy import Policy
+from twosided.core.scenario import Step
+from twosided.hedging.hedgers import PortfolioHedger
 from twosided.prices.assets import EqualCorrelation
-from twosided.types import Policy, as_arrays
 
 THEIRS = 19_000
 """Steps a second of theirs, one market, two cores."""
 MARKETS: dict[str, tuple[Market, Policy]] = {
-    "hedging": (HedgingMarket(), Fractional()),
-    "hedging with skew": (HedgingMarket(skews=True), Fractional()),
+    "hedging": (HedgingMarket(), FractionalHedger()),
+    "hedging with skew": (HedgingMarket(skews=True), FractionalHedger()),
     "portfolio of 2": (PortfolioMarket(), PortfolioHedger()),
     "portfolio of 10": (PortfolioMarket(EqualCorrelation(assets=10)), PortfolioHedger()),
     "portfolio of 100": (PortfolioMarket(EqualCorrelation(assets=100)), PortfolioHedger()),

@@ -16,9 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from measure import Row, aim, arguments, in_turn, report
 
-from twosided.exact.heston import call_price
-from twosided.prices import Heston, HestonEuler
-from twosided.prices.heston import HestonProcess
+from twosided.heston.moments import call_price
+from twosided.heston.process import Heston, HestonEuler, HestonProcess
 
 CASES = {
     "I": ({"reversion": 0.5, "level": 0.04, "vol_of_vol": 1.0, "correlation": -0.9}, 10),

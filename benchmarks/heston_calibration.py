@@ -24,12 +24,12 @@ import numpy as np
 from measure import Row, aim, arguments, median_ratio, report
 from scipy import stats
 
-from twosided.calibrate.heston.checks import Checked, Design, check_sets, simulated_sample
-from twosided.calibrate.heston.fit import fit_heston
-from twosided.calibrate.heston.grid import log_likelihood, own_grid
-from twosided.calibrate.heston.law import Parameters
-from twosided.calibrate.heston.priors import Weak
-from twosided.calibrate.heston.sampler import Sampling
+from twosided.heston.checks import Checked, Design, check_sets, simulated_sample
+from twosided.heston.fit import fit_heston
+from twosided.heston.grid import log_likelihood, own_grid
+from twosided.heston.law import Parameters
+from twosided.heston.priors import WeakPrior
+from twosided.heston.sampler import Sampling
 
 MINUTE = 1 / (365.25 * 24 * 60)
 THEIRS = 133
@@ -85,7 +85,7 @@ def main() -> None:
 
 def _fitted(what: str, design: Design, sampling: Sampling, seed: int, number: int) -> Checked:
     truth = None if what == "sbc" else TRUTH
-    (one,) = check_sets(Weak(), design, sampling, range(number, number + 1), truth, seed)
+    (one,) = check_sets(WeakPrior(), design, sampling, range(number, number + 1), truth, seed)
     return one
 
 
@@ -139,7 +139,7 @@ def _judged(what: str, done: list[dict]) -> tuple[list[Row], list[Row]]:
 def _speed(design: Design, sampling: Sampling, seed: int, repeats: int) -> tuple[list[Row], list[Row]]:
     sample, _ = simulated_sample(TRUTH, jax.random.key(seed), design)
     begin = time.perf_counter()
-    fit = fit_heston(sample, Weak(), sampling, seed=seed)
+    fit = fit_heston(sample, WeakPrior(), sampling, seed=seed)
     whole = time.perf_counter() - begin
     rate = fit.effective / fit.chains.seconds
     value, gradient = _over_floor(sample.blocks, repeats)

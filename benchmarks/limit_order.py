@@ -22,8 +22,9 @@ import jax.numpy as jnp
 from measure import Row, aim, arguments, in_turn, median_ratio, report
 
 from twosided import AvellanedaStoikov, LimitOrderMarket, Scenario, rollout, start
-from twosided.markets.base import Carry, Step
-from twosided.types import as_arrays
+from twosided.core.numeric import as_arrays
+from twosided.core.rollout import Carry
+from twosided.core.scenario import Step
 
 
 def main() -> None:

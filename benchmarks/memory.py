@@ -43,10 +43,10 @@ def main() -> None:
 
 
 def _train(markets: int, rollouts: int, seed: int) -> None:
-    from twosided import PPO, DealerMarket, Persistent, Scenario, train
+    from twosided import PPO, DealerMarket, PersistentQuoter, Scenario, train
 
     learner = PPO(steps=rollouts * markets * PPO().rollout_steps, paths=markets)
-    train(Scenario(DealerMarket(), (Persistent(),)), learner, seed=seed, chunks=2)
+    train(Scenario(DealerMarket(), (PersistentQuoter(),)), learner, seed=seed, chunks=2)
 
 
 def _peak() -> float:

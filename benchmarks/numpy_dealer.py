@@ -1,4 +1,4 @@
-"""The dealer market of `twosided.markets.dealer` in plain NumPy: what one would write without JAX.
+"""The dealer market of `twosided.dealer.market` in plain NumPy: what one would write without JAX.
 
 The same law and parameters (tests/test_benchmarks.py compares mean PnL within standard errors), for two makers that
 follow fixed or random rules and unit investors, many markets at a time on the last, contiguous, axis. It has
@@ -8,9 +8,9 @@ curve level by level, single precision. Chance is drawn step by step, which keep
 
 import numpy as np
 
-from twosided.book import ReferenceBook
-from twosided.markets.dealer import DealerMarket
-from twosided.policies.rules import Persistent, Random
+from twosided.dealer.market import DealerMarket
+from twosided.dealer.quoters import PersistentQuoter, RandomQuoter
+from twosided.dealer.reference_book import ReferenceBook
 
 BUY, SELL = 0, 1
 
@@ -21,7 +21,7 @@ class NumpyDealer:
     def __init__(
         self,
         market: DealerMarket,
-        makers: tuple[Persistent | Random, Persistent | Random],
+        makers: tuple[PersistentQuoter | RandomQuoter, PersistentQuoter | RandomQuoter],
         paths: int,
         horizon: int,
         seed: int,
@@ -74,7 +74,7 @@ class NumpyDealer:
         epsilon = np.empty((2, 2, self.paths), np.float32)
         hedge = np.empty((2, self.paths), np.float32)
         for i, maker in enumerate(self.makers):
-            if isinstance(maker, Random):
+            if isinstance(maker, RandomQuoter):
                 uniform = self.random.random((3, self.paths), np.float32)
                 epsilon[i] = maker.low + (maker.high - maker.low) * uniform[:2]
                 hedge[i] = maker.hedge_low + (maker.hedge_high - maker.hedge_low) * uniform[2]

@@ -189,7 +189,7 @@ def _config(seed: int, **more: Any) -> Any:
     return (
         PPOConfig()
         .environment(
-            "twosided:twosided/Dealer-v0", env_config={"competitors": ["random:low=-1,high=1"], **more}
+            "twosided:twosided/Dealer-v0", env_config={"competitors": ["random-quoter:low=-1,high=1"], **more}
         )
         .env_runners(num_env_runners=0)
         .learners(num_learners=0)
@@ -223,9 +223,9 @@ class _Clock:
 
 
 def _scenario() -> Any:
-    from twosided import DealerMarket, Random, Scenario
+    from twosided import DealerMarket, RandomQuoter, Scenario
 
-    return Scenario(DealerMarket(), (Random(low=-1.0, high=1.0),))
+    return Scenario(DealerMarket(), (RandomQuoter(low=-1.0, high=1.0),))
 
 
 def _judge(seed: int) -> Callable[[Any], float]:
@@ -234,7 +234,7 @@ def _judge(seed: int) -> Callable[[Any], float]:
     import jax
 
     from twosided import optimum
-    from twosided.markets.base import episodes
+    from twosided.core.rollout import episodes
 
     scenario = _scenario()
     supremum = optimum(scenario).value
@@ -257,7 +257,7 @@ def _copied(algorithm: Any) -> Any:
     from ray.rllib.connectors.env_to_module import MeanStdFilter
 
     from twosided import Policy
-    from twosided.policies.neural import features
+    from twosided.learn.networks import features
 
     space = _scenario().action_space
     (low, unravel), (high, _) = ravel_pytree(space.low), ravel_pytree(space.high)

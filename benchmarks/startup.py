@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def _commands() -> list[tuple[str, ...]]:
-    from twosided.cli import ROOTS
+    from twosided.cli.main import ROOTS
 
     return [(), *ROOTS]
 

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twosided import DealerMarket, Persistent, Random, Scenario, evaluate
+from twosided import DealerMarket, PersistentQuoter, RandomQuoter, Scenario, evaluate
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 PATHS, HORIZON = 2600, 100
 
 PAIRS = {
-    "all orders tied": (Persistent(), Persistent()),
+    "all orders tied": (PersistentQuoter(), PersistentQuoter()),
     "one side tied": (
-        Persistent(epsilon_buy=-0.5, hedge=0.5),
-        Persistent(epsilon_buy=-0.5, epsilon_sell=-0.1),
+        PersistentQuoter(epsilon_buy=-0.5, hedge=0.5),
+        PersistentQuoter(epsilon_buy=-0.5, epsilon_sell=-0.1),
     ),
-    "random": (Random(), Random(low=-0.5, high=0.5, hedge_high=0.3)),
+    "random": (RandomQuoter(), RandomQuoter(low=-0.5, high=0.5, hedge_high=0.3)),
 }
 
 

@@ -7,18 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from twosided.fills import ProbableFills
-from twosided.flow import Investors, Tiers, UnitInvestors
-from twosided.markets.bars import BarsMarket
-from twosided.markets.dealer import DealerMarket
-from twosided.markets.electronic import ElectronicMarket, TwoSidedElectronicMarket
-from twosided.markets.hedging import HedgingMarket
-from twosided.markets.limit_order import LimitOrderMarket
-from twosided.markets.portfolio import PortfolioMarket
-from twosided.prices import Bachelier, Garch, GeometricBrownian, Heston
+from twosided.bars.market import BarsMarket
+from twosided.bars.source import SimulatedBars
+from twosided.core.spaces import Discrete
+from twosided.dealer.investors import Investors, Tiers, UnitInvestors
+from twosided.dealer.market import DealerMarket
+from twosided.electronic.market import ElectronicMarket, TwoSidedElectronicMarket
+from twosided.hedging.market import HedgingMarket
+from twosided.hedging.portfolio import PortfolioMarket
+from twosided.heston.process import Heston
+from twosided.limit_orders.fills import ProbabilisticFill
+from twosided.limit_orders.market import LimitOrderMarket
+from twosided.prices import Bachelier, Garch, GeometricBrownian
 from twosided.prices.assets import EqualCorrelation
-from twosided.prices.bar_source import SimulatedBars
-from twosided.types import Discrete
 
 pytestmark = pytest.mark.optimised
 
@@ -42,17 +43,19 @@ MARKETS = {
         price=Garch(), skews=True, gross=True, informed=True, signal_correlation=0.5
     ),
     "limit orders": LimitOrderMarket(),
-    "limit orders, never closing": LimitOrderMarket(price=Garch(), inventory_limit=3.0, fee=-0.1, session=0),
-    "bars": BarsMarket(source=SimulatedBars(GeometricBrownian(volatility=0.3, time_step=1e-3)), widest=0.1),
+    "limit orders, never closing": LimitOrderMarket(price=Garch(), max_inventory=3.0, fee=-0.1, session=0),
+    "bars": BarsMarket(
+        source=SimulatedBars(GeometricBrownian(volatility=0.3, time_step=1e-3)), max_offset=0.1
+    ),
     "bars with all there is": BarsMarket(
         source=SimulatedBars(Heston(time_step=1e-3), substeps=3, relative_half_spread=1e-3),
-        fills=ProbableFills(),
+        fills=ProbabilisticFill(),
         whole=False,
-        widest=0.02,
+        max_offset=0.02,
         maker_fee=-0.01,
         taker_rate=0.001,
         initial_cash=500.0,
-        lowest_cash=0.0,
+        min_cash=0.0,
     ),
     "portfolio": PortfolioMarket(),
     "portfolio of ten, convex": PortfolioMarket(

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from twosided.markets.hedging import HedgingAction, HedgingMarket
-from twosided.markets.portfolio import PortfolioMarket
-from twosided.policies.hedgers import PortfolioHedger
+from twosided.hedging.hedgers import PortfolioHedger
+from twosided.hedging.market import HedgingAction, HedgingMarket
+from twosided.hedging.portfolio import PortfolioMarket
 from twosided.prices.assets import EqualCorrelation
 
 STEPS = 10_000
@@ -54,7 +54,7 @@ def lived(market, act, shocks):
 @pytest.mark.parametrize(
     ("market", "act"),
     [
-        (HedgingMarket(skews=True, position_limit=1e6), hedged),
+        (HedgingMarket(skews=True, max_position=1e6), hedged),
         (PortfolioMarket(EqualCorrelation(assets=3, correlation=0.3), informed=True), hedged_each),
     ],
     ids=["hedging", "portfolio"],

@@ -1,5 +1,5 @@
 """python -m twosided"""
 
-from twosided.cli import main
+from twosided.cli.main import main
 
 main()

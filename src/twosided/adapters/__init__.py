@@ -1,0 +1,1 @@
+"""Environment adapters: Gymnasium and PettingZoo."""

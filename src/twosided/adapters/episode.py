@@ -11,8 +11,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from twosided.adapters.simulation import Simulation
-from twosided.errors import Refusal
-from twosided.evaluation import frame_of
+from twosided.core.errors import Refusal
+from twosided.core.evaluation import frame_of
 from twosided.plots import figure_episode
 from twosided.plots.style import PAPER
 

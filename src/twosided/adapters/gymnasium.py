@@ -1,6 +1,6 @@
 """A Gymnasium skin over any scenario with one learner: its seat as an environment, with no rules of its own.
 
-    gymnasium.make("twosided/Dealer-v0", competitors=["random:low=-1,high=1"])      one dealer market
+    gymnasium.make("twosided/Dealer-v0", competitors=["random-quoter:low=-1,high=1"])      one dealer market
     gymnasium.make_vec("twosided/Dealer-v0", num_envs=64)                           many, a compiled call a step
     gymnasium.make("twosided/Electronic-v0")                                        the electronic market
     ScenarioEnv(scenario), ScenarioVectorEnv(scenario, 64)                          the same of any scenario
@@ -26,13 +26,16 @@ from gymnasium.vector.utils import batch_space
 
 from twosided.adapters.episode import RENDERING, Episode
 from twosided.adapters.simulation import Restarts, Simulation, action_space, checked, observation_space
-from twosided.markets.base import Market, Scenario
-from twosided.rewards import Reward
-from twosided.runs import TrainSettings
+from twosided.core.market import Market
+from twosided.core.policy import Policy
+from twosided.core.reward import Reward
+from twosided.core.scenario import Scenario
+from twosided.core.transition import PARTS
+from twosided.core.validation import check
+from twosided.runs.run import TrainSettings
 from twosided.settings import build, read
-from twosided.types import PARTS, Policy, check
 
-SETTINGS = "twosided.runs:TrainSettings"
+SETTINGS = "twosided.runs.run:TrainSettings"
 ELECTRONIC = {"market": "electronic-market", "competitors": (), "reward": "spread-pnl", "horizon": 150}
 """The electronic market, where nobody else makes prices, paid by the spread part of PnL over days of 150 events."""
 RESTARTS: dict[AutoresetMode, Restarts] = {

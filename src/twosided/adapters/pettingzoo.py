@@ -17,9 +17,10 @@ from pettingzoo import ParallelEnv
 
 from twosided.adapters.episode import RENDERING, Episode
 from twosided.adapters.simulation import Simulation, action_space, checked, observation_space
-from twosided.markets.base import Market, Scenario
-from twosided.rewards import Reward, TotalPnL
-from twosided.types import PARTS
+from twosided.core.market import Market
+from twosided.core.reward import Reward, TotalPnL
+from twosided.core.scenario import Scenario
+from twosided.core.transition import PARTS
 
 
 class ScenarioParallelEnv(ParallelEnv[str, np.ndarray, Any]):

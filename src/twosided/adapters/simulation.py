@@ -21,10 +21,13 @@ from gymnasium.error import ResetNeeded
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray
 
-from twosided.evaluation import shown
-from twosided.markets.base import Scenario, ScenarioShock, ScenarioState
-from twosided.policies.neural import features
-from twosided.types import PARTS, Box, Discrete, as_arrays, check
+from twosided.core.evaluation import shown
+from twosided.core.numeric import as_arrays
+from twosided.core.scenario import Scenario, ScenarioShock, ScenarioState
+from twosided.core.spaces import Box, Discrete
+from twosided.core.transition import PARTS
+from twosided.core.validation import check
+from twosided.learn.networks import features
 
 Restarts = Literal["never", "same step", "next step"]
 """When a market whose episode has ended starts anew by itself. In the next step: that step only does this."""

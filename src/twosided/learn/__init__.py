@@ -1,0 +1,1 @@
+"""Learners: PPO, SAC and tabular methods. Nothing here knows a market."""

@@ -16,10 +16,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from twosided.core.numeric import Scalar
+from twosided.core.scenario import Step
+from twosided.core.spaces import Cells, Discrete
+from twosided.core.validation import check, is_positive
 from twosided.learn.online import OnlineLearner, OnlineMaker, actions_of, falling, greedy
-from twosided.markets.base import Step
-from twosided.policies.tabular import TabularPolicy, chosen, drawn
-from twosided.types import Discrete, Scalar, check, is_positive
+from twosided.learn.tables import TabularPolicy, cells_of, chosen, drawn
 
 
 class Play(eqx.Module):
@@ -39,6 +41,7 @@ class _Player(OnlineMaker):
     """A maker that draws from the softmax of its preferences and learns of every step."""
 
     learner: "ActorCritic"
+    cells: Cells
     space: Discrete
     actor_step: Scalar
     critic_step: Scalar
@@ -47,12 +50,12 @@ class _Player(OnlineMaker):
         return jax.random.uniform(key, shape)
 
     def init(self):
-        row = jnp.zeros(self.learner.cells.size)
-        table = jnp.zeros((self.learner.cells.size, self.space.size))
+        row = jnp.zeros(self.cells.size)
+        table = jnp.zeros((self.cells.size, self.space.size))
         return Play(table, row, table, row, row)
 
     def act(self, shock, memory, observation):
-        cells = self.learner.cells
+        cells = self.cells
         row = (jnp.arange(cells.size) == cells(observation)).astype(memory.values.dtype)
         probabilities = jax.nn.softmax((row[:, None] * memory.preferences).sum(0))
         choice = drawn(probabilities, shock)
@@ -67,7 +70,7 @@ class _Player(OnlineMaker):
         return chosen(self.space, choice), memory
 
     def learn(self, memory: Play, step: Step) -> Play:
-        cells = self.learner.cells
+        cells = self.cells
         following = (jnp.arange(cells.size) == cells(step.observation)).astype(memory.values.dtype)
         ahead = jnp.where(step.terminated, 0.0, self.learner.discount * (following * memory.values).sum())
         error = step.reward + ahead - (memory.row * memory.values).sum()
@@ -103,6 +106,7 @@ class ActorCritic(OnlineLearner):
     def maker(self, scenario, progress):
         return _Player(
             self,
+            cells_of(scenario, self.cells),
             actions_of(scenario),
             falling(self.actor_step, self.actor_step_end, progress),
             falling(self.critic_step, self.critic_step_end, progress),
@@ -112,4 +116,4 @@ class ActorCritic(OnlineLearner):
         """What it prefers in each cell, or with `explore` the probabilities that it draws from."""
         preferences = state.carry.memory.preferences[0]
         table = jax.nn.softmax(preferences) if explore else greedy(preferences)
-        return TabularPolicy(table, self.cells, actions_of(scenario))
+        return TabularPolicy(table, cells_of(scenario, self.cells), actions_of(scenario))

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
+from twosided.core.policy import Policy
+from twosided.core.scenario import Scenario
+from twosided.core.validation import check
 from twosided.learn.base import Learner
 from twosided.learn.train import Progress, train
-from twosided.markets.base import Scenario
-from twosided.types import Policy, check
 
 
 def adapt(

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from twosided.markets.base import Carry, Scenario, start
-from twosided.policies.neural import Together
-from twosided.types import Policy
+from twosided.core.policy import Policy
+from twosided.core.rollout import Carry, start
+from twosided.core.scenario import Scenario
+from twosided.learn.networks import JointPolicy
 
 
 class Learner(eqx.Module):
@@ -79,9 +80,9 @@ def keys_of(scenario: Scenario, key: PRNGKeyArray) -> PRNGKeyArray:
     return key if scenario.learners == 1 else jax.random.split(key, scenario.learners)
 
 
-def together(scenario: Scenario, policies: Policy) -> Policy:
+def joint_policy(scenario: Scenario, policies: Policy) -> Policy:
     """What sits in the learners' seats."""
-    return policies if scenario.learners == 1 else Together(policies)
+    return policies if scenario.learners == 1 else JointPolicy(policies)
 
 
 def first_episodes(scenario: Scenario, policy: Policy, key: PRNGKeyArray, paths: int) -> Carry:

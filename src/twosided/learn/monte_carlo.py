@@ -2,7 +2,7 @@
 
 With G_t = r_t + γ r_{t+1} + ... up to the end of the day, v(s) is the mean of G_t over the steps in s, and Q(s, a) over
 those in which a was done in s (Sutton and Barto 2018, sections 5.1 to 5.4). Over every visit or the first one of each
-day; pooled, all visits of all days alike, which estimates what `twosided.exact.electronic` gives, or the mean of the
+day; pooled, all visits of all days alike, which estimates what `twosided.electronic.exact` gives, or the mean of the
 days' own means, as in Phelps (2022). Days are independent, so errors are those of means (or ratios of means) of days.
 
 Temporal differences estimate v(s) step by step, V(s) ← V(s) + α (r + γ V(s') - V(s)): `temporal_difference_values`.
@@ -19,11 +19,15 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from numpy import ndarray
 
+from twosided.core.numeric import Scalar, as_arrays
+from twosided.core.policy import Policy
+from twosided.core.rollout import episodes
+from twosided.core.scenario import Scenario, Step
+from twosided.core.spaces import Cells
+from twosided.core.validation import check
 from twosided.learn.base import Learner, repeated
 from twosided.learn.online import actions_of, check_steps, falling, greedy
-from twosided.markets.base import Scenario, Step, episodes
-from twosided.policies.tabular import Cells, FinitePolicy, ImbalanceCells, TabularPolicy, explored
-from twosided.types import Policy, Scalar, as_arrays, check
+from twosided.learn.tables import FinitePolicy, TabularPolicy, cells_of, explored
 
 BATCH_STEPS = 2**18
 """Market steps that are held in memory at a time."""
@@ -233,8 +237,8 @@ class MonteCarloControl(Learner):
     """Days side by side between two updates."""
     horizon: int = eqx.field(static=True, default=150)
     """Steps of a day, the scenario's."""
-    cells: Cells = ImbalanceCells()
-    """What the maker tells apart."""
+    cells: Cells | None = None
+    """Rows of the table: how observations are grouped. None takes the market's default."""
     discount: Scalar = 0.9
     """γ, a step."""
     step_size: Scalar = 0.5
@@ -265,7 +269,7 @@ class MonteCarloControl(Learner):
         check(
             "horizon", self.horizon, f"the scenario's ({scenario.horizon})", self.horizon == scenario.horizon
         )
-        table = jnp.zeros((self.cells.size, actions_of(scenario).size))
+        table = jnp.zeros((cells_of(scenario, self.cells).size, actions_of(scenario).size))
         return ControlState(table, key, jnp.zeros((), jnp.int32))
 
     def train_chunk(self, scenario, state, iterations):
@@ -276,7 +280,11 @@ class MonteCarloControl(Learner):
             progress = state.iteration / max(self.iterations - 1, 1)
             maker = self._maker(scenario, state.q, falling(self.epsilon, self.epsilon_end, progress))
             pairs, rewards = episodes(
-                scenario, maker, key_now, self.days, partial(_lived, scenario, self.cells, True)
+                scenario,
+                maker,
+                key_now,
+                self.days,
+                partial(_lived, scenario, cells_of(scenario, self.cells), True),
             )
             returns, counts = (x.sum(0) for x in day_sums(pairs, rewards, self.discount, False))
             error = jnp.where(counts > 0, returns / jnp.maximum(counts, 1) - state.q, 0.0)
@@ -289,4 +297,6 @@ class MonteCarloControl(Learner):
         return self._maker(scenario, state.q, self.epsilon_end if explore else 0.0)
 
     def _maker(self, scenario: Scenario, q: Array, epsilon: Scalar) -> TabularPolicy:
-        return TabularPolicy(explored(greedy(q), epsilon), self.cells, actions_of(scenario))
+        return TabularPolicy(
+            explored(greedy(q), epsilon), cells_of(scenario, self.cells), actions_of(scenario)
+        )

@@ -12,10 +12,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from twosided.core.numeric import Scalar
+from twosided.core.policy import Policy
+from twosided.core.rollout import Carry, rollout, start
+from twosided.core.scenario import Scenario, Step
+from twosided.core.spaces import Cells, Discrete
+from twosided.core.validation import check
 from twosided.learn.base import Learner, repeated
-from twosided.markets.base import Carry, Scenario, Step, rollout, start
-from twosided.policies.tabular import Cells, ImbalanceCells
-from twosided.types import Discrete, Policy, Scalar, check
 
 UNROLL = 4
 """Steps compiled as one: twice as fast for one maker alone, and no slower for many."""
@@ -46,8 +49,8 @@ class OnlineLearner(Learner):
     """Market steps to learn from, a seed; 5,000 days of 150."""
     rollout_steps: int = eqx.field(static=True, default=3_000)
     """Market steps between two changes of step size and exploration."""
-    cells: Cells = ImbalanceCells()
-    """What the maker tells apart."""
+    cells: Cells | None = None
+    """Rows of the table: how observations are grouped. None takes the market's default."""
     discount: Scalar = 0.9
     """γ, a step."""
 

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from twosided.policies.tabular import Cells, TabularPolicy, explored
-from twosided.types import Discrete, check
+from twosided.core.spaces import Cells, Discrete
+from twosided.core.validation import check
+from twosided.learn.tables import TabularPolicy, explored
 
 ActionValues = Callable[[TabularPolicy], Float[ndarray, "cells actions"]]
 """Q of a policy, exact or sampled; NaN for what it never does."""

@@ -18,29 +18,33 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from twosided.learn.base import Learner, each, keys_of, repeated, together
-from twosided.learn.returns import discounted_returns, generalised_advantages
-from twosided.markets.base import Carry, Scenario, Step, rollout, start
-from twosided.policies.neural import (
+from twosided.core.numeric import Scalar
+from twosided.core.policy import Policy
+from twosided.core.rollout import Carry, rollout, start
+from twosided.core.scenario import Scenario, Step
+from twosided.core.spaces import Box
+from twosided.core.validation import check, is_at_least, is_positive
+from twosided.learn.base import Learner, each, joint_policy, keys_of, repeated
+from twosided.learn.networks import (
+    MLP,
     Activation,
     Draw,
     Explorer,
     NeuralPolicy,
     Normaliser,
-    Perceptron,
     action_size,
     features,
+    mlp,
     num_features,
-    perceptron,
 )
-from twosided.types import Box, Policy, Scalar, check, is_at_least, is_positive
+from twosided.learn.returns import discounted_returns, generalised_advantages
 
 
 class Networks(eqx.Module):
     """What gradients move."""
 
-    actor: Perceptron
-    critic: Perceptron
+    actor: MLP
+    critic: MLP
     log_std: Float[Array, "size"]
 
 
@@ -162,7 +166,7 @@ class PPO(Learner):
         """Fresh learners and first episodes."""
         key_agents, key_start, key_time, key = jax.random.split(key, 4)
         agents = each(scenario, lambda k: self._fresh(scenario, k))(keys_of(scenario, key_agents))
-        policy = together(scenario, Explorer(_policies(self, scenario, agents)))
+        policy = joint_policy(scenario, Explorer(_policies(self, scenario, agents)))
         # Episodes start out of step with each other, so that a rollout sees all their ages at once.
         carry = start(scenario, policy, key_start, self.paths)
         ages = jax.random.randint(key_time, (self.paths,), 0, scenario.horizon)
@@ -175,8 +179,8 @@ class PPO(Learner):
         size, dimensions = num_features(scenario), action_size(scenario.action_space)
         box = isinstance(scenario.action_space, Box)
         networks = Networks(
-            actor=perceptron(size, dimensions, self.hidden, self.activation, 0.01, key_actor),
-            critic=perceptron(size, 1, self.hidden, self.activation, 1.0, key_critic),
+            actor=mlp(size, dimensions, self.hidden, self.activation, 0.01, key_actor),
+            critic=mlp(size, 1, self.hidden, self.activation, 1.0, key_critic),
             log_std=jnp.log(self.initial_std) * jnp.ones(dimensions if box else 0),
         )
         return Agent(
@@ -224,7 +228,7 @@ class PPO(Learner):
     def policy(self, scenario: Scenario, state: TrainState, explore: bool = False) -> Policy:
         """The policy as it stands: its mode, or the distribution that it explores with; `Together` for several."""
         policies = _policies(self, scenario, state.agents, explore)
-        return together(scenario, policies)
+        return joint_policy(scenario, policies)
 
     def _progress(self, iteration: Int[Array, ""]) -> Float[Array, ""]:
         """From 0 at the first update to 1 after the last."""
@@ -259,7 +263,7 @@ def _collect(config: PPO, scenario: Scenario, state: TrainState, key: PRNGKeyArr
             truncated=jnp.broadcast_to(step.truncated, step.reward.shape),
         )
 
-    policy = together(scenario, Explorer(_policies(config, scenario, state.agents)))
+    policy = joint_policy(scenario, Explorer(_policies(config, scenario, state.agents)))
     carry, samples = rollout(scenario, policy, state.carry, key, config.rollout_steps, record)
     if scenario.learners > 1:
         samples = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 2, 0), samples)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from twosided.types import Scalar
+from twosided.core.numeric import Scalar
 
 
 def generalised_advantages(

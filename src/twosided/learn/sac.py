@@ -29,24 +29,28 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from twosided.learn.base import Learner, each, first_episodes, keys_of, repeated, together
-from twosided.learn.replay import Replay
-from twosided.learn.returns import discounted_returns
-from twosided.markets.base import Carry, Scenario, Step, rollout
-from twosided.policies.neural import (
+from twosided.core.numeric import Scalar
+from twosided.core.policy import Policy
+from twosided.core.rollout import Carry, rollout
+from twosided.core.scenario import Scenario, Step
+from twosided.core.spaces import Box
+from twosided.core.validation import check, is_at_least, is_positive
+from twosided.learn.base import Learner, each, first_episodes, joint_policy, keys_of, repeated
+from twosided.learn.networks import (
+    MLP,
     Activation,
     Draw,
     Explorer,
     NeuralPolicy,
     Normaliser,
-    Perceptron,
     UniformExplorer,
     action_size,
     features,
+    mlp,
     num_features,
-    perceptron,
 )
-from twosided.types import Box, Policy, Scalar, check, is_at_least, is_positive
+from twosided.learn.replay import Replay
+from twosided.learn.returns import discounted_returns
 
 
 class Fitted(eqx.Module):
@@ -63,7 +67,7 @@ class Agent(eqx.Module):
     critics: Fitted
     """Two perceptrons."""
     log_temperature: Fitted
-    targets: tuple[Perceptron, Perceptron]
+    targets: tuple[MLP, MLP]
     """The critics, followed slowly."""
     observations: Normaliser
     returns: Normaliser
@@ -188,7 +192,7 @@ class SAC(Learner):
             raise ValueError("learner needs a market with continuous actions; ppo takes a finite list too")
         key_agents, key_start, key_warmup, key = jax.random.split(key, 4)
         agents, replays = each(scenario, lambda k: self._fresh(scenario, k))(keys_of(scenario, key_agents))
-        policy = together(scenario, UniformExplorer(_policies(self, scenario, agents)))
+        policy = joint_policy(scenario, UniformExplorer(_policies(self, scenario, agents)))
         carry = first_episodes(scenario, policy, key_start, self.paths)
         steps = self._warmup_rows // self.paths
         carry, agents, replays, _ = _live(self, scenario, policy, carry, agents, replays, key_warmup, steps)
@@ -199,8 +203,8 @@ class SAC(Learner):
         size, dimensions = num_features(scenario), action_size(scenario.action_space)
         key_actor, *keys = jax.random.split(key, 3)
 
-        def network(inputs: int, outputs: int, last_scale: float, key: PRNGKeyArray) -> Perceptron:
-            return perceptron(inputs, outputs, self.hidden, self.activation, last_scale, key, self.layer_norm)
+        def network(inputs: int, outputs: int, last_scale: float, key: PRNGKeyArray) -> MLP:
+            return mlp(inputs, outputs, self.hidden, self.activation, last_scale, key, self.layer_norm)
 
         def fitted(value: Any) -> Fitted:
             return Fitted(value, _optimiser(self).init(value))
@@ -252,7 +256,7 @@ class SAC(Learner):
 
     def policy(self, scenario: Scenario, state: TrainState, explore: bool = False) -> Policy:
         """The policy as it stands: its mode, or the distribution that it explores with; `Together` for several."""
-        return together(scenario, _policies(self, scenario, state.agents, explore))
+        return joint_policy(scenario, _policies(self, scenario, state.agents, explore))
 
 
 def soft_target(
@@ -269,7 +273,7 @@ def soft_target(
 
 def explorer(config: SAC, scenario: Scenario, agents: Agent) -> Policy:
     """What sits in the learners' seats while they explore."""
-    return together(scenario, Explorer(_policies(config, scenario, agents, explore=True)))
+    return joint_policy(scenario, Explorer(_policies(config, scenario, agents, explore=True)))
 
 
 def recorder(scenario: Scenario) -> Callable[[Any, Draw, Step], tuple[Experience, Bool[Array, "..."]]]:
@@ -367,7 +371,7 @@ def _update(
     reward = batch.reward / _reward_scale(agent.returns) if config.normalise_rewards else batch.reward
     temperature = jnp.exp(agent.log_temperature.value) if config.temperature is None else config.temperature
 
-    def played(actor: Perceptron, seen: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
+    def played(actor: MLP, seen: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
         """Actions and their log-probabilities, differentiable."""
         policy = eqx.tree_at(lambda p: p.network, _policy(config, scenario, agent, explore=True), actor)
 
@@ -388,14 +392,14 @@ def _update(
         temperature,
     )
 
-    def critic_loss(critics: tuple[Perceptron, Perceptron]) -> tuple[Array, Array]:
+    def critic_loss(critics: tuple[MLP, MLP]) -> tuple[Array, Array]:
         values = _values(critics, observation, batch.action)
         return jnp.square(values - target).mean(1).sum(), values.mean()
 
     (value_loss, value), gradient = jax.value_and_grad(critic_loss, has_aux=True)(agent.critics.value)
     critics = _descend(config, agent.critics, gradient, config.critic_rate * rate)
 
-    def actor_loss(actor: Perceptron) -> tuple[Array, Array]:
+    def actor_loss(actor: MLP) -> tuple[Array, Array]:
         action, log_prob = played(actor, observation, key_now)
         best = _values(critics.value, observation, action).min(0)
         return (temperature * log_prob - best).mean(), -log_prob.mean()
@@ -419,7 +423,7 @@ def _update(
 
 
 def _values(
-    critics: tuple[Perceptron, Perceptron],
+    critics: tuple[MLP, MLP],
     observation: Float[Array, "n features"],
     action: Float[Array, "n size"],
 ) -> Float[Array, "2 n"]:

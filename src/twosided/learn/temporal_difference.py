@@ -21,10 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from twosided.core.numeric import Scalar
+from twosided.core.scenario import Step
+from twosided.core.spaces import Cells, Discrete
+from twosided.core.validation import check
 from twosided.learn.online import OnlineLearner, OnlineMaker, actions_of, falling, greedy
-from twosided.markets.base import Step
-from twosided.policies.tabular import TabularPolicy, chosen, drawn, explored
-from twosided.types import Discrete, Scalar, check
+from twosided.learn.tables import TabularPolicy, cells_of, chosen, drawn, explored
 
 
 class Pending(eqx.Module):
@@ -54,6 +56,7 @@ class _Apprentice(OnlineMaker):
     """A maker that is ε-greedy in what it has learned, and learns of a step when it has chosen the next action."""
 
     learner: "_TemporalDifference"
+    cells: Cells
     space: Discrete
     step_size: Scalar
     epsilon: Scalar
@@ -62,7 +65,7 @@ class _Apprentice(OnlineMaker):
         return jax.random.uniform(key, shape)
 
     def init(self):
-        table = jnp.zeros((self.learner.cells.size, self.space.size))
+        table = jnp.zeros((self.cells.size, self.space.size))
         no = jnp.zeros((), bool)
         pending = Pending(table, jnp.zeros(()), jnp.zeros((), jnp.int32), no, no)
         return Lesson(table + self.learner.initial, table, pending)
@@ -70,8 +73,8 @@ class _Apprentice(OnlineMaker):
     def act(self, shock, memory, observation):
         pending, learner = memory.pending, self.learner
         # Sums over a whole table, of which 1 picks an entry: an index would be a program of its own.
-        seen = jnp.stack([learner.cells(observation), pending.cell])
-        rows = (seen[:, None] == jnp.arange(learner.cells.size)).astype(memory.q.dtype)
+        seen = jnp.stack([self.cells(observation), pending.cell])
+        rows = (seen[:, None] == jnp.arange(self.cells.size)).astype(memory.q.dtype)
         values = (rows[:, :, None] * memory.q).sum(1)
         probabilities = explored(greedy(values), self.epsilon)
         choice = drawn(probabilities[0], shock)
@@ -98,7 +101,7 @@ class _Apprentice(OnlineMaker):
         pending = Pending(
             memory.pending.pair,
             step.reward,
-            self.learner.cells(step.observation),
+            self.cells(step.observation),
             step.terminated | step.truncated,
             step.terminated,
         )
@@ -137,6 +140,7 @@ class _TemporalDifference(OnlineLearner):
     def maker(self, scenario, progress):
         return _Apprentice(
             self,
+            cells_of(scenario, self.cells),
             actions_of(scenario),
             falling(self.step_size, self.step_size_end, progress),
             falling(self.epsilon, self.epsilon_end, progress),
@@ -146,11 +150,13 @@ class _TemporalDifference(OnlineLearner):
         q = state.carry.memory.q[0]
         table = greedy(q)
         return TabularPolicy(
-            explored(table, self.epsilon_end) if explore else table, self.cells, actions_of(scenario)
+            explored(table, self.epsilon_end) if explore else table,
+            cells_of(scenario, self.cells),
+            actions_of(scenario),
         )
 
 
-class Sarsa(_TemporalDifference):
+class SARSA(_TemporalDifference):
     """SARSA(λ) with a table: learns what its own exploring policy is worth."""
 
     trace_decay: Scalar = 0.9
@@ -160,7 +166,7 @@ class Sarsa(_TemporalDifference):
         return (values * choice).sum()
 
 
-class ExpectedSarsa(_TemporalDifference):
+class ExpectedSARSA(_TemporalDifference):
     """Expected SARSA(λ) with a table: SARSA without the noise of the next action's draw."""
 
     trace_decay: Scalar = 0.9

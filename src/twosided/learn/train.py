@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twosided.core.numeric import as_arrays
+from twosided.core.policy import Policy
+from twosided.core.rollout import episodes
+from twosided.core.scenario import Scenario
 from twosided.learn.base import Learner
-from twosided.markets.base import Scenario, episodes
-from twosided.types import Policy, as_arrays
 
 PROBE_STEPS = 25_600
 """Market steps, in whole episodes, on which a policy is looked at after a chunk."""

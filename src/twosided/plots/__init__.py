@@ -1,15 +1,7 @@
 """Figures: records and paths in, plotly figures out; nothing is read, written or simulated here."""
 
-from twosided.plots.book import figure_book_fit
-from twosided.plots.hedging import figure_hedging, figure_side_by_side
-from twosided.plots.markout import figure_markouts
-from twosided.plots.run import (
-    figure_earnings,
-    figure_episode,
-    figure_epsilon,
-    figure_learning,
-    figure_skew,
-)
+from twosided.plots.markouts import figure_markouts
+from twosided.plots.run import figure_earnings, figure_episode, figure_epsilon, figure_learning, figure_skew
 from twosided.plots.study import figure_bars, figure_book, figure_distributions, figure_lines
 from twosided.plots.tables import figure_arrows, figure_best, figure_table
 
@@ -18,16 +10,13 @@ __all__ = [
     "figure_bars",
     "figure_best",
     "figure_book",
-    "figure_book_fit",
     "figure_distributions",
     "figure_earnings",
     "figure_episode",
     "figure_epsilon",
-    "figure_hedging",
     "figure_learning",
     "figure_lines",
     "figure_markouts",
-    "figure_side_by_side",
     "figure_skew",
     "figure_table",
 ]

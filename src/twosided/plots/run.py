@@ -12,6 +12,8 @@ import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
+from twosided.core.formatting import SCALE, interval
+from twosided.core.records import Record
 from twosided.plots.style import (
     BUY,
     GREY,
@@ -27,8 +29,6 @@ from twosided.plots.style import (
     key,
     stack,
 )
-from twosided.records import Record
-from twosided.verdict import SCALE, interval
 
 SIDES = (("buy", "bid", BUY), ("sell", "ask", SELL))
 MIN_SAMPLES = 20

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from numpy import ndarray
 from plotly.subplots import make_subplots
 
+from twosided.core.formatting import Z_95
 from twosided.plots.style import BUY, GREY, INK, PAPER, SELL, SERIES, band, dressed, faded, key
-from twosided.verdict import Z_95
 
 COLOURS = (*SERIES, INK, GREY)
 MAX_MARKERS = 40

@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from numpy import ndarray
 
+from twosided.core.formatting import number
 from twosided.plots.style import BLUE, GREY, INK, MUTED, PAPER, SERIES, dressed, faded
-from twosided.verdict import number
 
 ROW, TOP, BOTTOM = 34, 30, 56
 """Pixels: a row of a table, above the first, below the last."""

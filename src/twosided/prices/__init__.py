@@ -13,8 +13,8 @@ bar_source.py  bars one after the other, simulated or of history; bar_history.py
 """
 
 from twosided.prices.brownian import Bachelier, GeometricBrownian
-from twosided.prices.departures import Garch, MertonJumps
-from twosided.prices.heston import Heston, HestonEuler
+from twosided.prices.garch import Garch
+from twosided.prices.merton import MertonJumps
 from twosided.prices.process import ChangeMoments, PriceProcess, PriceState
 
 __all__ = [
@@ -22,8 +22,6 @@ __all__ = [
     "ChangeMoments",
     "Garch",
     "GeometricBrownian",
-    "Heston",
-    "HestonEuler",
     "MertonJumps",
     "PriceProcess",
     "PriceState",

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from twosided.core.numeric import Scalar
+from twosided.core.validation import check
 from twosided.prices.process import check_motion
-from twosided.types import Scalar, check
 
 
 class AssetsState(eqx.Module):

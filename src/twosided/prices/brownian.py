@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from twosided.core.numeric import Scalar
 from twosided.prices.process import (
     ChangeMoments,
     PriceProcess,
@@ -11,7 +12,6 @@ from twosided.prices.process import (
     log_normal_change,
     mixed,
 )
-from twosided.types import Scalar
 
 
 class Brownian(PriceProcess):

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from twosided.types import Scalar, check, is_at_least, is_positive
+from twosided.core.numeric import Scalar
+from twosided.core.validation import check, is_at_least, is_positive
 
 
 class ChangeMoments(eqx.Module):

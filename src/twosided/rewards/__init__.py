@@ -12,35 +12,20 @@ moments.py    the Sharpe ratio and the variance of PnL
 thresholds.py cash flow, and a penalty on much inventory
 """
 
-from twosided.rewards.dealing import (
-    AsymmetricPenalty,
-    Balanced,
-    DeviationPenalty,
-    ExcessPnL,
-    RollingWindow,
-    SpreadPnL,
-    SquarePenalty,
-    TotalPnL,
-)
+from twosided.rewards.inventory import InventoryPenalty
 from twosided.rewards.moments import DifferentialSharpe, RunningVariance
-from twosided.rewards.positions import InventoryPenalty, PositionPenalty, PriceOfRisk
-from twosided.rewards.reward import Reward
-from twosided.rewards.thresholds import ThresholdPenalty
+from twosided.rewards.pnl import ExcessPnL, SpreadPnL, WeightedReward
+from twosided.rewards.risk import AsymmetricPenalty, DeviationPenalty, RollingWindow, SquarePenalty
 
 __all__ = [
     "AsymmetricPenalty",
-    "Balanced",
     "DeviationPenalty",
     "DifferentialSharpe",
     "ExcessPnL",
     "InventoryPenalty",
-    "PositionPenalty",
-    "PriceOfRisk",
-    "Reward",
     "RollingWindow",
     "RunningVariance",
     "SpreadPnL",
     "SquarePenalty",
-    "ThresholdPenalty",
-    "TotalPnL",
+    "WeightedReward",
 ]

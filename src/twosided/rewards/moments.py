@@ -13,8 +13,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from twosided.rewards.reward import Reward
-from twosided.types import Scalar, check, is_at_least
+from twosided.core.numeric import Scalar
+from twosided.core.reward import Reward
+from twosided.core.validation import check, is_at_least
 
 
 class Moments(eqx.Module):

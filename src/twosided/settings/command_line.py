@@ -4,7 +4,7 @@
 --market.flow sized-investors:mean-size=2            --market.book msft.toml
 --market.flow.mean-size 2            a parameter, also as --market.flow.mean_size=2
 --json, --no-json                    a switch
---competitor random --competitor.low -1 --competitor persistent
+--competitor random-quoter --competitor.low -1 --competitor persistent-quoter
                                      a tuple of parts; --competitor.low is about the one named before it
 --settings run.toml                  a file, read before all options
 --preset single-asset                the same, of a file that comes with the package

@@ -25,6 +25,8 @@ from typing import Any
 
 from twosided.settings.source import Definition, Module, package
 
+from twosided.core.names import kebab
+
 Type = tuple[Any, ...]
 """What a parameter accepts, any of: float, int, bool, str, Path, None, a literal value, a Tuple, a Part."""
 
@@ -198,12 +200,6 @@ def describe(name: str) -> Part:
 def choices(name: str) -> list[Part]:
     """The parts that can stand where the class "module:Class" is asked for."""
     return describe(name).choices
-
-
-def kebab(name: str) -> str:
-    """SizedInvestors, sized_investors and sized-investors are sized-investors; TotalPnL is total-pnl."""
-    words = re.sub("(?<=[a-z0-9])(?=[A-Z][a-z]|[A-Z]{2,}$)|(?<=[A-Z])(?=[A-Z][a-z])", "-", name)
-    return words.replace("_", "-").lower()
 
 
 class _Unreadable(Exception):

@@ -1,0 +1,1 @@
+"""Limit and market orders on OHLC bars: market, bar sources, exact quotes, planning with a model of the price."""

@@ -1,0 +1,81 @@
+"""Fitting parts of a market to data: `twosided calibrate book`."""
+
+import json as json_format
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from twosided.core import store
+from twosided.core.validation import check, check_seed
+from twosided.data.order_books import read_snapshots
+from twosided.dealer.book_files import write_book
+from twosided.dealer.book_plots import figure_book_fit
+from twosided.dealer.calibration import BookFit, fit_book, reference_book, sample_curves
+from twosided.dealer.reference_book import ReferenceBook
+from twosided.report.page import figure_page
+from twosided.settings import Settings
+
+
+@dataclass(frozen=True)
+class CalibrateBook:
+    """Fit the reference book to market data, draw the fit, and write it for --book."""
+
+    files: tuple[Path, ...]
+    """A LOBSTER orderbook file, with its message file or without, or snapshots with named columns (CSV or
+    Parquet); plain or .gz."""
+    levels: int = 10
+    """Levels a side to use, or all if there are fewer."""
+    paper_spread: bool = False
+    """Take the quoted spread and the tick of Ganesh et al. (2019) in place of the data's."""
+    target: float | None = None
+    """E[S_ref(1)], a fraction of the mid, that the volumes are scaled for; if none is given, as far between its
+    bounds as the paper's 4.7 basis points."""
+    out: Path = Path("book.toml")
+    """Where the book is written; its figure goes beside it, as HTML."""
+    seed: int = 0
+    """Decides the resamples of the standard errors."""
+    json: bool = False
+    """Print the fit as JSON."""
+
+    def __post_init__(self):
+        check("levels", self.levels, "at least 1", self.levels >= 1)
+        check_seed(self.seed)
+        check("out", str(self.out), "a file whose name does not end in .html", self.out.suffix != ".html")
+
+    def __call__(self, settings: Settings) -> int:
+        fit = fit_book(read_snapshots(*self.files), levels=self.levels, seed=self.seed)
+        spread_of = ReferenceBook() if self.paper_spread else None
+        book = reference_book(fit, spread_of=spread_of, target=self.target)
+        sizes = np.linspace(0.0, 2.0, 81)
+        figure = figure_book_fit(fit, sizes, sample_curves(book, sizes))
+        picture = self.out.with_suffix(".html")
+        write_book(self.out, book, fit)
+        store.write(picture, figure_page(figure, "The reference book, fitted"))
+        if self.json:
+            values = {
+                "book": asdict(book),
+                "estimates": fit.estimates,
+                "standard_errors": fit.standard_errors,
+            }
+            print(json_format.dumps(values | {"file": str(self.out), "figure": str(picture)}, indent=1))
+            return 0
+        console = Console()
+        console.print(_fit_table(fit, book))
+        console.print(
+            f"{self.out} takes the book to other commands (--book {self.out}); {picture} draws the fit"
+        )
+        return 0
+
+
+def _fit_table(fit: BookFit, book: ReferenceBook) -> Table:
+    table = Table(title=f"{fit.rows_used:,} of {fit.rows_read:,} snapshots, {fit.num_levels} levels a side")
+    for name in ("parameter", "estimate", "standard error", "in the book"):
+        table.add_column(name, justify="left" if name == "parameter" else "right")
+    for name, value in asdict(book).items():
+        estimate, error = fit.estimates.get(name), fit.standard_errors.get(name)
+        shown = ["" if x is None else f"{x:.6g}" for x in (estimate, error)]
+        table.add_row(name, *shown, f"{value:.6g}")
+    return table

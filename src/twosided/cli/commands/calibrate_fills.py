@@ -1,0 +1,85 @@
+"""Fitting the chance of a fill to bars: `twosided calibrate fills`."""
+
+import json as json_format
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from twosided.core.validation import check, check_seed
+from twosided.data.bar_files import read_bars
+from twosided.limit_orders.calibration import FillsFit, Side, check_offsets, fit_fills
+from twosided.limit_orders.fills import BarFill, TradeThroughFill
+from twosided.settings import Settings
+
+
+@dataclass(frozen=True)
+class CalibrateFills:
+    """Fit how the chance of a fill falls with the distance from the mid, and volatility, to bars of the market."""
+
+    files: tuple[Path, ...]
+    """Bars of one price, or of bid and ask in one file or two (CSV or Parquet; plain or .gz)."""
+    offsets: tuple[float, ...] | None = None
+    """Distances of orders from the close to fit to, increasing fractions of it; none: nine that the bars suggest."""
+    rule: BarFill = TradeThroughFill()
+    """Which orders fill."""
+    side: Side = "both"
+    """Which orders: bids, asks, or both, which then share one law."""
+    block: int = 60
+    """Bars of a block; blocks are taken for independent by the robust standard errors."""
+    timezone: str = "UTC"
+    """The clock of dates without an offset."""
+    seed: int = 0
+    """Decides what the rule leaves to chance."""
+    json: bool = False
+    """Print the fit as JSON."""
+
+    def __post_init__(self):
+        check("block", self.block, "at least 1", self.block >= 1)
+        check_seed(self.seed)
+        if self.offsets is not None:
+            check_offsets(self.offsets)
+
+    def __call__(self, settings: Settings) -> int:
+        bars = read_bars(*self.files, timezone=self.timezone)
+        fit = fit_fills(bars, self.offsets, self.rule, self.side, self.block, self.seed)
+        if self.json:
+            print(json_format.dumps(_plain(fit), indent=1))
+            return 0
+        console = Console()
+        console.print(_estimates(fit))
+        console.print(_shares(fit))
+        console.print(
+            f"χ² {fit.chi_square:,.1f}, p {fit.p_value:.2g}: whether bars of this law differ as much from it"
+        )
+        return 0
+
+
+def _plain(fit: FillsFit) -> dict:
+    names = ("intensity", "decay", "volatility", "bars", "chi_square", "p_value")
+    values = {name: getattr(fit, name) for name in names}
+    values |= {"standard_errors": fit.standard_errors, "robust_errors": fit.robust_errors}
+    return values | {name: getattr(fit, name).tolist() for name in ("offsets", "observed", "fitted")}
+
+
+def _estimates(fit: FillsFit) -> Table:
+    table = Table(
+        title=f"{fit.bars:,} bars that follow another; time in bars, distances as fractions of the close"
+    )
+    for name in ("parameter", "estimate", "standard error", "robust"):
+        table.add_column(name, justify="left" if name == "parameter" else "right")
+    labels = {"intensity": "A, fills at the close", "decay": "k, decay", "volatility": "σ, volatility"}
+    for name, label in labels.items():
+        errors = fit.standard_errors[name], fit.robust_errors[name]
+        table.add_row(label, *(f"{x:.4g}" for x in (getattr(fit, name), *errors)))
+    return table
+
+
+def _shares(fit: FillsFit) -> Table:
+    table = Table(title="Share of bars that fill an order")
+    for name in ("offset, basis points", "observed", "fitted"):
+        table.add_column(name, justify="right")
+    for offset, observed, fitted in zip(fit.offsets, fit.observed, fit.fitted, strict=True):
+        table.add_row(f"{1e4 * offset:.3g}", f"{observed:.3f}", f"{fitted:.3f}")
+    return table

@@ -1,0 +1,383 @@
+"""Fitting the Heston model to bars: `twosided calibrate heston`."""
+
+import json as json_format
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import jax
+import numpy as np
+import polars as pl
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from twosided.cli.terminal import stopping, time_left
+from twosided.core import store
+from twosided.core.errors import Refusal
+from twosided.core.validation import check, check_seed
+from twosided.data.bar_files import read_bars
+from twosided.data.bars import Bars, moment
+from twosided.heston.blocks import blocks_of, variance_path
+from twosided.heston.checks import STATISTICS, predictive, statistics
+from twosided.heston.files import (
+    PROCESS,
+    REFITS,
+    about,
+    claim_refits,
+    read_refits,
+    refit_row,
+    unfit,
+    write_fit,
+)
+from twosided.heston.fit import HestonFit, Likelihood, fit_heston, rolling
+from twosided.heston.grid import POINTS
+from twosided.heston.plots import (
+    SYMBOLS,
+    figure_level,
+    figure_marginals,
+    figure_pairs,
+    figure_predictive,
+    figure_ranks,
+    figure_refits,
+    figure_traces,
+    figure_volatility,
+)
+from twosided.heston.priors import Prior, WeakPrior, draw_prior
+from twosided.heston.sampler import Sampling
+from twosided.report.document import Section, document, header
+from twosided.report.page import Provenance, provenance_html
+from twosided.settings import Settings, dump
+
+
+@dataclass(frozen=True)
+class CalibrateHeston:
+    """Sample the Heston model's parameters given bars, say whether the chains agree, and write process and page.
+
+    Refits are kept one by one, so the same words go on after the last window of what was stopped.
+    """
+
+    files: tuple[Path, ...]
+    """Bars with named columns (CSV or Parquet, plain or .gz); or bid bars and ask bars."""
+    timezone: str = "UTC"
+    """Whose clock dates without an offset are on, as in Europe/London."""
+    columns: tuple[str, ...] = ()
+    """Columns that have other names than time, open, high, low, close: close=last."""
+    window: int | None = None
+    """Use the last so many bars; all if none is given."""
+    refit: int | None = None
+    """Bars between refits of the last `window` bars, each started from the one before and none knowing a later bar;
+    only the file's last bars are fitted if none is given."""
+    bars_per_year: float | None = None
+    """Of trading time; if none is given, so many as make the calendar time of the bars that are fitted, with refits of
+    the first window: 252 for days of an exchange."""
+    block: int | None = None
+    """Returns in a block, within which the variance hardly moves; if none is given, so many as make `blocks`."""
+    blocks: int = 500
+    """Most blocks, where `block` is not given."""
+    likelihood: Likelihood = "grid"
+    """The variance integrated out on a grid, or its path sampled along with the parameters."""
+    points: int = POINTS
+    """Of the grid."""
+    prior: Prior = WeakPrior()
+    """What is believed of the parameters, per year, before the data."""
+    sampling: Sampling = Sampling()
+    """How to sample."""
+    out: Path = Path("heston")
+    """Folder of the draws, the filtered variance, the process (heston.toml) and the page."""
+    seed: int = 0
+    """Decides all chance."""
+    json: bool = False
+    """Print what was found as JSON, progress going to the standard error."""
+
+    def __post_init__(self):
+        check_seed(self.seed)
+        check("blocks", self.blocks, "at least 20", self.blocks >= 20)
+        check("points", self.points, "from 16 to 512", 16 <= self.points <= 512)
+        for column in self.columns:
+            check("columns", column, "of the kind close=last", "=" in column)
+        if self.window is not None:
+            check("window", self.window, "at least 2", self.window >= 2)
+        if self.refit is not None:
+            check("refit", self.refit, "at least 1", self.refit >= 1)
+            check("refit", self.refit, "given together with --window", self.window is not None)
+            check("likelihood", self.likelihood, "grid where there are refits", self.likelihood == "grid")
+        if self.block is not None:
+            check("block", self.block, "at least 1", self.block >= 1)
+        if self.bars_per_year is not None:
+            check("bars_per_year", self.bars_per_year, "positive", self.bars_per_year > 0)
+
+    def __call__(self, settings: Settings) -> int:
+        console = Console(stderr=self.json)
+        names = dict(column.split("=", 1) for column in self.columns)
+        bars = read_bars(*self.files, timezone=self.timezone, names=names)
+        text, last = dump(settings), bars if self.window is None else bars[-self.window :]
+        if self.window is not None and self.refit is not None:
+            found = self._refits(bars, self.window, self.refit, text, console)
+            if found is None:
+                return 130
+            fit, refits = found
+        else:
+            if (self.out / REFITS).exists():
+                raise Refusal(f"{self.out} holds refits; choose another --out, or remove it")
+            fit, refits = self._fit(last, console), None
+        write_fit(self.out, fit)
+        page = self.out / store.REPORT
+        store.write(self.out / store.SETTINGS, text)
+        store.write(page, heston_page(fit, last, self.seed, text, refits))
+        if self.json:
+            counts = {} if refits is None else {"refits": _counts(refits)}
+            print(json_format.dumps(about(fit) | counts | {"folder": str(self.out)}, indent=1))
+        else:
+            console.print(_table(fit))
+            speed = f"{fit.effective:.0f} effective samples in {fit.chains.seconds:.0f} s of sampling"
+            console.print(f"{speed} ({fit.chains.compiling:.0f} s of compiling before)", highlight=False)
+            if refits is not None:
+                counts = f"{len(refits)} refits, {_counts(refits)['refused']} of them refused"
+                console.print(f"{counts}: {self.out / REFITS}", highlight=False, soft_wrap=True)
+            console.print(f"the page: {page}", highlight=False, soft_wrap=True)
+            if not fit.refused:
+                toml = self.out / PROCESS
+                console.print(f"the process: {toml} (--market.price {toml})", highlight=False, soft_wrap=True)
+        for complaint in fit.complaints:
+            console.print(f"[bold red]{complaint}[/]", highlight=False)
+        if fit.refused:
+            text = f"The chains disagree too much for the draws to be used: {PROCESS} is not written."
+            console.print(f"[bold red]{text}[/]", highlight=False)
+        return 1 if fit.refused else 0
+
+    def _fit(self, bars: Bars, console: Console) -> HestonFit:
+        """The only fit that was asked for."""
+        sample = blocks_of(bars, size=self.block, most=self.blocks, years_per_bar=self._years_per_bar)
+        with Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console
+        ) as bar:
+            task = bar.add_task("sampling", total=1.0)
+            return fit_heston(
+                sample,
+                self.prior,
+                self.sampling,
+                likelihood=self.likelihood,
+                points=self.points,
+                seed=self.seed,
+                progress=lambda share: bar.update(task, completed=share),
+            )
+
+    def _refits(
+        self, bars: Bars, window: int, every: int, text: str, console: Console
+    ) -> tuple[HestonFit, pl.DataFrame] | None:
+        """The fit of the last window and the table of all, or None where it was stopped before.
+
+        Goes on after the windows that the folder holds: the first of the others is then fitted from cold, since no
+        draws are kept of the one before it. The last one is fitted even if it is there, for its draws.
+        """
+        if len(bars) < window:
+            names = " and ".join(bars.sources)
+            raise Refusal(f"{names}: {len(bars):,} bars, fewer than the {window:,} of a window")
+        # The last window is to end at the last bar.
+        rest = (len(bars) - window) % every
+        bars = bars[rest:]
+        ends = range(window, len(bars) + 1, every)
+        windows = [bars[end - window : end] for end in ends]
+        # What the first says of blocks and years holds for all: none may know a later bar.
+        first = blocks_of(windows[0], size=self.block, most=self.blocks, years_per_bar=self._years_per_bar)
+        for later in windows[1:]:
+            # Better refused now than where the same command would always stop.
+            blocks_of(later, size=first.size, years_per_bar=first.years_per_bar)
+        claim_refits(self.out, text)
+        there = read_refits(self.out, windows)
+        if rest:
+            said = f"the oldest {rest:,} bars are left out, so that the last window ends at the last bar"
+            console.print(said, highlight=False)
+        if len(there):
+            console.print(f"{len(there)} of {len(ends)} windows are there already", highlight=False)
+        # Until the last window is fitted, nothing in the folder is of another as if it were the last.
+        unfit(self.out)
+        fits = rolling(
+            bars,
+            window,
+            every,
+            self.prior,
+            self.sampling,
+            block=first.size,
+            years_per_bar=first.years_per_bar,
+            points=self.points,
+            seed=self.seed,
+            begin=ends[min(len(there), len(ends) - 1)],
+        )
+        return self._kept((fit for _, fit in fits), windows, there, console)
+
+    def _kept(
+        self, fits: Iterator[HestonFit], windows: Sequence[Bars], refits: pl.DataFrame, console: Console
+    ) -> tuple[HestonFit, pl.DataFrame] | None:
+        """The last of the fits and the table of all windows, which is written after each; or None if it was stopped."""
+        total, since = len(windows), time.perf_counter()
+        kept, before = len(refits), min(len(refits), total - 1)
+        refits = refits[:before]
+        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}")
+        fit = None
+        try:
+            with stopping(console) as stop, Progress(*columns, console=console) as bar:
+                task = bar.add_task(f"refit {before + 1} of {total}", total=total, completed=before, left="")
+                for done, (window, fit) in enumerate(zip(windows[before:], fits, strict=True), before + 1):
+                    row = pl.DataFrame([refit_row(window, fit)])
+                    longer = pl.concat([refits, row]) if len(refits) else row
+                    store.write_frame(self.out / REFITS, longer)
+                    refits, kept = longer, done
+                    pace = (time.perf_counter() - since) / (done - before)
+                    left = time_left(pace * (total - done)) if done < total else ""
+                    told = f"refit {done} of {total}, to {moment(window.time[-1])}"
+                    if fit.refused:
+                        told += f", is refused: R-hat {fit.rhat:.3f}, {fit.diverging} draws diverged"
+                    if fit.refused or not console.is_terminal:
+                        console.print(f"{told}  {left}", highlight=False, soft_wrap=True)
+                    next_ = f"refit {min(done + 1, total)} of {total}"
+                    bar.update(task, completed=done, description=next_, left=left)
+                    if stop.asked:
+                        break
+        except KeyboardInterrupt:
+            pass
+        if fit is None or len(refits) < total:
+            where = f"{kept} of {total} windows are kept in {self.out / REFITS}"
+            said = f"stopped; {where}, and the same command goes on after them"
+            console.print(said, highlight=False, soft_wrap=True)
+            return None
+        return fit, refits
+
+    @property
+    def _years_per_bar(self) -> float | None:
+        return None if self.bars_per_year is None else 1 / self.bars_per_year
+
+
+def heston_page(
+    fit: HestonFit, bars: Bars, seed: int = 0, settings: str = "", refits: pl.DataFrame | None = None
+) -> str:
+    """The page of a fit as HTML, and of the refits that it is the last of."""
+    keys = jax.random.split(jax.random.key(seed), 4000)
+    drawn = jax.vmap(lambda key: draw_prior(fit.prior, key))(keys)
+    prior = {name: np.asarray(getattr(drawn, name), float) for name in fit.draws}
+    seen = statistics(fit.sample.returns, fit.sample.years_per_bar)
+    title = "The Heston model, calibrated"
+    summary = (
+        f"From {len(fit.sample.returns):,} returns in {len(fit.sample.blocks):,} blocks of {fit.sample.size}: what they"
+        " say of how volatility moves, with what uncertainty, and whether the sampler is to be trusted."
+    )
+    sections = (
+        Section("Volatility", VOLATILITY, figure_volatility(fit, variance_path(fit.sample.blocks))),
+        *([] if refits is None else [Section("Refits", REFITTED, figure_refits(refits))]),
+        Section("What the data changed", MARGINALS, figure_marginals(fit.draws, prior)),
+        Section("Posterior pairs", PAIRS, figure_pairs(fit.draws), min_width=640),
+        Section(
+            "Does the model make such data?",
+            PREDICTIVE,
+            figure_predictive(predictive(fit, seed=seed), seen, STATISTICS),
+        ),
+        Section("Traces", TRACES, figure_traces(fit.draws)),
+        Section("Ranks", RANKS, figure_ranks(fit.draws)),
+        Section("θ, one chain and the mean of chains", LEVEL, figure_level(fit.draws["theta"])),
+    )
+    facts = {"prior": fit.prior.name, "likelihood": fit.likelihood, "sampler": fit.sampling.sampler}
+    facts |= {
+        "effective samples a second": f"{fit.effective / fit.chains.seconds:.3g}",
+        "sampling took": f"{fit.chains.seconds:.0f} s, {fit.chains.gradients:,} gradients",
+        "divergences": str(fit.diverging),
+        "E-BFMI": f"{fit.energy_share:.2f}",
+        "log likelihoods, missed by the grid by": f"{fit.misjudged:.2g}",
+    }
+    return document(
+        title,
+        header(title, summary),
+        _complaints_html(fit),
+        _table_html(fit),
+        _report_html(bars, fit),
+        *(section.html() for section in sections),
+        provenance_html(
+            Provenance(f"twosided calibrate heston --settings {store.SETTINGS}", settings, facts)
+        ),
+    )
+
+
+VOLATILITY = (
+    "What the filter knew at each time, from the bars up to it alone; parameters' uncertainty is in the band. Today's"
+    " value is where simulated paths start."
+)
+REFITTED = (
+    "What each window said when it ended, knowing no later bar; refused fits are not to be used. Everything else on"
+    " this page is of the last window."
+)
+MARGINALS = (
+    "Where a posterior looks like its prior, the data say nothing of that parameter: believe it accordingly."
+)
+PAIRS = (
+    "Ridges are what the data cannot tell apart; σ and κ, which together decide how far variance strays, often lie on"
+    " one."
+)
+PREDICTIVE = (
+    "Each simulated data set has parameters of its own from the posterior. A line far outside its histogram is a"
+    " feature of the data that the model lacks."
+)
+TRACES = "Chains that agree look alike, without trend; one that stays apart has found something else."
+RANKS = (
+    "A chain that agrees with the others has its draws among all ranks: the lines are level, but for chance."
+)
+LEVEL = (
+    "The mean of chains, point by point, wanders less than one chain because it is a mean. It is no better chain: its"
+    " spread is not the posterior’s, and everything else on this page pools the draws instead."
+)
+
+
+def _counts(refits: pl.DataFrame) -> dict[str, int]:
+    return {"windows": len(refits), "refused": int(refits["refused"].sum())}
+
+
+def _table(fit: HestonFit) -> Table:
+    table = Table(
+        title=f"Heston, per year; {len(fit.sample.returns):,} returns, {len(fit.sample.blocks):,} blocks"
+    )
+    for name in ("", "median", "90% interval", "R-hat", "effective: bulk", "tail"):
+        table.add_column(name, justify="right" if name else "left")
+    for label, *cells in _rows(fit):
+        table.add_row(label, *cells)
+    return table
+
+
+def _rows(fit: HestonFit) -> list[list[str]]:
+    rows = []
+    for name, d in fit.diagnoses.items():
+        interval = f"{d.low:.4g} to {d.high:.4g}"
+        rows.append(
+            [SYMBOLS[name], f"{d.median:.4g}", interval, f"{d.rhat:.3f}", f"{d.bulk:.0f}", f"{d.tail:.0f}"]
+        )
+    mean, low, high = fit.variance[-1]
+    return [*rows, ["variance today", f"{mean:.4g}", f"{low:.4g} to {high:.4g}", "", "", ""]]
+
+
+def _table_html(fit: HestonFit) -> str:
+    head = ("per year", "median", "90% interval", "R-hat", "effective: bulk", "tail")
+    cells = "".join(f'<th scope="col">{name}</th>' for name in head)
+    body = "".join(
+        f'<tr><th scope="row">{escape(label)}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
+        for label, *rest in _rows(fit)
+    )
+    return (
+        '<section><h2>The parameters</h2><div class="scroll" tabindex="0" role="region" aria-label="The parameters">'
+        f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div></section>"
+    )
+
+
+def _report_html(bars: Bars, fit: HestonFit) -> str:
+    left = [("returns over gaps, left out", f"{fit.sample.gaps:,}")] if fit.sample.gaps else []
+    # A fit may be told another year than its bars', or have that of an earlier window.
+    year = {"a year": f"{1 / fit.sample.years_per_bar:,.0f} bars"}
+    facts = [*(dict(bars.report()) | year).items(), ("returns in a block", f"{fit.sample.size:,}"), *left]
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts)
+    return f'<section><h2>The bars</h2><dl class="facts">{items}</dl></section>'
+
+
+def _complaints_html(fit: HestonFit) -> str:
+    if not fit.complaints:
+        return '<p class="verdict">The chains agree.</p>'
+    lead = "Do not use these draws. " if fit.refused else ""
+    return f'<p class="verdict bad"><b>{lead}{escape(" ".join(fit.complaints))}</b></p>'

@@ -1,0 +1,79 @@
+"""Judging policies: `twosided evaluate`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from twosided.cli.commands.output import print_records
+from twosided.cli.commands.run import settings_of
+from twosided.core import store
+from twosided.core.evaluation import evaluate
+from twosided.core.market import Market
+from twosided.core.optimum import NotExact
+from twosided.core.policy import Policy
+from twosided.core.records import to_frame
+from twosided.core.scenario import check_horizon
+from twosided.core.validation import check, check_seed
+from twosided.dealer.exact.total_pnl import optimum
+from twosided.dealer.market import DealerMarket
+from twosided.dealer.quoters import PersistentQuoter
+from twosided.learn.networks import num_features
+from twosided.runs.run import RunError, check_fit, has_one_seat, named, scenario_of, trained_policies
+from twosided.settings import Settings
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Judge any policies on common chance, each in the same seat against the same competitors."""
+
+    policies: tuple[Policy, ...] = ()
+    """What to judge; repeat for several."""
+    run: Path | None = None
+    """A run, whose trained policies are judged; its market and competitors hold unless others are given."""
+    market: Market = DealerMarket()
+    """The rules of trade; the number of makers follows from the competitors."""
+    competitors: tuple[Policy, ...] = (PersistentQuoter(),)
+    """Who sits in the other seats; repeat for several."""
+    horizon: int = 200
+    """Steps in an episode."""
+    steps: int = 1_000_000
+    """Market steps that each policy is judged on."""
+    seed: int = 0
+    """Decides everything that is random."""
+    out: Path | None = None
+    """Write the records here, as Parquet."""
+    json: bool = False
+    """Print the records as JSON."""
+
+    def __post_init__(self):
+        check_horizon(self.horizon)
+        check_seed(self.seed)
+        check("steps", self.steps, "at least 1", self.steps >= 1)
+
+    def __call__(self, settings: Settings) -> int:
+        given = {path[0] for path in settings.origins}
+        market, competitors, horizon = self.market, self.competitors, self.horizon
+        if "competitors" not in given and has_one_seat(market):
+            competitors = ()
+        trained, judged = None, {}
+        if self.run is not None:
+            trained, _ = settings_of(self.run)
+            judged = trained_policies(trained, self.run)
+            market = market if "market" in given else trained.market
+            competitors = competitors if "competitors" in given else trained.competitors
+            horizon = horizon if "horizon" in given else trained.horizon
+        judged |= named(self.policies)
+        if not judged:
+            raise RunError("nothing to judge: give --policy KIND or --run FOLDER, or both")
+        scenario = scenario_of(market, competitors, horizon=horizon)
+        if trained is not None and num_features(scenario) != num_features(trained.scenario):
+            raise RunError(f"the makers of {self.run} see another number of things than this market shows")
+        check_fit(scenario, judged.values())
+        try:
+            supremum = optimum(scenario).value
+        except NotExact:
+            supremum = None
+        records = evaluate(scenario, judged, seed=self.seed, steps=self.steps, supremum=supremum)
+        if self.out is not None:
+            store.write_frame(self.out, to_frame(records))
+        print_records(records, self.json)
+        return 0

@@ -1,0 +1,17 @@
+"""Records on the terminal, for people and for programs."""
+
+import json as json_format
+from dataclasses import asdict
+
+from rich.console import Console
+
+from twosided.core.records import Record
+from twosided.report.verdict import verdict_table
+
+
+def print_records(records: list[Record], json: bool) -> None:
+    """The records as a table, or as JSON."""
+    if json:
+        print(json_format.dumps([asdict(record) for record in records], indent=1))
+    else:
+        Console().print(verdict_table(records))

@@ -1,0 +1,248 @@
+"""Papers made again: `twosided reproduce`."""
+
+import json as json_format
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from twosided.cli.terminal import StudyDisplay, stopping
+from twosided.core import store
+from twosided.core.validation import check, check_seed
+from twosided.papers.base import Budget, Item, Lacking, Outcomes, Study
+from twosided.papers.base import Table as Numbers
+from twosided.papers.folder import CASES, finished, read_about, read_outcomes
+from twosided.papers.page import MARKS, Judged, cell_text, counted, judged, parts_of, said, study_page
+from twosided.papers.runner import find_study, run_cases
+from twosided.runs.run import RunError
+from twosided.settings import Settings
+from twosided.settings.values import nearest
+
+STUDIES = {
+    "ganesh2019": "twosided.papers.ganesh2019.study:STUDY",
+    "bakshaev2020": "twosided.papers.bakshaev2020.study:STUDY",
+    "phelps2022": "twosided.papers.phelps2022.study:STUDY",
+    "heston-planning": "twosided.papers.heston_planning.study:STUDY",
+}
+SEEDS, QUICK_SEEDS = 5, 2
+STYLES = {"good": "green", "bad": "red", "open": "yellow"}
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Make a paper again: every table and figure beside the paper's, and a verdict on every claim.
+
+    A finished case is never run again, so the same words go on with what was stopped.
+    """
+
+    study: str | None = None
+    """The paper, or MODULE:ATTRIBUTE of a study of your own; without it, what there is is listed."""
+    items: tuple[str, ...] = ()
+    """Which tables and figures of it, such as table-1 figure-4; all if none is named."""
+    quick: bool = False
+    """A small case of each: minutes, with wider errors."""
+    seeds: int | None = None
+    """Independent trainings of each learner; 5 if none is given, 2 when quick."""
+    seed: int = 0
+    """Decides everything that is random."""
+    workers: int = 1
+    """Cases at a time, each in a process of its own."""
+    bars: tuple[Path, ...] = ()
+    """Files of real bars, for the items that are about some: of one price, or of bid and ask in one file or two."""
+    out: Path | None = None
+    """Folder of the outcomes and the page; runs/STUDY or runs/STUDY-quick if none is given."""
+    json: bool = False
+    """Print claims and records as JSON, progress going to the standard error."""
+
+    def __post_init__(self):
+        check_seed(self.seed)
+        if self.seeds is not None:
+            check("seeds", self.seeds, "at least 1", self.seeds >= 1)
+        check("workers", self.workers, "at least 1", self.workers >= 1)
+
+    def __call__(self, settings: Settings) -> int:
+        if self.study is None:
+            _list(self.json)
+            return 0
+        reference = _reference(self.study)
+        study = find_study(reference)
+        asked = _asked(study, self.items, bool(self.bars))
+        bars = tuple(str(path.absolute()) for path in self.bars)
+        budget = Budget(self.quick, self.seeds or (QUICK_SEEDS if self.quick else SEEDS), self.seed, bars)
+        if bars:
+            study.read_bars(budget)  # whatever is wrong with them is said at once
+        folder = self.out or Path("runs") / (f"{study.name}-quick" if self.quick else study.name)
+        cases = study.cases_of(asked)
+        console = Console(stderr=self.json)
+        try:
+            with stopping(console) as stop, StudyDisplay(console) as display:
+                failures = run_cases(reference, cases, budget, folder, self.workers, stop, display)
+            stopped = stop.asked
+        except KeyboardInterrupt:
+            failures, stopped = {}, True
+        if stopped and not all(finished(folder, case.name) or case.name in failures for case in cases):
+            console.print("stopped; the same command goes on from here", highlight=False)
+            return 130
+        outcomes = read_outcomes(folder, study.cases, budget)
+        try:
+            self._present(study, asked, outcomes, folder, failures)
+        except Lacking as error:
+            case, what = error.args
+            path = folder / CASES / case
+            raise RunError(
+                f"{path} is of another version of {study.name}, with {what}; "
+                "remove it, and the same command makes it again"
+            ) from error
+        return 1 if failures else 0
+
+    def _present(
+        self,
+        study: Study,
+        asked: Sequence[Item],
+        outcomes: Outcomes,
+        folder: Path,
+        failures: Mapping[str, str],
+    ) -> None:
+        """Write the page, of what was asked for and what is there from before, and print what was asked for."""
+        shown = [
+            item for item in study.items if item in asked or all(case in outcomes for case in item.cases)
+        ]
+        items = judged(shown, outcomes)
+        cases = study.cases_of(shown)
+        page = study_page(study, items, self._command(study, shown), read_about(folder, cases), failures)
+        path = folder / store.REPORT
+        store.write(path, page)
+        items = [item for item in items if item.item in asked]
+        if self.json:
+            print(json_format.dumps(_plain(study, items, outcomes, failures), indent=1))
+            return
+        console = Console()
+        for item in items:
+            _print_item(console, item)
+        console.print(_claims_table(items))
+        counts = (f"{count} {said(verdict, count)}" for verdict, count in counted(items).items())
+        console.print(f"claims: {', '.join(counts)}", highlight=False)
+        console.print(f"the page: {path}", highlight=False, soft_wrap=True)
+
+    def _command(self, study: Study, shown: Sequence[Item]) -> str:
+        """What makes the same page again, anywhere."""
+        words = ["twosided", "reproduce", self.study or ""]
+        words += [] if len(shown) == len(study.items) else [item.name for item in shown]
+        words += ["--quick"] if self.quick else []
+        words += ["--seeds", str(self.seeds)] if self.seeds is not None else []
+        words += ["--seed", str(self.seed)] if self.seed else []
+        words += ["--bars", ",".join(map(str, self.bars))] if self.bars else []
+        return shlex.join(words)
+
+
+def _reference(study: str) -> str:
+    if study in STUDIES or ":" in study:
+        return STUDIES.get(study, study)
+    near = nearest(study, list(STUDIES)) or f"; there are {', '.join(STUDIES)}"
+    raise RunError(f"there is no study {study}{near}")
+
+
+def _asked(study: Study, names: Sequence[str], bars: bool) -> list[Item]:
+    """What is asked for; what is about real bars, if there are some. Raises RunError."""
+    items = {item.name: item for item in study.items}
+    for name in names:
+        if name not in items:
+            near = nearest(name, list(items)) or f"; there are {', '.join(items)}"
+            raise RunError(f"{study.name} has no item {name}{near}")
+    asked = [item for name, item in items.items() if not names or name in names]
+    about = [item for item in asked if any(case.needs_bars for case in study.cases_of([item]))]
+    if bars and not about:
+        raise RunError(f"nothing that is asked of {study.name} is about real bars; leave --bars out")
+    if names and about and not bars:
+        raise RunError(
+            f"{about[0].name} is about real bars: point to their files with --bars FILE or --bars BID,ASK"
+        )
+    return asked if bars else [item for item in asked if item not in about]
+
+
+def _list(json: bool) -> None:
+    studies = [find_study(reference) for reference in STUDIES.values()]
+    if json:
+        print(
+            json_format.dumps(
+                {s.name: {item.name: item.title for item in s.items} for s in studies}, indent=1
+            )
+        )
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for study in studies:
+        table.add_row(Text(study.name, "bold"), Text(study.title))
+        for item in study.items:
+            table.add_row(Text(f"  {item.name}"), Text(item.title))
+    Console().print(table)
+
+
+def _print_item(console: Console, item: Judged) -> None:
+    if item.missing:
+        missing = f"not drawn: {', '.join(item.missing)} failed or not run"
+        console.print(Text(f"\n{item.item.title}: {missing}", "yellow"))
+    for part in item.content:
+        if isinstance(part, Numbers):
+            console.print(_numbers_table(part, item.item))
+
+
+def _numbers_table(numbers: Numbers, of: Item) -> Table:
+    """Columns across, each with its parts: the paper's number, ours over its standard error, the exact."""
+    title = ". ".join(filter(None, [of.label, of.title, numbers.title]))
+    table = Table(
+        title=Text(title, "bold"), caption=Text(numbers.note), box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1)
+    )
+    table.title_justify = table.caption_justify = "left"
+    table.add_column("", overflow="fold")
+    held = [parts_of([row.cells[i] for row in numbers.rows]) for i in range(len(numbers.columns))]
+    for name, parts in zip(numbers.columns, held, strict=True):
+        for i, part in enumerate(parts):
+            heading = f"{'' if i else name}\n{part}"
+            table.add_column(
+                Text(heading), justify="right", overflow="fold", style="bold" if part == "ours" else None
+            )
+    for row in numbers.rows:
+        shown = []
+        for cell, parts in zip(row.cells, held, strict=True):
+            for part in parts:
+                value, error = cell_text(cell, part)
+                shown.append(f"{value}\n±{error}" if error else value)
+        table.add_row(Text(row.label), *shown)
+    return table
+
+
+def _claims_table(items: Sequence[Judged]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("verdict", width=19)
+    table.add_column("claim and evidence")
+    for item in items:
+        for claim, finding in item.findings:
+            mark, style = MARKS[finding.verdict]
+            found = Text.assemble((f"{mark} {finding.verdict}", STYLES[style]), "\n", (claim.where, "dim"))
+            table.add_row(found, Text.assemble(claim.text, "\n", (finding.evidence, "dim")))
+    return table
+
+
+def _plain(
+    study: Study, items: Sequence[Judged], outcomes: Outcomes, failures: Mapping[str, str]
+) -> dict[str, Any]:
+    """What was found, for a program."""
+    claims = [
+        {"item": item.item.name, "where": claim.where, "text": claim.text} | asdict(finding)
+        for item in items
+        for claim, finding in item.findings
+    ]
+    cases = [case.name for case in study.cases_of([item.item for item in items]) if case.name in outcomes]
+    return {
+        "study": study.name,
+        "budget": asdict(outcomes.budget),
+        "claims": claims,
+        "records": {case: [asdict(record) for record in outcomes[case].records] for case in cases},
+        "failures": dict(failures),
+    }

@@ -1,0 +1,1 @@
+"""The protocol and what every market shares: markets, scenarios, rollouts, evaluation, records, files."""

@@ -1,0 +1,245 @@
+"""Evaluation: what policies earn, from what and at what risk, on common random numbers, with standard errors.
+
+Every policy meets the same arrivals, prices, books and ties: chance is drawn from one key and depends on
+nothing that a policy does. A path is one episode of the scenario's horizon. Paths are independent, so the
+standard error of a mean over steps is that of the mean of path means; a smooth function f of several means m has
+the error of its linear part, f'(m) · (m_i - m) over paths i (the delta method).
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+
+from twosided.core.numeric import as_arrays
+from twosided.core.policy import Policy
+from twosided.core.records import Record
+from twosided.core.rollout import episodes
+from twosided.core.scenario import Scenario, Step
+from twosided.core.transition import PARTS
+
+BATCH_STEPS = 2**18
+"""Market steps that are held in memory at a time."""
+
+LIVED = "lived"
+"""What is recorded of a trace beside its columns: whether the episode had not ended before the step."""
+
+Estimate = tuple[float, float | None]
+"""A value and its standard error."""
+
+
+def evaluate(
+    scenario: Scenario,
+    policies: Mapping[str, Policy],
+    seed: int = 0,
+    steps: int = 1_000_000,
+    supremum: float | None = None,
+    supremum_of: Literal["pnl_total", "reward"] = "pnl_total",
+    study: str = "",
+    progress: Callable[[str], None] = lambda name: None,
+) -> list[Record]:
+    """Put each policy in the learner's seat and measure every maker; a case of records a policy.
+
+    `steps` is the number of market steps for each policy, rounded up to whole episodes and batches.
+    `supremum` is the most that any policy can have a step, on average, of own total PnL in currency, or of another
+    metric that `supremum_of` names, where it is known (`twosided.exact`); with it the gap to it is among the metrics.
+
+    Metrics, a step unless they end in `_path`, in the market's units: pnl_{part}, pnl_{part}_path,
+    excess_{part}_over_{seat}; market_share; sharpe (mean over deviation of a step's total PnL); {inventory and each
+    action}_mean and _std; inventory_pnl_std; inventory_min and _max; reward, what the learner is paid;
+    optimality_gap, in percent of the supremum; that of PnL is from inventory PnL's conditional expectation, whose draws
+    have the same mean and far more noise. What is undefined, the Sharpe ratio of who never trades, is left out.
+    Where the market itself ends an episode, what would follow counts as steps without PnL or reward; positions and
+    actions are averaged over the steps before; `ended` is the share of episodes that it ends.
+    Where an action has several numbers, as of a maker that quotes by tier, epsilon_buy is their mean and
+    epsilon_buy_0, epsilon_buy_1, ... are each of them.
+    """
+    records = []
+    for case, policy in policies.items():
+        progress(case)
+        keys, paths = batches(scenario, seed, steps)
+        means, lowest, highest = _measure(as_arrays(scenario), as_arrays(policy), keys, paths)
+        means = {name: np.asarray(values, np.float64) for name, values in means.items()}
+        for maker in range(scenario.market.num_makers):
+            metrics = _metrics(means, maker, scenario.horizon)
+            if maker < scenario.learners:
+                metrics["reward"] = mean(means["reward"][:, maker])
+            metrics["inventory_min"] = float(lowest[maker]), None
+            metrics["inventory_max"] = float(highest[maker]), None
+            if maker == 0 and supremum:
+                reached = means["expected_total" if supremum_of == "pnl_total" else supremum_of][:, 0]
+                metrics["optimality_gap"] = _times(100 / abs(supremum), mean(supremum - reached))
+            records += [Record(case, maker, name, *metrics[name], seed, study) for name in metrics]
+    return records
+
+
+def trace(scenario: Scenario, policy: Policy, seed: int = 0, paths: int = 64) -> pl.DataFrame:
+    """Every step of a number of episodes, a row a maker: what it saw, did, won and earned, for figures.
+
+    Columns: path, time, maker; mid, bid, ask, and exchange_bid, exchange_ask where the market shows them; inventory
+    before the step; each part of the action, named as by `evaluate`; bought, sold; pnl_{part}; and where a market keeps
+    clients' positions and their hedges apart, after the step: client_position, hedge_position, net_position; of
+    several assets hedge_position_0, ... and asset_mid_0, ... An episode that the market ends has no rows after its end.
+    """
+    return frame_of(_trace(as_arrays(scenario), as_arrays(policy), _chance(seed), paths))
+
+
+def shown(step: Step) -> dict[str, Any]:
+    """What a trace holds of a step, for every maker."""
+    transition, quotes = step.transition, step.transition.quotes
+    kept = {"mid": quotes.mid, "bid": quotes.bid, "ask": quotes.ask}
+    if quotes.exchange_bid is not None:
+        kept |= {"exchange_bid": quotes.exchange_bid, "exchange_ask": quotes.exchange_ask}
+    kept |= {"inventory": transition.held, **_action(step)}
+    kept |= {"bought": transition.bought, "sold": transition.sold}
+    if (holdings := transition.holdings) is not None:
+        kept |= {"client_position": holdings.client, "net_position": transition.inventory}
+        kept |= {"hedge_position": holdings.hedges.sum(-1)}
+        for i in range(holdings.hedges.shape[-1]) if holdings.hedges.shape[-1] > 1 else ():
+            kept |= {f"hedge_position_{i}": holdings.hedges[:, i], f"asset_mid_{i}": holdings.mids[:, i]}
+    return kept | {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
+
+
+def frame_of(steps: Mapping[str, Any]) -> pl.DataFrame:
+    """A trace as a table, from what is shown of the steps, leading axes (time, paths, makers)."""
+    columns = {name: np.asarray(values) for name, values in steps.items()}
+    lived = columns.pop(LIVED, np.ones(columns["inventory"].shape, bool)).ravel()
+    time, path, maker = np.indices(columns["inventory"].shape)
+    columns = {"path": path, "time": time, "maker": maker} | columns
+    frame = pl.DataFrame({name: values.ravel()[lived] for name, values in columns.items()})
+    return frame.sort("path", "time", "maker")
+
+
+def batches(scenario: Scenario, seed: int, steps: int) -> tuple[Any, int]:
+    """A key for each batch of paths that together have that many steps, and the paths of a batch."""
+    paths = max(1, min(BATCH_STEPS, steps) // scenario.horizon)
+    return jax.random.split(_chance(seed), -(-steps // (paths * scenario.horizon))), paths
+
+
+def _chance(seed: int) -> Any:
+    """The key of a seed's evaluation, apart from every key that training draws from the same seed."""
+    return jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
+
+
+@eqx.filter_jit
+def _trace(scenario: Scenario, policy: Policy, key: Any, paths: int) -> dict[str, Any]:
+    def record(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
+        return shown(step) | {LIVED: jnp.ones_like(step.transition.held, bool)}
+
+    return episodes(scenario, policy, key, paths, record)
+
+
+@eqx.filter_jit
+def _measure(scenario: Scenario, policy: Policy, keys: Any, paths: int):
+    """Path means of every quantity, (batches · paths, makers), and the extremes of the inventory, (makers,)."""
+
+    def batch(key):
+        kept = episodes(scenario, policy, key, paths, _quantities)
+        means = jax.tree.map(lambda leaf: leaf.mean(0), kept)
+        return means, kept["inventory"].min((0, 1)), kept["inventory"].max((0, 1))
+
+    means, lowest, highest = jax.lax.map(batch, keys)
+    means = jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), means)
+    return means, lowest.min(0), highest.max(0)
+
+
+def _quantities(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
+    """What is averaged of a step, for every maker; a name with `_squared` goes with a deviation."""
+    transition = step.transition
+    kept = {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
+    kept["expected_total"] = kept["pnl_total"] - kept["pnl_inventory"] + transition.expected_inventory_pnl
+    kept["volume"] = transition.bought + transition.sold
+    kept["lived"] = jnp.ones_like(kept["volume"])
+    kept["ended"] = jnp.broadcast_to(step.terminated, kept["volume"].shape).astype(kept["volume"].dtype)
+    kept["reward"] = jnp.zeros_like(kept["volume"]).at[: jnp.size(step.reward)].set(step.reward)
+    varying = {"inventory": transition.inventory, "inventory_pnl": transition.pnl.inventory} | _action(step)
+    squares = {f"{name}_squared": jnp.square(value) for name, value in varying.items()}
+    return kept | varying | squares | {"pnl_total_squared": jnp.square(transition.pnl.total)}
+
+
+def _action(step: Step) -> dict[str, Any]:
+    """Every part of the action, a number a maker; of a part with several, their mean and each of them."""
+    parts: dict[str, Any] = {}
+    for name, leaf in dataclasses.asdict(step.action).items():
+        if leaf is None:  # a part that makers of this market do not have
+            continue
+        several = leaf.reshape(leaf.shape[0], -1)
+        parts[name] = several.mean(1) if leaf.ndim > 1 else leaf
+        if leaf.ndim > 1:
+            parts |= {f"{name}_{i}": several[:, i] for i in range(several.shape[1])}
+    return parts
+
+
+def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str, Estimate]:
+    """Every metric of a maker, from path means of shape (paths, makers)."""
+    own = {name: values[:, maker] for name, values in means.items()}
+    out: dict[str, Estimate] = {}
+    for part in PARTS:
+        out[f"pnl_{part}"] = mean(own[f"pnl_{part}"])
+        out[f"pnl_{part}_path"] = _times(horizon, out[f"pnl_{part}"])
+    for other in range(means["volume"].shape[1]):
+        if other != maker:
+            for part in PARTS:
+                out[f"excess_{part}_over_{other}"] = mean(own[f"pnl_{part}"] - means[f"pnl_{part}"][:, other])
+    if means["volume"].any():
+        out["market_share"] = ratio(own["volume"], means["volume"].sum(1))
+    out["ended"] = _times(horizon, mean(own["ended"]))
+    if _deviation(own["pnl_total"], own["pnl_total_squared"])[0] > 0:
+        out["sharpe"] = _sharpe(own["pnl_total"], own["pnl_total_squared"])
+    for squared in (name for name in own if name.endswith("_squared") and not name.startswith("pnl")):
+        name = squared.removesuffix("_squared")
+        values, squares = (_of_lived(own[each], own["lived"]) for each in (name, squared))
+        out[f"{name}_mean"] = mean(values)
+        out[f"{name}_std"] = _deviation(values, squares)
+    return out
+
+
+def mean(x: np.ndarray) -> Estimate:
+    """Of independent paths; one alone says nothing of its error."""
+    return float(x.mean()), float(x.std(ddof=1) / np.sqrt(x.size)) if x.size > 1 else None
+
+
+def _times(factor: float, estimate: Estimate) -> Estimate:
+    value, error = estimate
+    return factor * value, None if error is None else abs(factor) * error
+
+
+def _linearised(value: float, *influences: np.ndarray) -> Estimate:
+    return float(value), mean(np.sum(influences, axis=0))[1]
+
+
+def ratio(x: np.ndarray, y: np.ndarray) -> Estimate:
+    """mean(x) / mean(y)."""
+    value = x.mean() / y.mean()
+    return _linearised(value, x / y.mean(), -value * y / y.mean())
+
+
+def _of_lived(x: np.ndarray, lived: np.ndarray) -> np.ndarray:
+    """Values whose mean is mean(x) / mean(lived), and whose deviations from it are that ratio's linear part."""
+    if (lived == 1).all():
+        return x
+    value = x.mean() / lived.mean()
+    return value + (x - value * lived) / lived.mean()
+
+
+def _deviation(x: np.ndarray, squared: np.ndarray) -> Estimate:
+    """√(mean(x²) - mean(x)²)."""
+    variance = squared.mean() - x.mean() ** 2
+    # What float32 leaves of a constant is no deviation.
+    if variance <= 1e-6 * squared.mean():
+        return 0.0, 0.0
+    deviation = np.sqrt(variance)
+    return _linearised(deviation, squared / (2 * deviation), -x.mean() * x / deviation)
+
+
+def _sharpe(x: np.ndarray, squared: np.ndarray) -> Estimate:
+    """mean(x) / √(mean(x²) - mean(x)²)."""
+    mean = x.mean()
+    deviation = np.sqrt(squared.mean() - mean**2)
+    by_mean = 1 / deviation + mean**2 / deviation**3
+    return _linearised(mean / deviation, by_mean * x, -mean / (2 * deviation**3) * squared)

@@ -1,0 +1,195 @@
+"""The only disk access for results and checkpoints: whole files or none, and nothing is ever unpickled.
+
+A file is written beside its place, flushed to the disk and renamed, so that a process killed at any moment
+leaves either the old file or the new one. A run is a folder:
+
+    settings.toml       what was asked for; it reproduces the run
+    checkpoint.eqx      where training stands: a line of JSON with the learning curve, then its state's leaves
+    records.parquet     what evaluation found
+    trace.parquet       every step of some episodes, for the figures
+    about.json          the optimum, timings, versions; written last, so it marks a finished run
+    report.html         the page
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import polars as pl
+import pyarrow as pa
+from pyarrow import parquet
+
+from twosided.core.errors import Refusal
+
+SETTINGS, CHECKPOINT, ABOUT = "settings.toml", "checkpoint.eqx", "about.json"
+RECORDS, TRACE, REPORT = "records.parquet", "trace.parquet", "report.html"
+FORMAT = 1
+"""Version of the checkpoint's layout."""
+
+
+class StoreError(Refusal):
+    """One sentence about a file that cannot be read or written."""
+
+
+def write(path: Path, content: bytes | str) -> None:
+    """Put content at a path, whole or not at all. Raises StoreError."""
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+
+
+def finished(folder: Path) -> list[Path]:
+    """What a folder holds, less what a killed process left half written, which is removed."""
+    for path in folder.glob(".*.partial"):
+        path.unlink(missing_ok=True)
+    return list(folder.iterdir())
+
+
+def claim(folder: Path, text: str, kind: str) -> bool:
+    """Whether the folder held no settings and holds these now: it is made, or was empty.
+
+    Raises StoreError if it holds something else than a `kind` (a run, a study), which no settings say.
+    """
+    if (folder / SETTINGS).exists():
+        return False
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is not a folder; choose another --out")
+    if folder.exists() and any(finished(folder)):
+        raise StoreError(f"{folder} is not empty and holds no {kind}; choose another --out")
+    write(folder / SETTINGS, text)
+    return True
+
+
+def remove(path: Path) -> None:
+    """Take a file away, if it is there. Raises StoreError."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot remove {path}: {error.strerror}") from None
+
+
+def write_frame(path: Path, frame: pl.DataFrame) -> None:
+    """A table as Parquet."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    write(path, buffer.getvalue())
+
+
+def read_text(path: Path) -> str:
+    """A text. Raises StoreError."""
+    try:
+        return _read(path).decode()
+    except UnicodeDecodeError:
+        raise StoreError(f"{path} is not a text in UTF-8") from None
+
+
+def read_json(path: Path) -> Any:
+    """Plain data from JSON. Raises StoreError."""
+    try:
+        return json.loads(read_text(path))
+    except ValueError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{path} is not JSON") from None
+
+
+def read_frame(path: Path) -> pl.DataFrame:
+    """A table from Parquet. Raises StoreError."""
+    try:
+        # pyarrow, because polars aborts the process on some damaged files.
+        return pl.DataFrame(parquet.read_table(io.BytesIO(_read(path))))
+    except (pa.ArrowException, OSError):
+        raise StoreError(f"{path} is not a Parquet file") from None
+
+
+def write_checkpoint(path: Path, state: Any, header: dict[str, Any]) -> None:
+    """A pytree of arrays and a header of plain data, in one file."""
+    buffer = io.BytesIO()
+    eqx.tree_serialise_leaves(buffer, _plain_keys(state))
+    leaves = buffer.getvalue()
+    head = {"format": FORMAT, "sha256": hashlib.sha256(leaves).hexdigest(), **header}
+    write(path, json.dumps(head).encode() + b"\n" + leaves)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of a checkpoint; what follows it, which can be large, is left alone. Raises StoreError."""
+    try:
+        with path.open("rb") as file:
+            return _header(path, file.readline())
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from None
+
+
+def read_checkpoint(path: Path, like: Any) -> Any:
+    """The pytree of a checkpoint, in the shape of `like` (arrays or their shapes). Raises StoreError."""
+    header, leaves = _parts(path)
+    if hashlib.sha256(leaves).hexdigest() != header["sha256"]:
+        raise StoreError(f"{path} is damaged: its content does not match its checksum")
+    try:
+        state = eqx.tree_deserialise_leaves(io.BytesIO(leaves), jax.eval_shape(_plain_keys, like))
+    except (RuntimeError, ValueError, EOFError):
+        raise StoreError(f"{path} does not fit the settings of its run") from None
+    return jax.tree.map(
+        lambda leaf, shape: jax.random.wrap_key_data(leaf) if _is_key(shape) else leaf, state, like
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _parts(path: Path) -> tuple[dict[str, Any], bytes]:
+    head, _, leaves = _read(path).partition(b"\n")
+    return _header(path, head), leaves
+
+
+def _header(path: Path, head: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(head)
+        known = header["format"] == FORMAT and isinstance(header["sha256"], str)
+    except (ValueError, TypeError, KeyError):
+        known, header = False, {}
+    if not known:
+        raise StoreError(f"{path} is not a checkpoint of this version")
+    return header
+
+
+def _plain_keys(tree: Any) -> Any:
+    """Random keys as the plain numbers that files can hold."""
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""Readers of files: tables, order books, bars and dates."""

@@ -1,0 +1,252 @@
+"""The electronic market of Chan and Shelton (2001): one maker, informed and uninformed traders, one event a step.
+
+In a step from t to t+1, with p* the fundamental price, p^m the maker's and I the imbalance, the sum of the orders
+(+1 a buy, -1 a sale by the trader) since the maker last changed its quote:
+
+    1. the maker sees I and changes its quote,  p^m' = p^m + Δp
+    2. one event:  p* rises or falls by a tick                    with probability λ_p each
+                   an uninformed trader buys or sells             with probability λ_u each
+                   an informed trader arrives                     with probability λ_i
+       so 2 λ_p + 2 λ_u + λ_i = 1. The informed trader buys if p* > p^m, sells if p* < p^m and else does nothing
+    3. the order x of one unit is filled at p^m', and  I' = x if Δp ≠ 0, else I + x
+
+    spread PnL  x (p^m' - p*)       inventory PnL  z (p*' - p*)       total  their sum
+
+What the informed trader compares with p* is the quote before the change, as in Phelps's listing (2022), which thus
+fills an order that was decided on another price; with `same_quote` it is the quote that it trades at. The imbalance
+that the maker acts on leaves out the order of the step itself. Chan and Shelton's extended model has a bid and an ask
+in place of p^m: `TwoSidedElectronicMarket`. Time is in events, prices are in ticks, orders in units.
+"""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from twosided.core.market import Market
+from twosided.core.numeric import Scalar
+from twosided.core.spaces import Cells, Discrete
+from twosided.core.transition import PnL, Quotes, Transition
+from twosided.core.validation import check, is_at_least
+from twosided.electronic.cells import ImbalanceCells
+
+CHANGES = (-1.0, 0.0, 1.0)
+"""What a quote can change by in a step, in ticks."""
+
+
+class ElectronicAction(eqx.Module):
+    """What the maker of one price decides in a step."""
+
+    change: Float[Array, "*makers"] | float
+    """Δp, in ticks: -1, 0 or 1."""
+
+
+class TwoSidedAction(eqx.Module):
+    """What the maker of two prices decides in a step."""
+
+    change_bid: Float[Array, "*makers"] | float
+    """Change of the bid, in ticks: -1, 0 or 1."""
+    change_ask: Float[Array, "*makers"] | float
+    """Change of the ask, in ticks: -1, 0 or 1."""
+
+
+class ElectronicObservation(eqx.Module):
+    """What the maker sees before it acts."""
+
+    imbalance: Float[Array, "makers"]
+    """I, orders to buy less orders to sell since the last change of quote, in units."""
+    inventory: Float[Array, "makers"]
+    """z, in units."""
+    spread: Float[Array, "makers"] | None
+    """Ask less bid, in ticks; None where there is one price."""
+    mispricing: Float[Array, "makers"] | None
+    """p* less the middle of the quotes, in ticks; None unless the maker is informed."""
+
+
+class ElectronicState(eqx.Module):
+    """Where the market stands before the maker acts."""
+
+    price: Float[Array, ""]
+    """p*."""
+    bid: Float[Array, "makers"]
+    ask: Float[Array, "makers"]
+    imbalance: Float[Array, "makers"]
+    cash: Float[Array, "makers"]
+    """From every trade at its own price; wealth is cash + inventory · p*."""
+    inventory: Float[Array, "makers"]
+
+
+class _EventMarket(Market):
+    """What the markets of one price and of two share: the events, who trades, and who pays whom."""
+
+    price_change: Scalar = 0.2
+    """λ_p, probability that the fundamental price rises by a tick in a step, and that it falls by one."""
+    uninformed: Scalar = 0.1
+    """λ_u, probability that an uninformed trader buys in a step, and that one sells."""
+    informed: Scalar = 0.4
+    """λ_i, probability that an informed trader arrives in a step; 2 λ_p + 2 λ_u + λ_i = 1."""
+    noise: Scalar = 0.0
+    """Probability that an informed trader takes the fundamental price to be a tick off, above or below alike."""
+    initial: Scalar = 200.0
+    """p*_0, the fundamental price at the start of an episode and the middle of the first quotes, in ticks."""
+    same_quote: bool = eqx.field(static=True, default=False)
+    """Informed traders decide on the quote that they trade at; else on the one before the maker's change."""
+    full_information: bool = eqx.field(static=True, default=False)
+    """The maker sees the fundamental price as it was before the event of the step."""
+    num_makers: int = eqx.field(static=True, default=1)
+    """One: nobody competes with the maker."""
+
+    @property
+    def cells(self) -> Cells:
+        return ImbalanceCells()
+
+    def __check_init__(self):
+        alone = "1 in an electronic market, which takes no competitors"
+        check("num_makers", self.num_makers, alone, self.num_makers == 1)
+        for name in ("price_change", "uninformed", "informed", "noise"):
+            value = getattr(self, name)
+            check(
+                name, value, "in [0, 1]", lambda value=value: is_at_least(value, 0) & (np.asarray(value) <= 1)
+            )
+        check("initial", self.initial, "finite", lambda: np.isfinite(self.initial))
+        total = 2 * self.price_change + 2 * self.uninformed + self.informed
+        name = "2 price_change + 2 uninformed + informed"
+        check(name, total, "1", lambda: np.abs(np.asarray(total) - 1) < SUM_ERROR)
+
+    def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "..."]:
+        """A uniform for the event; its place within an informed trader's part decides what the trader takes p* for."""
+        return jax.random.uniform(key, shape)
+
+    def reset(self, shock: Float[Array, ""]) -> tuple[ElectronicState, ElectronicObservation]:
+        nothing = jnp.zeros(self.num_makers, shock.dtype)
+        price = jnp.asarray(self.initial, shock.dtype)
+        half = jnp.asarray(self._first_spread, shock.dtype) / 2
+        state = ElectronicState(price, price - half + nothing, price + half + nothing, *[nothing] * 3)
+        return state, self.observe(state)
+
+    def step(
+        self, state: ElectronicState, action: Any, shock: Float[Array, ""]
+    ) -> tuple[ElectronicState, Transition]:
+        bid, ask = self._quotes(state, action)
+        rise, fall, buys, sells, arrives, offset = self._event(shock)
+        move = rise - fall
+        price = state.price + move
+
+        seen_bid, seen_ask = (bid, ask) if self.same_quote else (state.bid, state.ask)
+        sold = buys + arrives * (price + offset > seen_ask)
+        bought = sells + arrives * (price + offset < seen_bid)
+        spread = sold * (ask - price) + bought * (price - bid)
+        inventory = state.inventory + bought - sold
+        inventory_pnl = state.inventory * move
+
+        kept = jnp.where((bid != state.bid) | (ask != state.ask), 0.0, state.imbalance)
+        cash = state.cash + sold * ask - bought * bid
+        after = ElectronicState(price, bid, ask, kept + sold - bought, cash, inventory)
+        nothing = jnp.zeros_like(spread)
+        everyone = nothing + 1
+        return after, Transition(
+            observation=self.observe(after),
+            pnl=PnL(spread, nothing, inventory_pnl, nothing),
+            quotes=Quotes(state.price * everyone, price * everyone, bid, ask),
+            held=state.inventory,
+            # The price moves in steps without trades, by a tick up or down alike.
+            expected_inventory_pnl=nothing,
+            expected_inventory_square=2 * self.price_change * jnp.square(state.inventory),
+            expected_inventory_loss=-self.price_change * jnp.abs(state.inventory),
+            inventory=inventory,
+            bought=bought,
+            sold=sold,
+            terminated=jnp.zeros((), bool),
+        )
+
+    @property
+    @abc.abstractmethod
+    def _first_spread(self) -> Scalar:
+        """Ask less bid at the start of an episode."""
+
+    @abc.abstractmethod
+    def _quotes(
+        self, state: ElectronicState, action: Any
+    ) -> tuple[Float[Array, "makers"], Float[Array, "makers"]]:
+        """Bid and ask after the maker's change."""
+
+    @abc.abstractmethod
+    def observe(self, state: ElectronicState) -> ElectronicObservation:
+        """What the maker sees of the state."""
+
+    def _event(self, shock: Float[Array, ""]) -> tuple[Float[Array, ""], ...]:
+        """What happens, 1 for the one thing that does: a rise, a fall, a purchase, a sale, an arrival; and what the
+        informed trader that arrives takes p* to be off by."""
+        moves, trades = 2 * self.price_change, 2 * self.uninformed
+        ends = (self.price_change, moves, moves + self.uninformed, moves + trades)
+        begins = (0.0, *ends[:-1])
+        happened = [(shock >= begin) & (shock < end) for begin, end in zip(begins, ends, strict=True)]
+        arrives = shock >= ends[-1]
+        off = ends[-1] + self.informed * self.noise
+        offset = jnp.where(shock < off, jnp.where(shock < (ends[-1] + off) / 2, -1.0, 1.0), 0.0)
+        return tuple(one.astype(shock.dtype) for one in (*happened, arrives, offset))
+
+    def _mispricing(self, state: ElectronicState) -> Float[Array, "makers"] | None:
+        return state.price - (state.bid + state.ask) / 2 if self.full_information else None
+
+
+class ElectronicMarket(_EventMarket):
+    """A maker of one price, which it moves by a tick, meets informed and uninformed traders."""
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(ElectronicAction(jnp.asarray(CHANGES)))
+
+    @property
+    def _first_spread(self):
+        return 0.0
+
+    def _quotes(self, state, action):
+        return state.bid + action.change, state.ask + action.change
+
+    def observe(self, state):
+        return ElectronicObservation(state.imbalance, state.inventory, None, self._mispricing(state))
+
+
+class TwoSidedElectronicMarket(_EventMarket):
+    """A maker of a bid and an ask, each of which it moves by a tick, meets informed and uninformed traders.
+
+    A change that would make the spread narrower or wider than the market allows is not made, on either side. The
+    imbalance starts anew when either quote changes.
+    """
+
+    min_spread: Scalar = 0.0
+    """Smallest spread, in ticks; the spread at the start of an episode."""
+    max_spread: Scalar = 4.0
+    """Largest spread, in ticks."""
+
+    def __check_init__(self):
+        check("min_spread", self.min_spread, "at least 0 and finite", lambda: is_at_least(self.min_spread, 0))
+        over = f"at least min_spread ({self.min_spread}) and finite"
+        check("max_spread", self.max_spread, over, lambda: is_at_least(self.max_spread, self.min_spread))
+
+    @property
+    def action_space(self) -> Discrete:
+        bid, ask = jnp.meshgrid(jnp.asarray(CHANGES), jnp.asarray(CHANGES), indexing="ij")
+        return Discrete(TwoSidedAction(bid.ravel(), ask.ravel()))
+
+    @property
+    def _first_spread(self):
+        return self.min_spread
+
+    def _quotes(self, state, action):
+        bid, ask = state.bid + action.change_bid, state.ask + action.change_ask
+        allowed = (ask - bid >= self.min_spread) & (ask - bid <= self.max_spread)
+        return jnp.where(allowed, bid, state.bid), jnp.where(allowed, ask, state.ask)
+
+    def observe(self, state):
+        spread = state.ask - state.bid
+        return ElectronicObservation(state.imbalance, state.inventory, spread, self._mispricing(state))
+
+
+SUM_ERROR = 1e-6
+"""What the probabilities may miss 1 by: rounding."""

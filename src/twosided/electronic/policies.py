@@ -1,0 +1,85 @@
+"""Policies of finite lists: what a maker of the electronic market does in each of a few situations.
+
+A finite policy is the probabilities of its actions given what is observed, so what it does can be enumerated
+(`twosided.electronic.exact`) as well as sampled. A table has a row for each cell, and cells divide what is observed:
+the imbalance clipped to ±2, say, as in the tables of Phelps (2022).
+
+    threshold policy π_h   raise the quote where I ≥ h, lower it where I ≤ -h, else leave it
+    exploration            with probability ε any action, all alike:  (1 - ε) π(a | s) + ε / |A|
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from twosided.core.numeric import Scalar
+from twosided.core.spaces import Discrete
+from twosided.core.validation import check
+from twosided.electronic.cells import clipped
+from twosided.electronic.market import CHANGES, ElectronicAction
+from twosided.learn.tables import FinitePolicy, explored
+
+
+class ThresholdPolicy(FinitePolicy):
+    """Raises the quote by a tick once the imbalance reaches a threshold, and lowers it on the other side."""
+
+    threshold: int = 2
+    """h, the imbalance that moves the quote, in units."""
+    epsilon: Scalar = 0.0
+    """Probability that it draws any change instead, all alike."""
+
+    def __check_init__(self):
+        check("threshold", self.threshold, "a whole number of at least 1", lambda: _is_whole(self.threshold))
+        _check_epsilon(self.epsilon)
+
+    @property
+    def space(self):
+        return quote_changes()
+
+    def probabilities(self, observation):
+        imbalance = observation.imbalance
+        rise, fall = imbalance >= self.threshold, imbalance <= -self.threshold
+        change = rise.astype(imbalance.dtype) - fall.astype(imbalance.dtype)
+        return explored(_certain(change), self.epsilon)
+
+
+class Table(FinitePolicy):
+    """Changes the quote by what a table has for the imbalance, clipped to the table."""
+
+    changes: tuple[float, ...] = (-1.0, -1.0, 0.0, 1.0, 1.0)
+    """Change of the quote in ticks, -1, 0 or 1, at each imbalance from the lowest to the highest; an odd number."""
+    epsilon: Scalar = 0.0
+    """Probability that it draws any change instead, all alike."""
+
+    def __check_init__(self):
+        check("changes", self.changes, "an odd number of them", len(self.changes) % 2 == 1)
+        check("changes", self.changes, "-1, 0 or 1 each", lambda: np.isin(self.changes, CHANGES))
+        _check_epsilon(self.epsilon)
+
+    @property
+    def space(self):
+        return quote_changes()
+
+    def probabilities(self, observation):
+        row = clipped(observation.imbalance, len(self.changes) // 2)
+        change = jnp.asarray(self.changes, observation.imbalance.dtype)[row]
+        return explored(_certain(change), self.epsilon)
+
+
+def quote_changes() -> Discrete:
+    """What the maker of one price can do."""
+    return Discrete(ElectronicAction(jnp.asarray(CHANGES)))
+
+
+def _certain(change: Float[Array, ""]) -> Float[Array, "actions"]:
+    return (jnp.asarray(CHANGES, change.dtype) == change).astype(change.dtype)
+
+
+def _is_whole(value: Any) -> Any:
+    return np.isfinite(value) & (np.asarray(value) >= 1) & (np.floor(value) == value)
+
+
+def _check_epsilon(epsilon: Scalar) -> None:
+    check("epsilon", epsilon, "in [0, 1]", lambda: 0 <= epsilon <= 1)

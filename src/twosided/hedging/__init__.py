@@ -1,0 +1,1 @@
+"""A dealer that hedges client flow (Bakshaev 2020): one asset, skew, portfolios, the price of risk, exact answers."""

@@ -1,0 +1,1 @@
+"""The Heston model: price process, exact moments, Bayesian calibration from bars."""

@@ -1,0 +1,1 @@
+"""Reproductions of papers: the only place that knows a paper's printed numbers."""

@@ -1,0 +1,57 @@
+"""The scenarios of Bakshaev (2020), every value of the paper and of its code at once, what we do otherwise included.
+
+Flow and spreads know the whole path's mean volatility, spreads have no working clamp, and an episode has 511 steps:
+the paper's simulation has 512 prices, and its environment stops one before the last.
+"""
+
+from twosided.core.scenario import Scenario
+from twosided.hedging.market import HedgingMarket
+from twosided.hedging.portfolio import PortfolioMarket
+from twosided.hedging.rewards import PositionPenalty, PriceOfRisk
+from twosided.hedging.spreads import StochasticSpread
+from twosided.prices.assets import EqualCorrelation
+
+STEPS = 511
+PRICES = 512
+
+
+def single_asset(skew: bool = False) -> Scenario:
+    """Sections 4 and 5: hedge one asset, without or with a skew (whose β of 0.5 does nothing)."""
+    market = HedgingMarket(
+        client_spread=_unclamped(0.18),
+        exchange_spread=_unclamped(0.07),
+        skews=skew,
+        elasticity=0.5,
+        lookahead=PRICES,
+    )
+    return Scenario(market, (), PositionPenalty(), STEPS)
+
+
+def price_of_risk(exchange: float = 0.1) -> Scenario:
+    """Section 6: which spread would pay for hedges? `exchange` is the multiplier of what they cost."""
+    market = HedgingMarket(
+        client_spread=_unclamped(0.2),
+        exchange_spread=_unclamped(exchange),
+        skews=True,
+        elasticity=0.0,
+        lookahead=PRICES,
+    )
+    return Scenario(market, (), PriceOfRisk(), STEPS)
+
+
+def portfolio(weight: float = 0.5, correlation: float = 0.0) -> Scenario:
+    """Section 7: two assets; it ends at 5 limits, as in the paper's code."""
+    market = PortfolioMarket(
+        prices=EqualCorrelation(assets=2, correlation=correlation),
+        weights=(weight, 1 - weight),
+        client_spread=_unclamped(0.18),
+        exchange_spread=_unclamped(0.07),
+        max_hedge=64.0,
+        breach=5.0,
+        lookahead=PRICES,
+    )
+    return Scenario(market, (), PositionPenalty(overhedge=5.0), STEPS)
+
+
+def _unclamped(multiplier: float) -> StochasticSpread:
+    return StochasticSpread(multiplier=multiplier, clamp=False)

@@ -1,0 +1,14 @@
+"""Bakshaev (2020) made again, part by part."""
+
+from twosided.papers.bakshaev2020 import portfolio, price_of_risk, signal, single_asset, skew, stability
+from twosided.papers.base import Study
+
+PARTS = (single_asset, stability, skew, signal, price_of_risk, portfolio)
+
+STUDY = Study(
+    name="bakshaev2020",
+    title="Hedging the trades of clients, made again",
+    citation="A. Bakshaev: Market-making with reinforcement-learning (SAC) (2020)",
+    cases=tuple(case for part in PARTS for case in part.CASES),
+    items=tuple(item for part in PARTS for item in part.ITEMS),
+)

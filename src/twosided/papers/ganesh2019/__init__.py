@@ -1,0 +1,33 @@
+"""What Ganesh et al. (2019) printed, to stand beside our numbers, and the competitors that they trained against.
+
+PnL in their tables is a step's, times 100, at a midprice that this project takes as 100.
+"""
+
+COMPETITORS = {
+    "persistent-0": "persistent",
+    "persistent-0.5": "persistent-quoter:epsilon_buy=-0.5,epsilon_sell=-0.5",
+    "random-1": "random-quoter:low=-1,high=1",
+    "random-0.5": "random-quoter:low=-0.5,high=0.5",
+}
+"""Short names of the paper's fixed competitors: PersistentQuoter(0), PersistentQuoter(-0.5), Unif[-1, 1],
+Unif[-0.5, 0.5]."""
+
+
+CITATION = "Ganesh et al. (2019), tables 1 and 3"
+
+
+def _printed(table_1: tuple[float, ...], table_3: tuple[float, ...]) -> dict[str, float]:
+    """A row of each table by our metrics, in their units."""
+    parts = ("spread", "inventory", "hedge", "total")
+    excess = {f"excess_{part}_over_1": x / 100 for part, x in zip(parts, table_1, strict=True)}
+    epsilons = ("epsilon_sell_mean", "epsilon_sell_std", "epsilon_buy_mean", "epsilon_buy_std")
+    return excess | dict(zip(epsilons, table_3, strict=True))
+
+
+PUBLISHED = {
+    "persistent-0": _printed((74.20, 0.20, 1.80, 76.20), (-0.22, 0.15, -0.22, 0.13)),
+    "persistent-0.5": _printed((21.60, 0.40, 8.10, 29.30), (-0.60, 0.16, -0.60, 0.16)),
+    "random-0.5": _printed((33.90, 0.40, 25.50, 59.70), (-0.20, 0.15, -0.20, 0.15)),
+    "random-1": _printed((24.00, -0.70, 30.80, 54.10), (-0.03, 0.14, -0.03, 0.22)),
+}
+"""The RL agent of the paper against each competitor: average excess PnL a step in currency, and its epsilons."""

@@ -1,0 +1,43 @@
+"""The scenario of Gore (2025), every value of the code at once: a market maker on one-minute bars of a share.
+
+What is not theirs: orders fill in the bar after the one that they were seen at, limit orders at their own price, both
+sides in the same bar; their code fills them on the bar already seen, at a price drawn from it, and one side only.
+"""
+
+from twosided.bars.market import BarsMarket
+from twosided.bars.rewards import ThresholdPenalty
+from twosided.bars.source import BarSource, SimulatedBars
+from twosided.core.scenario import Scenario
+from twosided.heston.process import Heston
+from twosided.limit_orders.fills import TouchFill
+
+MINUTES = 525_600
+"""Of a year; one bar each."""
+
+
+def one_minute_bars(source: BarSource | None = None, horizon: int = 1024) -> Scenario:
+    """State of 11 numbers, action of 5, no short sales, no debt. Bars of Heston's model in ten substeps if none are
+    given, at the means of the priors on its parameters."""
+    process = Heston(
+        initial=10.0,
+        initial_variance=0.2,
+        reversion=2.5,
+        level=0.2,
+        vol_of_vol=0.3,
+        correlation=-0.5,
+        time_step=0.1 / MINUTES,
+    )
+    market = BarsMarket(
+        source=source or SimulatedBars(process),
+        fills=TouchFill(),
+        max_offset=0.005,
+        maker_fee=0.005,
+        taker_fee=0.005,
+        initial_inventory=10.0,
+        min_inventory=0.0,
+        max_inventory=1e6,
+        initial_cash=100.0,
+        min_cash=0.0,
+        scaled=False,
+    )
+    return Scenario(market, (), ThresholdPenalty(), horizon)

@@ -1,0 +1,286 @@
+"""Beyond the slides of Phelps (2022): every way of learning, the best there is, a market that changes, two prices."""
+
+import numpy as np
+import polars as pl
+
+from twosided.electronic.market import CHANGES
+from twosided.papers.base import (
+    Cell,
+    Claim,
+    Estimate,
+    Figure,
+    Finding,
+    Item,
+    Outcomes,
+    Row,
+    Table,
+    all_of,
+    greater,
+    within,
+)
+from twosided.papers.phelps2022 import UNIT
+from twosided.papers.phelps2022.cases import (
+    CELLS,
+    CHANGED,
+    CHARGES,
+    INFORMED,
+    LEARNERS,
+    QUALITIES,
+    SEEDS,
+    TIED,
+    UNCHANGED,
+    charged,
+    setting,
+)
+from twosided.plots import figure_arrows, figure_best, figure_lines
+
+
+def learners(found: Outcomes) -> list[Table | Figure]:
+    best = found.record("learners", "best", "value").value
+    rows = []
+    for name in LEARNERS:
+        share = 100 * found.record("learners", name, "share").value
+        worst = found.record("learners", name, "worst").value
+        cells = (
+            Cell(Estimate(share), digits=0),
+            Cell(found.estimate("learners", name, "value"), exact=best, digits=4),
+            Cell(Estimate(worst), digits=4),
+        )
+        rows.append(Row(name, cells))
+    note = f"5,000 days each, {SEEDS} learners; greedy policies judged by their exact value, in ticks a step."
+    return [Table(("as good as the best, %", "worth, mean", "worth, worst"), tuple(rows), note)]
+
+
+def every_learner(found: Outcomes) -> Finding:
+    share = found.record("learners", "SARSA(λ)", "share").value
+    return within(Estimate(100 * share), 100.0, 0.0, name="percent of learners", digits=0)
+
+
+def not_every_learner(found: Outcomes) -> Finding:
+    share = found.record("learners", "SARSA, as in the slides", "share").value
+    return within(Estimate(100 * share), 100.0, 0.0, name="percent of learners", digits=0)
+
+
+def optimum(found: Outcomes) -> list[Table | Figure]:
+    changes = [found.record("optimum", "best", f"change_{i}").value for i in range(5)]
+    names = {
+        "best": "the best table of the imbalance clipped to ±2",
+        "full information": "the best that sees p* before each event",
+        "after the event": "the best that sees p* after it",
+        "information": "what seeing p* before each event is worth",
+    }
+    rows = [
+        Row(
+            label,
+            tuple(
+                Cell(Estimate(found.record("optimum", name, m).value), digits=d)
+                for m, d in (("value", 5), ("bound", 9))
+            ),
+        )
+        for name, label in names.items()
+    ]
+    tied, tables = (int(found.record("optimum", "best", name).value) for name in ("tied", "tables"))
+    note = f"{UNIT} Of {tables} tables {tied} are best, all alike: they differ where they never come."
+    policy = (np.array(changes)[:, None] == np.array(CHANGES)).astype(float)
+    grid = found.frame("optimum", "map")
+    rates, informed = (grid[name].unique().sort().to_list() for name in ("uninformed", "informed"))
+    order = grid.sort("uninformed", "informed", "threshold")["value"].to_numpy()
+    worth = order.reshape(len(rates), len(informed), 3)
+    best = figure_best(worth, rates, informed, ("h = 1", "h = 2", "h = 3"), "λ_u", "λ_i")
+    return [
+        Table(("value", "bound of its error"), tuple(rows), note),
+        Figure("A best policy", "One of those that tie.", figure_arrows(policy, CHANGES, CELLS.labels)),
+        Figure("Where each threshold is best", "Few informed traders make patience pay.", best),
+    ]
+
+
+def threshold_1_is_best(found: Outcomes) -> Finding:
+    one, best = (found.record("optimum", "best", name).value for name in ("threshold_1", "value"))
+    return within(Estimate(one), best, TIED, name="v(π1)", digits=7)
+
+
+def adaptation(found: Outcomes) -> list[Table | Figure]:
+    frame = found.frame("adaptation", "adaptation").with_columns(
+        who=pl.lit("greedy policy of the first learner, exact")
+    )
+    frame = frame.rename({"greedy": "worth"})
+    rows = []
+    for name in (UNCHANGED, CHANGED):
+        best, share = (found.record("adaptation", name, m).value for m in ("best", "share"))
+        before = found.record("adaptation", name, "before").value
+        rows.append(
+            Row(
+                name,
+                (
+                    Cell(found.estimate("adaptation", name, "value"), exact=best, digits=4),
+                    Cell(Estimate(before), digits=4),
+                    Cell(Estimate(100 * share), digits=0),
+                ),
+            )
+        )
+    note = "Greedy policies at the end of each market, judged exactly; and those of the first market in it."
+    figure = figure_lines(frame, "days", {"worth": "worth, ticks a step"}, "who", x_title="days lived")
+    return [
+        Table(("worth", "without adapting", "as good as the best, %"), tuple(rows), f"{UNIT} {note}"),
+        Figure("A market that changes half-way", "Nobody tells the maker.", figure),
+    ]
+
+
+def two_prices(found: Outcomes) -> list[Table | Figure]:
+    settings = {
+        f"λ_i = {informed:g}, weight of quality {quality:g}": setting(informed, quality)
+        for informed in INFORMED
+        for quality in QUALITIES
+    }
+    note = "on imbalance and spread; λ_p = 0.2, and the informed replace uninformed traders"
+    return [_quoting(found, "two-prices", settings, note)]
+
+
+def inventory(found: Outcomes) -> list[Table | Figure]:
+    settings = {f"charge {weight:g} a unit and step": charged(weight) for weight in CHARGES}
+    note = "on imbalance, inventory and spread; λ_p = 0.2, λ_u = 0.1, λ_i = 0.4"
+    return [_quoting(found, "inventory", settings, note)]
+
+
+def _quoting(found: Outcomes, case: str, settings: dict[str, str], note: str) -> Table:
+    """A row a setting: what its makers quote, earn and hold."""
+    rows = []
+    for label, name in settings.items():
+        cells = (
+            Cell(found.estimate(case, name, "spread")),
+            Cell(found.estimate(case, name, "pnl_spread"), digits=3),
+            Cell(found.estimate(case, name, "inventory_std")),
+        )
+        rows.append(Row(label, cells))
+    note = f"{UNIT} SARSA(λ) {note}. Spread in ticks, at most 4; deviation of inventory in units."
+    return Table(("spread", "profit", "inventory, deviation"), tuple(rows), note)
+
+
+def charge_binds(found: Outcomes) -> Finding:
+    return greater(
+        _charge(found, CHARGES[0], "inventory_std"),
+        _charge(found, CHARGES[-1], "inventory_std"),
+        names=("deviation of inventory without a charge", "with the largest"),
+    )
+
+
+def charge_costs(found: Outcomes) -> Finding:
+    return greater(
+        _charge(found, CHARGES[0], "pnl_spread"),
+        _charge(found, CHARGES[-1], "pnl_spread"),
+        names=("profit without a charge", "with the largest"),
+        digits=3,
+    )
+
+
+def _charge(found: Outcomes, weight: float, metric: str) -> Estimate:
+    estimate = found.estimate("inventory", charged(weight), metric)
+    return Estimate(estimate.value, estimate.error, found.budget.seeds - 1)
+
+
+def _two(found: Outcomes, informed: float, quality: float, metric: str) -> Estimate:
+    estimate = found.estimate("two-prices", setting(informed, quality), metric)
+    return Estimate(estimate.value, estimate.error, found.budget.seeds - 1)
+
+
+def quality_narrows(found: Outcomes) -> Finding:
+    return all_of(
+        greater(
+            _two(found, informed, QUALITIES[0], "spread"),
+            _two(found, informed, QUALITIES[-1], "spread"),
+            names=(f"the spread at λ_i = {informed:g} without a weight", "with the largest"),
+        )
+        for informed in INFORMED
+    )
+
+
+def quality_costs(found: Outcomes) -> Finding:
+    return all_of(
+        greater(
+            _two(found, informed, QUALITIES[0], "pnl_spread"),
+            _two(found, informed, QUALITIES[-1], "pnl_spread"),
+            names=(f"profit at λ_i = {informed:g} without a weight", "with the largest"),
+            digits=3,
+        )
+        for informed in INFORMED
+    )
+
+
+def informed_cost(found: Outcomes) -> Finding:
+    low, high = INFORMED[0], INFORMED[-1]
+    return greater(
+        _two(found, low, QUALITIES[0], "pnl_spread"),
+        _two(found, high, QUALITIES[0], "pnl_spread"),
+        names=(f"profit at λ_i = {low:g}", f"at {high:g}"),
+        digits=3,
+    )
+
+
+def adapting_pays(found: Outcomes) -> Finding:
+    before = Estimate(found.record("adaptation", CHANGED, "before").value)
+    names = ("worth in the changed market", "without adapting")
+    return greater(found.estimate("adaptation", CHANGED, "value"), before, names=names, digits=4)
+
+
+ITEMS = (
+    Item(
+        "learners",
+        "Ways of learning",
+        "Beyond the slides.",
+        ("learners",),
+        learners,
+        (
+            Claim(
+                "slide 1.16", "With the slides’ settings every learner finds the optimum.", not_every_learner
+            ),
+            Claim("this project", "With ours every learner does.", every_learner),
+        ),
+    ),
+    Item(
+        "optimum",
+        "The best there is",
+        "Beyond the slides.",
+        ("optimum",),
+        optimum,
+        (Claim("this project", "Threshold 1 is the best of all tables.", threshold_1_is_best),),
+    ),
+    Item(
+        "adaptation",
+        "A market that changes",
+        "Slide 1.20.",
+        ("adaptation",),
+        adaptation,
+        (
+            Claim(
+                "slide 1.20", "A maker that goes on learning adapts to a market that changes.", adapting_pays
+            ),
+        ),
+    ),
+    Item(
+        "two-prices",
+        "A bid and an ask",
+        "The extended model of Chan and Shelton (2001).",
+        ("two-prices",),
+        two_prices,
+        (
+            Claim(
+                "Chan and Shelton",
+                "A maker that is paid for quality quotes a narrower spread.",
+                quality_narrows,
+            ),
+            Claim("Chan and Shelton", "Quality costs profit.", quality_costs),
+            Claim("Chan and Shelton", "Informed traders cost profit.", informed_cost),
+        ),
+    ),
+    Item(
+        "inventory",
+        "A charge for inventory",
+        "The extended model of Chan and Shelton (2001).",
+        ("inventory",),
+        inventory,
+        (
+            Claim("Chan and Shelton", "A maker that is charged for its inventory holds less.", charge_binds),
+            Claim("Chan and Shelton", "Holding less costs profit.", charge_costs),
+        ),
+    ),
+)

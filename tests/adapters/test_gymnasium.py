@@ -1,0 +1,451 @@
+"""The Gymnasium skin: Gymnasium's own checks, and that it shows what the scenario does, exactly."""
+
+import shutil
+import subprocess
+import sys
+
+import equinox as eqx
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
+
+from twosided.adapters.gymnasium import ScenarioEnv, ScenarioVectorEnv, scenario_of_words
+from twosided.core.errors import Refusal
+from twosided.core.market import Market
+from twosided.core.numeric import as_arrays
+from twosided.core.policy import Policy
+from twosided.core.reward import TotalPnL
+from twosided.core.scenario import Scenario
+from twosided.core.spaces import Box, Discrete
+from twosided.core.transition import PnL, Quotes, Transition
+from twosided.dealer.market import DealerMarket
+from twosided.dealer.quoters import PersistentQuoter, RandomQuoter
+from twosided.learn.networks import features
+from twosided.prices import GeometricBrownian
+from twosided.rewards import ExcessPnL
+from twosided.runs.run import TrainSettings
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*observation space m.*imum value is.*infinity", "ignore:.*does not have a spec|.*having a spec"
+)
+
+CHROMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+class Walk(Market):
+    """Two makers walk by what they do; the first one's place is its spread PnL, and ends it beyond 2.5."""
+
+    num_makers: int = eqx.field(static=True, default=2)
+    finite: bool = eqx.field(static=True, default=False)
+
+    @property
+    def action_space(self):
+        return Discrete(jnp.array([-1.0, 0.0, 1.0])) if self.finite else Box(low=-1.0, high=1.0)
+
+    def shocks(self, key, shape):
+        return jax.random.uniform(key, shape)
+
+    def reset(self, shock):
+        place = jnp.zeros(2)
+        return place, self._observe(place, shock)
+
+    def step(self, state, action, shock):
+        place, nothing = state + action, jnp.zeros(2)
+        pnl = PnL(spread=place, hedge=-2 * place, inventory=4 * place, fees=-8 * place)
+        ends = place[0] > 2.5
+        quotes = Quotes(*[nothing] * 4)
+        return place, Transition(self._observe(place, shock), pnl, quotes, *[nothing] * 7, terminated=ends)
+
+    def _observe(self, place, shock):
+        return {"place": place, "chance": jnp.broadcast_to(shock, 2), "other": place[::-1]}
+
+
+CHANCE, OTHER, PLACE = range(3)
+"""Positions in the vector: a dict's leaves are in the order of their names."""
+
+
+class Counting(Policy):
+    """Walks one step further each time it acts."""
+
+    def shocks(self, key, shape):
+        return None
+
+    def init(self):
+        return jnp.zeros(())
+
+    def act(self, shock, memory, observation):
+        return memory + 1, memory + 1
+
+
+def walk(finite=False, horizon=4):
+    return Scenario(Walk(finite=finite), (Counting(),), horizon=horizon)
+
+
+def dealer(horizon=5):
+    return Scenario(DealerMarket(), (RandomQuoter(),), TotalPnL(expected_inventory=False), horizon)
+
+
+@pytest.mark.parametrize("scenario", [dealer(), walk(), walk(finite=True)], ids=["dealer", "box", "finite"])
+def test_gymnasium_finds_nothing_wrong(scenario):
+    check_env(ScenarioEnv(scenario))
+
+
+def test_gymnasium_finds_nothing_wrong_by_name():
+    env = gymnasium.make("twosided/Dealer-v0", horizon=5, render_mode="figure").unwrapped
+    check_env(env, skip_render_check=True)  # it would draw pixels too, which takes a browser seconds
+
+
+def test_spaces_are_the_scenario_s():
+    env = ScenarioEnv(dealer())
+    assert env.action_space == gymnasium.spaces.Box(
+        np.float32([-1, -1, 0]), np.float32([1, 1, 1]), dtype=np.float32
+    )
+    assert env.observation_space.shape == (17,)
+    vector = ScenarioVectorEnv(walk(finite=True), 3)
+    assert vector.single_action_space == gymnasium.spaces.Discrete(3)
+    assert vector.action_space == gymnasium.spaces.MultiDiscrete([3, 3, 3])
+    assert vector.observation_space.shape == (3, 3)
+
+
+def test_one_market_is_the_scenario_step_by_step():
+    scenario = dealer(horizon=1000)
+    env = ScenarioEnv(scenario, block=8)
+    env.action_space.seed(0)
+    observed, _ = env.reset(seed=3)
+    shocks = jax.tree.map(lambda leaf: leaf[:, 0], env._simulation.shocks)
+    state, expected = eqx.filter_jit(scenario.reset)(_at(shocks, 0))
+    np.testing.assert_allclose(observed, features(expected), rtol=1e-5, atol=1e-6)
+    for i in range(1, 8):
+        action = env.action_space.sample()
+        observed, reward, terminated, truncated, info = env.step(action)
+        state, step = eqx.filter_jit(scenario.step)(state, _dealer_action(action), _at(shocks, i))
+        np.testing.assert_allclose(observed, features(step.observation), rtol=1e-5, atol=1e-6)
+        pnl = step.transition.pnl
+        for part in ("spread", "hedge", "inventory", "fees", "total"):
+            np.testing.assert_allclose(info[f"pnl_{part}"], getattr(pnl, part)[0], rtol=1e-5, atol=1e-5)
+        assert reward == pytest.approx(info["pnl_total"], rel=1e-6)
+        assert not (terminated or truncated)
+
+
+def test_ends_are_told_apart():
+    env = ScenarioEnv(walk(horizon=4))
+    env.reset(seed=0)
+    ends = [env.step(np.float32([1.0]))[2:4] for _ in range(3)]
+    assert ends == [(False, False), (False, False), (True, False)]
+    env.reset()
+    ends = [env.step(np.float32([0.5]))[2:4] for _ in range(4)]
+    assert ends == [(False, False)] * 3 + [(False, True)]
+    # An end on the very step of the horizon is the market's: nothing follows.
+    env.reset()
+    ends = [env.step(np.float32([0.7]))[2:4] for _ in range(4)]
+    assert ends[-1] == (True, False)
+
+
+def test_many_markets_restart_where_they_end_and_show_what_ended():
+    env = ScenarioVectorEnv(walk(horizon=4), 3, block=3)
+    assert env.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
+    env.reset(seed=0)
+    actions = np.float32([[1.0], [0.5], [0.7]])
+    places, finals, ended = [], [], []
+    for _ in range(6):
+        observation, _, terminated, truncated, info = env.step(actions)
+        places.append(observation[:, PLACE])
+        ended.append(np.where(terminated, "terminated", np.where(truncated, "truncated", "")).tolist())
+        finals.append([None if f is None else float(f[PLACE]) for f in info.get("final_obs", [None] * 3)])
+        np.testing.assert_array_equal(info.get("_final_obs", np.zeros(3, bool)), terminated | truncated)
+        np.testing.assert_allclose(info["pnl_total"], -5 * info["pnl_spread"], rtol=1e-6)
+    np.testing.assert_allclose(
+        places,
+        [[1, 0.5, 0.7], [2, 1, 1.4], [0, 1.5, 2.1], [1, 0, 0], [2, 0.5, 0.7], [0, 1, 1.4]],
+        rtol=1e-6,
+    )
+    truth = [["", "", ""], ["", "", ""], ["terminated", "", ""], ["", "truncated", "terminated"]]
+    assert ended == [*truth, ["", "", ""], ["terminated", "", ""]]
+    assert finals[2] == [3.0, None, None]
+    assert finals[3][0] is None
+    assert finals[3][1:] == pytest.approx([2.0, 2.8])
+
+
+def test_a_new_episode_starts_from_the_chance_of_the_step_that_ended_the_old():
+    env = ScenarioVectorEnv(walk(horizon=2), 2)
+    env.reset(seed=0)
+    env.step(np.zeros((2, 1), np.float32))
+    observation, *_, info = env.step(np.zeros((2, 1), np.float32))
+    np.testing.assert_array_equal(observation[:, CHANCE], [final[CHANCE] for final in info["final_obs"]])
+    single = ScenarioEnv(walk(horizon=2))
+    single.reset(seed=0)
+    single.step(np.float32([0]))
+    last = single.step(np.float32([0]))[0]
+    assert single.reset()[0][CHANCE] == last[CHANCE]
+
+
+def test_memories_outlive_an_episode_but_not_a_seed():
+    env = ScenarioEnv(walk(horizon=2))
+    env.reset(seed=0)
+    other = [env.step(np.float32([0]))[0][OTHER] for _ in range(2)]
+    env.reset()
+    other += [env.step(np.float32([0]))[0][OTHER] for _ in range(2)]
+    env.reset(seed=0)
+    other += [env.step(np.float32([0]))[0][OTHER]]
+    # It walks 1, 2 | 3, 4 | 1 from 0 at each start.
+    assert other == [1, 3, 3, 7, 1]
+
+
+def test_chance_goes_on_over_blocks():
+    env = ScenarioVectorEnv(walk(), 5, block=3)
+    seen = [env.reset(seed=0)[0][:, CHANCE]]
+    for _ in range(20):
+        observation, *_, info = env.step(np.zeros((5, 1), np.float32))
+        done = info.get("_final_obs", np.zeros(5, bool))
+        seen.append(np.where(done, np.nan, observation[:, CHANCE]))
+    seen = np.array(seen)[~np.isnan(seen).any(1)]
+    assert seen.size == 5 * 16
+    assert np.unique(seen).size == seen.size
+
+
+def test_the_seed_decides_everything():
+    env = ScenarioVectorEnv(dealer(horizon=3), 4, block=4)
+    actions = np.random.default_rng(0).uniform(0, 1, (10, 4, 3)).astype(np.float32)
+
+    def trajectory(seed):
+        first, _ = env.reset(seed=seed)
+        return np.array([first] + [env.step(action)[0] for action in actions])
+
+    np.testing.assert_array_equal(trajectory(7), trajectory(7))
+    assert not np.array_equal(trajectory(7), trajectory(8))
+    fresh, other = ScenarioVectorEnv(dealer(horizon=3), 4), ScenarioVectorEnv(dealer(horizon=3), 4)
+    assert not np.array_equal(fresh.reset()[0], other.reset()[0])
+
+
+@pytest.mark.parametrize(
+    "env", [ScenarioEnv(dealer()), ScenarioVectorEnv(dealer(), 2)], ids=["one market", "many"]
+)
+def test_what_is_handed_out_is_a_copy(env):
+    action = env.action_space.low
+    env.reset(seed=0)
+    expected = env.step(action)[0].copy(), env.step(action)[0].copy()
+    first, _ = env.reset(seed=0)
+    first[:] = 0
+    for want in expected:
+        observation = env.step(action)[0]
+        np.testing.assert_array_equal(observation, want)
+        observation[:] = 0
+
+
+def test_a_new_start_can_take_a_step_of_its_own():
+    env = ScenarioVectorEnv(walk(horizon=4), 3, autoreset_mode=AutoresetMode.NEXT_STEP)
+    env.reset(seed=0)
+    actions = np.float32([[1.0], [0.5], [0.7]])
+    places, rewards, ended = [], [], []
+    for _ in range(6):
+        observation, reward, terminated, truncated, info = env.step(actions)
+        assert "final_obs" not in info
+        np.testing.assert_allclose(reward, -9 * info["pnl_spread"], rtol=1e-6)
+        places.append(observation[:, PLACE])
+        rewards.append(reward / -9)
+        ended.append((terminated | truncated).tolist())
+    np.testing.assert_allclose(
+        places,
+        [[1, 0.5, 0.7], [2, 1, 1.4], [3, 1.5, 2.1], [0, 2, 2.8], [1, 0, 0], [2, 0.5, 0.7]],
+        rtol=1e-6,
+    )
+    # The step of a new start pays nothing and ends nothing, whatever the action.
+    np.testing.assert_allclose(rewards, places, rtol=1e-6)
+    assert ended == [[False] * 3, [False] * 3, [True, False, False], [False, True, True], *[[False] * 3] * 2]
+    # The other maker walks 1, 2, 3 and, where a step is spent on the start, no further.
+    assert env.step(actions)[0][:, OTHER].tolist() == [4 + 5 + 6, 5 + 6, 5 + 6]
+
+
+def test_gymnasium_s_wrappers_fit():
+    env = RecordEpisodeStatistics(ScenarioVectorEnv(walk(horizon=4), 2))
+    env.reset(seed=0)
+    for _ in range(4):
+        *_, info = env.step(np.float32([[0.5], [0.0]]))
+    np.testing.assert_array_equal(info["episode"]["l"], [4, 4])
+    # The reward is the total PnL with inventory PnL's expectation, 0 here: (1 - 2 - 8) · place.
+    np.testing.assert_allclose(info["episode"]["r"], [-9 * (0.5 + 1 + 1.5 + 2), 0], rtol=1e-6)
+
+
+def test_importing_twosided_announces_its_environment_and_waits_for_nothing():
+    program = """
+import importlib.util
+import sys
+import twosided
+assert not {"gymnasium", "jax"} & sys.modules.keys()
+before = len(sys.meta_path)
+assert importlib.util.find_spec("gymnasium") is not None  # to ask whether it is there is not to import it
+import gymnasium
+assert len(sys.meta_path) == before - 1
+assert gymnasium.spec("twosided/Dealer-v0").entry_point == "twosided.adapters.gymnasium:dealer"
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+    named = "import gymnasium; gymnasium.make('twosided:twosided/Dealer-v0')"
+    subprocess.run([sys.executable, "-c", named], check=True)
+
+
+def test_without_gymnasium_twosided_is_itself():
+    hidden = """
+import sys
+import twosided
+sys.path[:] = [place for place in sys.path if "site-packages" not in place]
+try:
+    import gymnasium
+except ModuleNotFoundError as error:
+    assert error.name == "gymnasium", error
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", hidden], check=True)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {
+            "market": DealerMarket(price=GeometricBrownian(volatility=0.01)),
+            "competitors": (RandomQuoter(low=-0.5, high=0.5), PersistentQuoter()),
+            "reward": ExcessPnL(),
+            "horizon": 7,
+        },
+        {
+            "market": {"price": {"kind": "geometric-brownian", "volatility": 0.01}},
+            "competitors": ["random-quoter:low=-0.5,high=0.5", PersistentQuoter()],
+            "reward": "excess-pnl",
+            "horizon": 7,
+        },
+    ],
+    ids=["parts", "words"],
+)
+def test_a_scenario_is_said_as_on_the_command_line(parts):
+    market = DealerMarket(num_makers=3, price=GeometricBrownian(volatility=0.01))
+    expected = Scenario(
+        market, (RandomQuoter(low=-0.5, high=0.5), PersistentQuoter()), ExcessPnL(), horizon=7
+    )
+    env = gymnasium.make("twosided/Dealer-v0", **parts)
+    assert eqx.tree_equal(env.unwrapped._simulation.scenario, as_arrays(expected))
+    assert eqx.tree_equal(scenario_of_words(**parts), expected)
+
+
+def test_what_is_not_said_is_the_default():
+    assert eqx.tree_equal(scenario_of_words(), TrainSettings().scenario)
+    assert eqx.tree_equal(scenario_of_words(competitors="none"), TrainSettings(competitors=()).scenario)
+    assert len(scenario_of_words(competitors="random").competitors) == 1
+
+
+@pytest.mark.parametrize(
+    "parts, message",
+    [
+        ({"competitors": ["randm"]}, r"competitors\[0\] takes .* but got 'randm'; did you mean random\?"),
+        (
+            {"competitors": [PersistentQuoter(), "random-quoter:lo=1"]},
+            r"random has no parameter 'lo'; did you mean low\?",
+        ),
+        ({"horizon": "ten"}, "horizon takes a whole number, but got 'ten'"),
+        ({"horizon": 0}, "horizon must be from 1 to 1000000, but got 0"),
+        (
+            {"render_mode": "human"},
+            r"render_mode must be one of \['figure', 'rgb_array'\] or None, but got 'human'",
+        ),
+    ],
+)
+def test_bad_words_are_refused_in_a_sentence(parts, message):
+    with pytest.raises(Refusal, match=message):
+        gymnasium.make("twosided/Dealer-v0", **parts)
+
+
+def test_many_dealers_by_name_are_the_same_markets():
+    words = {"competitors": ["random"], "horizon": 5}
+    named = gymnasium.make_vec("twosided/Dealer-v0", num_envs=2, **words)
+    assert isinstance(named, ScenarioVectorEnv)
+    direct = ScenarioVectorEnv(scenario_of_words(**words), 2)
+    np.testing.assert_array_equal(named.reset(seed=5)[0], direct.reset(seed=5)[0])
+    action = named.action_space.low
+    np.testing.assert_array_equal(named.step(action)[0], direct.step(action)[0])
+    single = gymnasium.make_vec("twosided/Dealer-v0", num_envs=2, vectorization_mode="sync", **words)
+    assert single.reset(seed=5)[0].shape == (2, 17)
+
+
+def test_an_episode_so_far_is_drawn():
+    env = gymnasium.make("twosided/Dealer-v0", horizon=6, render_mode="figure")
+    env.action_space.seed(0)
+    env.reset(seed=0)
+    assert all(not len(drawn.y) for drawn in env.render().data)
+    infos = [env.step(env.action_space.sample())[-1] for _ in range(4)]
+    lines = {drawn.name: drawn.y for drawn in env.render().data}
+    for part in ("spread", "hedge", "inventory", "total"):
+        # Two lines are called inventory, the position's and, after it, its PnL's.
+        np.testing.assert_allclose(lines[part], np.cumsum([info[f"pnl_{part}"] for info in infos]), rtol=1e-4)
+    assert {"midprice", "bid", "ask", "competitor’s bid", "bought", "sold"} <= lines.keys()
+    env.reset()
+    env.step(env.action_space.sample())
+    assert {len(drawn.y) for drawn in env.render().data} == {1}
+    assert ScenarioEnv(dealer()).render() is None
+
+
+def test_pixels_need_a_browser_and_say_so(monkeypatch):
+    def no_browser(*args, **kwargs):
+        raise RuntimeError("Kaleido v1 and later requires Chrome\nto be installed.")
+
+    env = ScenarioEnv(dealer(), render_mode="rgb_array")
+    env.reset(seed=0)
+    monkeypatch.setattr(go.Figure, "to_image", no_browser)
+    with pytest.raises(Refusal, match=r'needs the extra "png" .* requires Chrome to be installed\.\)$'):
+        env.render()
+
+
+@pytest.mark.skipif(not any(map(shutil.which, CHROMES)), reason="needs Chrome or Chromium")
+def test_pixels_show_the_figure():
+    env = ScenarioEnv(dealer(), render_mode="rgb_array")
+    env.reset(seed=0)
+    env.step(env.action_space.low)
+    image = env.render()
+    assert image.shape == (1000, 800, 3)
+    assert image.dtype == np.uint8
+    # Paper mostly, with ink in every panel: the figure's own five.
+    assert (image == 255).all(-1).mean() > 0.7
+    assert all((panel < 200).any() for panel in np.array_split(image, 5))
+
+
+@pytest.mark.parametrize(
+    "action, message",
+    [
+        (np.zeros(2), r"action must be of shape \(3,\), but got \(2,\)"),
+        ([0.0, np.nan, 0.0], r"action must be finite, but got \[0.0, nan, 0.0\]"),
+    ],
+)
+def test_bad_actions_are_refused(action, message):
+    env = ScenarioEnv(dealer())
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=message):
+        env.step(action)
+
+
+def test_bad_indices_sizes_and_order_are_refused():
+    env = ScenarioEnv(walk(finite=True))
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.step(0)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"action must be one of Discrete\(3\), but got 3"):
+        env.step(3)
+    with pytest.raises(ValueError, match="num_envs must be at least 1, but got 0"):
+        ScenarioVectorEnv(walk(), 0)
+    with pytest.raises(ValueError, match="block must be at least 1, but got 0"):
+        ScenarioEnv(walk(), block=0)
+    with pytest.raises(ValueError, match=r"autoreset_mode must be one of .*, but got AutoresetMode.DISABLED"):
+        ScenarioVectorEnv(walk(), 2, autoreset_mode=AutoresetMode.DISABLED)
+    with pytest.raises(ValueError, match=r"learners must be 1 in a Gymnasium environment .*, but got 2"):
+        ScenarioEnv(Scenario(DealerMarket(), (), learners=2))
+
+
+def _at(shocks, i):
+    return jax.tree.map(lambda leaf: leaf[i], shocks)
+
+
+def _dealer_action(action):
+    return type(DealerMarket().action_space.low)(*map(jnp.float32, action))

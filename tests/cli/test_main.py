@@ -1,0 +1,124 @@
+"""The command line as a person uses it: help, errors in one sentence, and every command on small cases."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from support.command_line import call
+
+from twosided.cli.main import COMMANDS, ROOTS
+
+PROBE = "import sys; from twosided.cli.main import main\ntry: main({argv!r})\nexcept SystemExit as e: code = e.code\n"
+PROBE += "print(code, sorted({{'jax', 'equinox', 'polars', 'plotly', 'scipy'}} & set(sys.modules)))"
+
+
+@pytest.mark.parametrize("command", [*ROOTS, (), ("calibrate",)], ids=" ".join)
+def test_help_needs_no_heavy_library(command):
+    argv = [*command, "--help"]
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE.format(argv=argv)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+    assert "usage: twosided" in done.stdout
+
+
+def test_the_overview_names_every_command(capsys):
+    code, out, _ = call(capsys, "--help")
+    assert code == 0
+    assert all(name in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["trian"], "unknown command trian; did you mean train?"),
+        (["calibrate", "bok", "x"], "unknown part bok; did you mean book?"),
+        (["train", "--learner.learning-rat", "1"], "did you mean --learner.learning-rate?"),
+        (["train", "--competitor", "persistant"], "did you mean persistent?"),
+        (["train", "--market.flow.count", "many"], "--market.flow.count"),
+        (
+            ["train", "--market.price.volatility", "-1"],
+            "volatility must be at least 0 and finite, but got -1.0",
+        ),
+        (["train", "--market.hedge-cost", "nan"], "--market.hedge-cost"),
+        (["train", "--seeds", "0"], "seeds must be at least 1, but got 0"),
+        (["train", "--resume", "nowhere"], "cannot read nowhere"),
+        (["show", "nowhere"], "nowhere is not a run"),
+        (["evaluate"], "nothing to judge"),
+        (["calibrate", "book", "nowhere.csv"], "nowhere.csv"),
+        (["list", "marktes"], "markets"),
+    ],
+)
+def test_what_is_wrong_is_refused_in_one_sentence(capsys, argv, sentence):
+    code, out, err = call(capsys, *argv)
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert sentence in err
+
+
+def test_list_tells_people_and_programs(capsys):
+    code, out, _ = call(capsys, "list")
+    assert code == 0
+    assert "dealer-market" in out
+    _, out, _ = call(capsys, "list", "policies", "--json")
+    assert {"adaptive", "dummy", "persistent", "random", "split"} <= json.loads(out)["policies"].keys()
+
+
+def test_evaluate_judges_on_common_chance(capsys):
+    argv = (
+        "evaluate --policy persistent-quoter:epsilon_buy=-0.1,epsilon_sell=-0.1,hedge=0 --policy random-quoter "
+        "--steps 20000"
+    )
+    code, out, _ = call(capsys, *argv.split(), "--json")
+    assert code == 0
+    records = {(r["case"], r["maker"], r["metric"]): r for r in json.loads(out)}
+    spread = records["persistent", 0, "pnl_spread"]
+    # All orders of a market worth 0.94 a step, at 0.9 of the exchange's spread.
+    assert abs(spread["value"] - 0.9 * 0.94) < 4 * spread["error"]
+    assert records["persistent", 0, "market_share"]["value"] == 1
+    # The same chance: the market's volume, and so what the two makers of either case trade, is the same.
+    assert code == 0
+
+
+@pytest.mark.slow  # a minute, and `.ci/run` ends with a demo of its own
+def test_demo_trains_judges_and_writes_its_page(capsys, tmp_path):
+    folder = tmp_path / "run"
+    argv = ["demo", "--competitor", "random-0.5", "--learner.steps", "8192", "--learner.paths", "16"]
+    argv += ["--learner.hidden", "8", "--seeds", "2", "--chunks", "2", "--evaluation-steps", "4000"]
+    code, out, _ = call(capsys, *argv, "--out", str(folder))
+    assert code == 0
+    assert "optimality gap" in out
+    page = (folder / "report.html").read_text()
+    assert "Ganesh" in page
+
+    (folder / "report.html").unlink()
+    code, out, _ = call(capsys, "show", str(folder), "--json")
+    assert code == 0
+    assert {r["case"] for r in json.loads(out)} >= {"seed 0", "seed 1", "mean of seeds"}
+    assert (folder / "report.html").read_text() == page
+
+    code, out, _ = call(capsys, "evaluate", "--run", str(folder), "--steps", "4000", "--json")
+    assert code == 0
+    judged = {
+        r["case"]: r["value"] for r in json.loads(out) if r["metric"] == "epsilon_buy_mean" and not r["maker"]
+    }
+    assert judged.keys() == {"seed 0", "seed 1"}
+
+
+def test_a_calibrated_book_is_taken_by_other_commands(capsys, tmp_path):
+    rows = ["ask_price_1,ask_size_1,bid_price_1,bid_size_1,ask_price_2,ask_size_2,bid_price_2,bid_size_2"]
+    for i in range(60):
+        size = 100 + 37 * i % 90
+        rows.append(f"100.02,{size},100.00,{size + 5},100.03,{2 * size},99.99,{150 + size}")
+    (tmp_path / "snapshots.csv").write_text("\n".join(rows) + "\n")
+    book = tmp_path / "book.toml"
+    code, out, err = call(capsys, "calibrate", "book", str(tmp_path / "snapshots.csv"), "--out", str(book))
+    assert code == 0, err
+    assert "volume_scale" in out
+    assert (tmp_path / "book.html").stat().st_size > 1000
+    argv = ["evaluate", "--policy", "persistent", "--steps", "2000", "--book", str(book), "--json"]
+    code, out, err = call(capsys, *argv)
+    assert code == 0, err
+    assert json.loads(out)

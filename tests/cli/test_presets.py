@@ -1,0 +1,83 @@
+"""Ready-made settings are settings; the paper's are its scenarios, with its networks and its training."""
+
+import dataclasses
+
+import equinox as eqx
+import pytest
+
+from twosided.core.numeric import as_arrays
+from twosided.learn.sac import SAC
+from twosided.papers.bakshaev2020.scenarios import portfolio, price_of_risk, single_asset
+from twosided.runs.run import check_fit, named
+from twosided.settings import PRESETS, SettingsError, about, build, parse, ready_made
+
+TRAIN = "twosided.runs.run:TrainSettings"
+FILES = ready_made(PRESETS)
+PAPERS = {
+    # Of the paper's steps those before learning starts are the warm-up, at least one; the rate is for all three.
+    "single-asset": (single_asset(), (1024, 1024), 7e-6, 6000, 20),
+    "skew": (single_asset(skew=True), (2048, 2048), 5e-6, 7000, 20),
+    "price-of-risk": (price_of_risk(), (2048, 2048), 1e-5, 15000, 20),
+    "portfolio": (portfolio(), (8000, 8000), 5e-6, 20000, 1),
+    "portfolio-slow": (portfolio(), (8000, 8000), 2e-6, 20000, 5000),
+}
+
+
+def preset(name, *words):
+    return build(parse(TRAIN, ["--preset", name, *words], prog="train", presets=FILES))
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_are_unchanged(name):
+    scenario, hidden, rate, steps, warmup = PAPERS[name]
+    train = preset(f"bakshaev2020-{name}")
+    assert eqx.tree_equal(as_arrays(train.scenario), as_arrays(scenario))
+    found: SAC = train.learner
+    assert found.hidden == hidden
+    assert (found.actor_rate, found.critic_rate, found.temperature_rate) == (rate, rate, rate)
+    assert (found.steps + found.warmup, found.warmup, found.rate_end) == (steps, warmup, 1.0)
+    # One market, one gradient step a market step, on 256 rows; nothing is scaled.
+    assert (found.paths, found.rollout_steps, found.updates, found.batch) == (1, 1, 1, 256)
+    assert (found.discount, found.tau, found.initial_temperature, found.temperature) == (
+        0.99,
+        0.005,
+        1.0,
+        None,
+    )
+    assert not (found.normalise_observations or found.normalise_rewards)
+    assert found.layer_norm == name.startswith("portfolio")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_is_of_parts_that_fit_and_says_what_it_is(name):
+    train = preset(name, "--learner.hidden", "4", "--learner.buffer", "100000")
+    check_fit(train.scenario, named(train.references).values(), train.learner)
+    if "discount" in {field.name for field in dataclasses.fields(train.reward)}:
+        assert train.reward.discount == train.learner.discount, "the charge at a breach goes with it"
+    assert about(FILES[name]).endswith(".") and len(about(FILES[name])) > 20
+
+
+def test_options_are_read_over_a_preset_and_presets_over_each_other():
+    ours = preset("skew", "--market.elasticity", "60", "--seeds", "5")
+    assert (ours.market.elasticity, ours.market.skews, ours.seeds) == (60.0, True, 5)
+    both = preset("single-asset", "--preset", "portfolio")
+    assert type(both.market).__name__ == "PortfolioMarket"
+    assert both.learner == preset("portfolio").learner
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--preset", "portfolo"], "--preset takes one of .* but got 'portfolo'; did you mean portfolio?"),
+        (["--preset"], "--preset takes a name, but nothing follows it"),
+        (["--preset=skew", "--market.skews=7"], "--market.skews takes true or false, but got '7'"),
+    ],
+)
+def test_what_is_no_preset_is_refused(words, sentence):
+    with pytest.raises(SettingsError, match=sentence):
+        parse(TRAIN, words, prog="train", presets=FILES)
+
+
+def test_a_command_without_presets_does_not_know_them():
+    with pytest.raises(SettingsError, match="unknown option --preset"):
+        parse("twosided.cli.commands.evaluate:Evaluate", ["--preset", "skew"], prog="evaluate")

@@ -1,0 +1,434 @@
+"""The scenario and the one loop: when episodes end, what survives them, and who meets which chance."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support.toys import Move, Toy
+
+from twosided.core.numeric import as_arrays
+from twosided.core.policy import Policy
+from twosided.core.reward import Reward
+from twosided.core.rollout import episodes, rollout, start
+from twosided.core.scenario import Scenario
+from twosided.dealer.market import DealerMarket
+from twosided.dealer.quoters import PersistentQuoter, RandomQuoter
+
+pytestmark = pytest.mark.optimised
+
+
+class Diarist(Policy):
+    """Counts all of its days, and plays their number."""
+
+    def shocks(self, key, shape):
+        return None
+
+    def init(self):
+        return jnp.zeros(())
+
+    def act(self, shock, memory, observation):
+        return Move(memory + 1), memory + 1
+
+
+class Echo(Policy):
+    """Plays one more than its own last number."""
+
+    def shocks(self, key, shape):
+        return None
+
+    def init(self):
+        return None
+
+    def act(self, shock, memory, observation):
+        return Move(observation.last + 1), memory
+
+
+class Uniform(Policy):
+    """Plays its chance."""
+
+    def shocks(self, key, shape):
+        return jax.random.uniform(key, shape)
+
+    def init(self):
+        return None
+
+    def act(self, shock, memory, observation):
+        return Move(shock), memory
+
+
+class Two(Policy):
+    """Plays 2."""
+
+    def shocks(self, key, shape):
+        return None
+
+    def init(self):
+        return None
+
+    def act(self, shock, memory, observation):
+        return Move(jnp.asarray(2.0)), memory
+
+
+class Couple(Policy):
+    """Two learners: the first plays one more than its own last number, the second twice its own and one more."""
+
+    def shocks(self, key, shape):
+        return None
+
+    def init(self):
+        return None
+
+    def act(self, shock, memory, observation):
+        return Move(jnp.array([1.0, 2.0]) * observation.last + 1), memory
+
+
+class Rise(Reward):
+    """Pays by how much the maker's PnL exceeds that of its last step in the episode."""
+
+    def init(self):
+        return jnp.zeros(())
+
+    def __call__(self, memory, transition, seat):
+        total = transition.pnl.total[seat]
+        return total - memory, total
+
+
+class Seniority(Reward):
+    """Pays the number of steps of the episode."""
+
+    def init(self):
+        return jnp.zeros(())
+
+    def __call__(self, memory, transition, seat):
+        return memory + 1, memory + 1
+
+
+def everything(observation, memory, step):
+    return observation, memory, step
+
+
+def run(scenario, policy, steps=10, paths=3, seed=0, record=everything):
+    return _run(as_arrays(scenario), as_arrays(policy), steps, paths, jax.random.key(seed), record)
+
+
+@eqx.filter_jit
+def _run(scenario, policy, steps, paths, key, record):
+    key_start, key = jax.random.split(key)
+    carry = start(scenario, policy, key_start, paths)
+    return rollout(scenario, policy, carry, key, steps, record)
+
+
+def one_episode(scenario, policy, record, seed=0):
+    """On three paths; compiles faster than a run, which draws the start apart."""
+    return _one_episode(as_arrays(scenario), as_arrays(policy), jax.random.key(seed), record)
+
+
+@eqx.filter_jit
+def _one_episode(scenario, policy, key, record):
+    return episodes(scenario, policy, key, 3, record)
+
+
+def column(leaf):
+    """The values over time of the first path; all paths are alike in what these tests ask."""
+    leaf = np.asarray(leaf)
+    np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:, :1], leaf.shape))
+    return leaf[:, 0].tolist()
+
+
+# When an episode ends, and what the learner sees of it.
+
+
+def test_the_horizon_truncates():
+    _, (acted_on, _, step) = run(Scenario(Toy(), (), horizon=4), Diarist())
+    assert column(step.truncated) == [False, False, False, True] * 2 + [False, False]
+    assert not step.terminated.any()
+    # The observation after the last step is that of the end; the next one acted on is a new start.
+    assert column(step.observation.age) == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2]
+    assert column(acted_on.age) == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+
+
+def test_the_market_terminates():
+    _, (acted_on, _, step) = run(Scenario(Toy(lifetime=3.0), (), horizon=4), Diarist())
+    assert column(step.terminated) == [False, False, True] * 3 + [False]
+    assert not step.truncated.any()
+    assert column(step.observation.age) == [1, 2, 3] * 3 + [1]
+    assert column(acted_on.age) == [0, 1, 2] * 3 + [0]
+
+
+def test_an_end_at_the_horizon_is_the_market_s():
+    _, (_, _, step) = run(Scenario(Toy(lifetime=4.0), (), horizon=4), Diarist())
+    assert column(step.terminated) == [False, False, False, True] * 2 + [False] * 2
+    assert not step.truncated.any()
+
+
+def test_nothing_is_kept_after_the_market_ends_an_episode():
+    scenario = Scenario(Toy(lifetime=3.0, income=2.0), (), horizon=5)
+
+    def record(observation, memory, step):
+        return step.transition.pnl.total, step.terminated
+
+    pnl, ends = one_episode(scenario, Diarist(), record)
+    np.testing.assert_array_equal(pnl[:, 0, 0], [2.0, 2.0, 2.0, 0.0, 0.0])
+    np.testing.assert_array_equal(ends[:, 0], [False, False, True, False, False])
+
+
+def test_one_step_episodes():
+    _, (acted_on, _, step) = run(Scenario(Toy(), (), horizon=1), Diarist(), 4)
+    assert column(step.truncated) == [True] * 4
+    assert column(acted_on.age) == [0] * 4
+
+
+def test_paths_end_apart_from_each_other():
+    scenario = Scenario(Toy(), (), horizon=4)
+    carry = start(scenario, Diarist(), jax.random.key(0), 3)
+    carry = eqx.tree_at(lambda c: c.state.time, carry, jnp.array([0, 1, 3], jnp.int32))
+    _, (_, _, step) = rollout(scenario, Diarist(), carry, jax.random.key(1), 5, everything)
+    ends = [np.flatnonzero(path).tolist() for path in np.asarray(step.truncated).T]
+    assert ends == [[3], [2], [0, 4]]
+    np.testing.assert_array_equal(np.asarray(step.observation.age).T[2], [1, 1, 2, 3, 4])
+
+
+def test_a_new_start_goes_on_from_the_step_s_own_shock():
+    # The coin that a step leaves behind it is the next one shown, whether or not the episode ended.
+    _, (acted_on, _, step) = run(Scenario(Toy(), (), horizon=4), Diarist())
+    np.testing.assert_array_equal(acted_on.coin[1:], step.observation.coin[:-1])
+    assert (acted_on.coin[4:9:4] != acted_on.coin[3:8:4]).any()
+
+
+def test_the_dealer_market_starts_anew_with_the_next_book():
+    scenario = Scenario(DealerMarket(), (PersistentQuoter(),), horizon=5)
+    _, (acted_on, _, step) = run(scenario, PersistentQuoter(epsilon_buy=-0.5, epsilon_sell=-0.5), 11)
+    last = np.arange(11) % 5 == 4
+    np.testing.assert_array_equal(acted_on.spread[1:], step.observation.spread[:-1])
+    np.testing.assert_array_equal(np.asarray(step.observation.mid)[last] == 100, False)
+    fresh = np.flatnonzero(last)[:-1] + 1
+    for leaf in (acted_on.inventory, acted_on.bought, acted_on.sold, acted_on.inventory_pnl):
+        np.testing.assert_array_equal(leaf[fresh], 0)
+    np.testing.assert_array_equal(acted_on.mid[fresh], 100)
+    # Positions are carried within an episode and not beyond it.
+    assert (step.observation.inventory[last] != 0).any()
+
+
+def test_memories_outlive_an_episode_and_the_reward_s_does_not():
+    scenario = Scenario(Toy(num_makers=2), (Diarist(),), reward=Seniority(), horizon=4)
+    carry, (_, memory, step) = run(scenario, Diarist(), 6)
+    assert column(memory) == [1, 2, 3, 4, 5, 6]
+    assert column(step.action.x[..., 1]) == [1, 2, 3, 4, 5, 6]
+    assert column(step.reward) == [1, 2, 3, 4, 1, 2]
+    np.testing.assert_array_equal(carry.memory, 6)
+    np.testing.assert_array_equal(carry.state.memories[0], 6)
+
+
+def test_a_rollout_goes_on_where_the_last_one_stopped():
+    scenario = Scenario(Toy(num_makers=2), (Diarist(),), reward=Seniority(), horizon=4)
+    carry, _ = run(scenario, Diarist(), 3)
+    _, (acted_on, memory, step) = rollout(scenario, Diarist(), carry, jax.random.key(9), 3, everything)
+    assert column(acted_on.age) == [3, 0, 1]
+    assert column(step.truncated) == [True, False, False]
+    assert column(memory) == [4, 5, 6]
+    assert column(step.reward) == [4, 1, 2]
+
+
+# Who sits where.
+
+
+def test_every_maker_sees_its_own_observation():
+    # The learner plays its days; seat 1 echoes itself from 0, seat 2 plays its own days.
+    scenario = Scenario(Toy(num_makers=3), (Echo(), Diarist()), horizon=4)
+    _, (acted_on, _, step) = run(scenario, Diarist(), 6)
+    assert column(step.action.x[..., 1]) == [1, 2, 3, 4, 1, 2]
+    assert column(step.action.x[..., 2]) == [1, 2, 3, 4, 5, 6]
+    assert column(acted_on.last) == [0, 1, 2, 3, 0, 5]
+    np.testing.assert_array_equal(step.observed.last[..., 0], acted_on.last)
+    np.testing.assert_array_equal(
+        step.observed.last[1:, :, 1], step.action.x[:-1, :, 1] * (acted_on.age[1:] > 0)
+    )
+
+
+def test_the_reward_is_seat_0_s():
+    scenario = Scenario(Toy(sharpness=1.0, num_makers=2), (Echo(),), horizon=100)
+    _, (_, _, step) = run(scenario, Two(), 4)
+    assert column(step.reward) == [-4.0] * 4
+
+
+# Several learners.
+
+
+def alike(leaf):
+    """The values over time, (steps, seats), of the first path; all paths are alike."""
+    leaf = np.asarray(leaf)
+    np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:, :1], leaf.shape))
+    return leaf[:, 0].T.tolist()
+
+
+def test_several_learners_sit_in_the_first_seats():
+    scenario = Scenario(Toy(sharpness=1.0, num_makers=3), (Diarist(),), horizon=4, learners=2)
+    carry, (acted_on, _, step) = run(scenario, Couple(), 6)
+    # Seat 2 is the competitor's, who plays its days through all episodes.
+    assert alike(step.action.x) == [[1, 2, 3, 4, 1, 2], [1, 3, 7, 15, 1, 3], [1, 2, 3, 4, 5, 6]]
+    assert alike(step.reward) == [[-1, -4, -9, -16, -1, -4], [-1, -9, -49, -225, -1, -9]]
+    # What they see before and after the step is theirs, and a start is a start for both.
+    assert alike(acted_on.last) == [[0, 1, 2, 3, 0, 1], [0, 1, 3, 7, 0, 1]]
+    assert alike(step.observation.last) == [[1, 2, 3, 4, 1, 2], [1, 3, 7, 15, 1, 3]]
+    assert alike(step.observation.age) == [[1, 2, 3, 4, 1, 2]] * 2
+    assert alike(step.observed.last) == [*alike(acted_on.last), [0, 1, 2, 3, 0, 5]]
+    # An end is everybody's.
+    assert column(step.truncated) == [False, False, False, True, False, False]
+    assert step.terminated.shape == (6, 3)
+    np.testing.assert_array_equal(carry.state.memories[0], 6)
+
+
+def test_every_learner_s_reward_remembers_its_own():
+    scenario = Scenario(Toy(sharpness=1.0, num_makers=2), (), reward=Rise(), horizon=4, learners=2)
+    carry, (_, _, step) = run(scenario, Couple(), 6)
+    # PnL is -1, -4, -9, -16 and -1, -9, -49, -225; an episode's first step counts whole.
+    assert alike(step.reward) == [[-1, -3, -5, -7, -1, -3], [-1, -8, -40, -176, -1, -8]]
+    np.testing.assert_array_equal(carry.state.reward, [[-4, -9]] * 3)
+
+
+@pytest.mark.parametrize(
+    ("learners", "action", "expected"),
+    [
+        (1, [5.0, 7.0, 9.0], [[5, 7, 9], [2, 2, 2], [2, 2, 2]]),
+        (2, [[5.0, 7.0, 9.0], [4.0, 3.0, 1.0]], [[5, 7, 9], [4, 3, 1], [2, 2, 2]]),
+    ],
+)
+def test_one_number_of_a_competitor_is_as_many_as_the_learners_give(learners, action, expected):
+    # The toy's arithmetic goes by element, so three makers may as well give three numbers each.
+    scenario = Scenario(Toy(num_makers=3), (Two(),) * (3 - learners), learners=learners)
+    shock = scenario.shocks(jax.random.key(0), ())
+    _, step = scenario.step(scenario.reset(shock)[0], Move(jnp.asarray(action)), shock)
+    assert step.action.x.tolist() == expected
+
+
+TIGHT, WIDE = (
+    PersistentQuoter(epsilon_buy=-0.5, epsilon_sell=0.2),
+    PersistentQuoter(epsilon_buy=0.4, epsilon_sell=-0.3),
+)
+
+
+def total_pnl(observation, memory, step):
+    return step.transition.pnl.total
+
+
+def test_the_order_of_the_competitors_does_not_matter_to_the_learner():
+    learner = RandomQuoter(low=-0.4, high=0.4)
+    a, b = (
+        np.asarray(one_episode(Scenario(DealerMarket(num_makers=3), others, horizon=20), learner, total_pnl))
+        for others in ((TIGHT, WIDE), (WIDE, TIGHT))
+    )
+    np.testing.assert_allclose(a[..., 0], b[..., 0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(a[..., [1, 2]], b[..., [2, 1]], rtol=1e-5, atol=1e-5)
+    assert np.abs(a[..., 1] - a[..., 2]).max() > 0.01
+
+
+def test_competitors_that_draw_have_chance_of_their_own():
+    scenario = Scenario(Toy(num_makers=3), (Uniform(), Uniform()), horizon=100)
+    _, (_, _, step) = run(scenario, Uniform(), 50, paths=20)
+    x = np.asarray(step.action.x, float)
+    assert len(np.unique(x)) == x.size
+    correlation = np.corrcoef(x.reshape(-1, 3).T) - np.eye(3)
+    assert np.abs(correlation).max() < 4 / np.sqrt(1000)
+
+
+# Common chance.
+
+
+def market_s_chance(observation, memory, step):
+    """What the market decides whoever trades in it: price, book, and how many investors buy and sell."""
+    seen, transition = observation, step.transition
+    return seen.mid, seen.spread, seen.volumes, transition.bought.sum(), transition.sold.sum(), step.action
+
+
+def test_policies_with_the_same_key_meet_the_same_chance():
+    scenario = Scenario(DealerMarket(), (RandomQuoter(),), horizon=7)
+    runs = [
+        one_episode(scenario, policy, market_s_chance, seed=3)
+        for policy in (TIGHT, WIDE, RandomQuoter(low=0.0, high=0.1))
+    ]
+    *market, action = runs[0]
+    for *other_market, other_action in runs[1:]:
+        for leaf, other in zip(market, other_market, strict=True):
+            np.testing.assert_array_equal(leaf, other)
+        # The competitor draws the same quotes too; the learners act apart.
+        np.testing.assert_array_equal(action.epsilon_buy[..., 1], other_action.epsilon_buy[..., 1])
+        assert (action.epsilon_buy[..., 0] != other_action.epsilon_buy[..., 0]).all()
+
+
+def test_another_key_is_another_chance():
+    scenario = Scenario(DealerMarket(), (RandomQuoter(),), horizon=7)
+    one, other = (one_episode(scenario, TIGHT, market_s_chance, seed) for seed in (3, 4))
+    (mid, spread, volumes, *_), (other_mid, other_spread, other_volumes, *_) = one, other
+    assert (mid[1:7] != other_mid[1:7]).all()
+    assert (volumes != other_volumes).all()
+    # A few spreads are alike because they are clipped.
+    assert (spread != other_spread).mean() > 0.9
+
+
+def test_a_rollout_is_a_plain_loop_over_time_and_paths():
+    scenario = Scenario(Toy(num_makers=2, sharpness=1.0), (Uniform(),), reward=Seniority(), horizon=3)
+    policy, key, steps, paths = Diarist(), jax.random.key(2), 8, 2
+    carry = start(scenario, policy, jax.random.key(1), paths)
+    after, kept = rollout(scenario, policy, carry, key, steps, everything)
+
+    key_scenario, _ = jax.random.split(key)
+    shocks = scenario.shocks(key_scenario, (steps, paths))
+    for path in range(paths):
+        state, observation, memory = (
+            jax.tree.map(lambda leaf, path=path: leaf[path], part)
+            for part in (carry.state, carry.observation, carry.memory)
+        )
+        for time in range(steps):
+            shock = jax.tree.map(lambda leaf, at=(time, path): leaf[at], shocks)
+            before = observation
+            action, memory = policy.act(None, memory, observation)
+            state, step = scenario.step(state, action, shock)
+            expected = jax.tree.leaves((before, memory, step))
+            actual = jax.tree.leaves(jax.tree.map(lambda leaf, at=(time, path): leaf[at], kept))
+            for a, b in zip(actual, expected, strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-6)
+            observation = step.observation
+            if step.terminated or step.truncated:
+                state, observation = scenario.restart(state, shock)
+        np.testing.assert_array_equal(after.observation.age[path], observation.age)
+        np.testing.assert_array_equal(after.memory[path], memory)
+
+
+def test_episodes_run_from_their_start_to_the_horizon():
+    acted_on, memory, step = one_episode(Scenario(Toy(), (), horizon=6), Diarist(), everything)
+    assert column(acted_on.age) == [0, 1, 2, 3, 4, 5]
+    # A maker that remembers has lived through an episode of which nothing is kept.
+    assert column(memory) == [7, 8, 9, 10, 11, 12]
+    assert column(step.truncated) == [False] * 5 + [True]
+    # The coin of the start is of the same draw as the others, and none is used twice.
+    np.testing.assert_array_equal(acted_on.coin[1:], step.observation.coin[:-1])
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize("others", [(), (TIGHT, WIDE)])
+def test_every_other_seat_needs_a_competitor(others):
+    message = f"competitors must fill the 1 other seats of a market of 2 makers, but got {len(others)}"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Scenario(DealerMarket(), others)
+
+
+@pytest.mark.parametrize(("others", "seats"), [((), 1), ((TIGHT, WIDE), 1), ((TIGHT,), 0)])
+def test_every_seat_that_does_not_learn_needs_a_competitor(others, seats):
+    message = f"competitors must fill the {seats} other seats of a market of 3 makers, but got {len(others)}"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Scenario(DealerMarket(num_makers=3), others, learners=3 - seats)
+
+
+@pytest.mark.parametrize("learners", [0, -1, 3])
+def test_at_least_one_learns_and_at_most_all(learners):
+    message = f"learners must be from 1 to the market's 2 makers, but got {learners}"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Scenario(DealerMarket(), (), learners=learners)
+
+
+def test_a_horizon_is_at_least_one_step():
+    with pytest.raises(ValueError, match=r"^horizon must be from 1 to 1000000, but got 0$"):
+        Scenario(Toy(), (), horizon=0)

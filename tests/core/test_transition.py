@@ -1,0 +1,98 @@
+"""The shared words: PnL's total, refusals of bad input, floats as arrays."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from twosided.bars.market import BarsMarket
+from twosided.core.numeric import as_arrays
+from twosided.core.spaces import Discrete
+from twosided.core.transition import PnL
+from twosided.core.validation import check, is_at_least, is_positive
+from twosided.dealer.market import DealerAction
+from twosided.dealer.quoters import PersistentQuoter
+
+
+def test_total_is_the_sum_of_the_parts():
+    pnl = PnL(
+        spread=jnp.array([1.0, 2.0]),
+        hedge=jnp.array([-0.5, 0.0]),
+        inventory=jnp.array([8.0, -16.0]),
+        fees=jnp.array([-0.25, 32.0]),
+    )
+    np.testing.assert_array_equal(pnl.total, [8.25, 18.0])
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (-1.5, "-1.5"),
+        (np.float32(-0.5), "-0.5"),
+        (jnp.array([1.0, -2.0]), "[1.0, -2.0]"),
+        ((1, 0), "(1, 0)"),
+        ("tanhh", "'tanhh'"),
+    ],
+)
+def test_a_refusal_names_field_constraint_and_value(value, shown):
+    with pytest.raises(ValueError) as refusal:
+        check("size", value, "positive", False)
+    assert str(refusal.value) == f"size must be positive, but got {shown}"
+
+
+def test_one_bad_entry_is_enough():
+    values = np.array([1.0, np.nan, 2.0])
+    with pytest.raises(ValueError, match="sizes must be finite"):
+        check("sizes", values, "finite", lambda: np.isfinite(values))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf, -np.inf])
+def test_not_positive(value):
+    assert not is_positive(value)
+
+
+@pytest.mark.parametrize(("value", "holds"), [(2.0, True), (1.0, True), (0.999, False), (np.nan, False)])
+def test_at_least(value, holds):
+    assert bool(is_at_least(value, 1.0)) is holds
+
+
+def test_infinite_is_not_at_least_anything():
+    assert not is_at_least(np.inf, 1.0)
+
+
+def test_traced_parameters_are_not_checked_but_concrete_ones_are():
+    # 7 is no epsilon, but inside of a compiled program nobody can know.
+    persistent = jax.vmap(lambda x: PersistentQuoter(epsilon_buy=x, epsilon_sell=0.0))(jnp.array([0.5, 7.0]))
+    np.testing.assert_array_equal(persistent.epsilon_buy, [0.5, 7.0])
+    with pytest.raises(ValueError, match=r"epsilon_buy must be in \[-1, 1\], but got 7.0"):
+        PersistentQuoter(epsilon_buy=7.0, epsilon_sell=0.0)
+    # A number held against one that is traced is not either.
+    most = jax.vmap(lambda x: BarsMarket(size=1.0, max_size=x).max_size)(jnp.array([0.5, 2.0]))
+    np.testing.assert_array_equal(most, [0.5, 2.0])
+
+
+def test_floats_become_arrays_and_nothing_else_changes():
+    tree = {"float": 0.5, "int": 3, "bool": True, "array": np.arange(2), "none": None}
+    out = as_arrays(tree)
+    assert isinstance(out["float"], jax.Array) and out["float"] == 0.5
+    assert {name: out[name] for name in ("int", "bool", "none")} == {"int": 3, "bool": True, "none": None}
+    assert out["array"] is tree["array"]
+
+
+def test_one_program_serves_every_value_of_a_parameter():
+    compiled = 0
+
+    @jax.jit
+    def doubled(policy):
+        nonlocal compiled
+        compiled += 1
+        return 2 * policy.hedge
+
+    for hedge in (0.1, 0.2, 0.7):
+        assert doubled(as_arrays(PersistentQuoter(hedge=hedge))) == pytest.approx(2 * hedge, rel=1e-6)
+    assert compiled == 1
+
+
+def test_size_of_a_finite_list_of_actions():
+    side = jnp.linspace(-1.0, 1.0, 7)
+    assert Discrete(DealerAction(side, side, jnp.zeros(7))).size == 7

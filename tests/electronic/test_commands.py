@@ -1,0 +1,99 @@
+"""The electronic market from outside: the command line, a run and its page, and Gymnasium."""
+
+import json
+
+import gymnasium
+import numpy as np
+import pytest
+
+import twosided  # noqa: F401  (registers the environments)
+from twosided.cli.main import main
+
+ALONE = ["--market", "electronic-market", "--horizon", "150"]
+
+
+def call(capsys, *words):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    out, err = capsys.readouterr()
+    return ended.value.code, out, err
+
+
+def test_policies_are_judged(capsys):
+    words = [
+        "--policy",
+        "threshold-policy:threshold=1",
+        "--policy",
+        "table:changes=-1,0,1",
+        "--steps",
+        "30000",
+        "--json",
+    ]
+    code, out, _ = call(capsys, "evaluate", *ALONE, *words)
+    assert code == 0
+    found = {(r["case"], r["metric"]): (r["value"], r["error"]) for r in json.loads(out)}
+    value, error = found["threshold", "pnl_spread"]
+    assert abs(value + 0.43658) < 4 * error
+    # A table of three is threshold 1.
+    assert found["table", "pnl_total"] == found["threshold", "pnl_total"]
+
+
+def test_a_run_learns_and_shows_its_page(capsys, tmp_path):
+    folder = tmp_path / "run"
+    learner = ["--learner", "sarsa", "--learner.steps", "30000", "--seeds", "2", "--chunks", "2"]
+    words = [*ALONE, "--reward", "spread-pnl", *learner, "--evaluation-steps", "3000", "--out", str(folder)]
+    code, out, _ = call(capsys, "train", *words)
+    assert code == 0
+    assert "mean of seeds" in out
+    page = (folder / "report.html").read_text()
+    assert "A market maker alone: electronic market" in page
+    assert "One episode" in page
+    assert "Investors" not in page
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["--market", "electronic-market", "--policy", "table", "--competitor", "random"],
+            "nobody competes in the electronic-market",
+        ),
+        (
+            ["--market", "electronic-market:informed=0.5"],
+            "2 price_change + 2 uninformed + informed must be 1",
+        ),
+        (
+            [*ALONE, "--policy", "threshold-policy:threshold=0"],
+            "threshold must be a whole number of at least 1",
+        ),
+        ([*ALONE, "--policy", "persistent"], "Persistent cannot play in ElectronicMarket"),
+        (["--policy", "threshold"], "Threshold cannot play in DealerMarket"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(capsys, words, sentence):
+    code, _, err = call(capsys, "evaluate", *words)
+    assert code == 2
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_a_learner_of_tables_needs_a_list_of_actions(capsys, tmp_path):
+    code, _, err = call(capsys, "train", "--learner", "q-learning", "--out", str(tmp_path / "run"))
+    assert code == 2
+    assert "QLearning cannot learn in DealerMarket" in err
+
+
+def test_the_environment_of_gymnasium():
+    env = gymnasium.make("twosided/Electronic-v0", market="electronic-market:full_information=true")
+    assert env.action_space.n == 3
+    observation, _ = env.reset(seed=0)
+    np.testing.assert_array_equal(observation, [0.0, 0.0, 0.0])
+    total, ended = 0.0, False
+    while not ended:
+        # Sees what the quote is off by, and follows it: no order is then worth anything to an informed trader.
+        observation, reward, _, ended, info = env.step(int(np.sign(observation[2])) + 1)
+        total += reward
+        assert reward == info["pnl_spread"]
+    assert total == 0.0
+    many = gymnasium.make_vec("twosided/Electronic-v0", num_envs=3)
+    assert many.reset(seed=1)[0].shape == (3, 2)

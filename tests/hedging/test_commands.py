@@ -1,0 +1,192 @@
+"""The hedging and portfolio markets from the command line: runs, their pages, runs side by side, and refusals."""
+
+import json
+import shutil
+
+import pytest
+
+from twosided.cli.commands.run import _page_of
+from twosided.cli.main import main
+from twosided.core import store
+from twosided.runs import run as runs
+from twosided.runs.run import Stop, read_verdict, run
+from twosided.settings import PRESETS, build, dump, parse, ready_made
+
+TINY = (
+    "--learner.steps 96 --learner.hidden 4 --learner.paths 8 --learner.updates 1 --learner.batch 8 --chunks 3"
+)
+TINY += " --no-exact --learner.warmup 8 --learner.buffer 64 --horizon 16 --evaluation-steps 160 --seeds 2"
+TINY += " --reference none"
+
+
+def tiny():
+    words = ["--preset", "single-asset", *TINY.split()]
+    settings = parse("twosided.runs.run:TrainSettings", words, prog="train", presets=ready_made(PRESETS))
+    return build(settings), dump(settings)
+
+
+def call(capsys, *words):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    out, err = capsys.readouterr()
+    return ended.value.code, out, err
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a finished run, and what could be seen of it while it went on."""
+    folder, seen = tmp_path_factory.mktemp("hedging") / "plain", []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "LOOKING", 0)
+        assert run(*tiny(), folder, look=seen.append)
+    return folder, seen
+
+
+def test_a_run_can_be_looked_at_while_it_goes_on(whole):
+    folder, seen = whole
+    assert [verdict.about["done"] for verdict in seen] == [pytest.approx(1 / 3), pytest.approx(2 / 3)]
+    last = read_verdict(folder)
+    for chunks, verdict in enumerate(seen, start=1):
+        assert verdict.curve.equals(last.curve.head(2 * chunks)), "a row a seed and chunk"
+        newest = verdict.curve.tail(2).sort("objective")
+        assert verdict.about["traced"] == f"seed {newest['seed'][-1]}", "the one that is paid most"
+        assert {"hedge_position", "client_position"} <= set(verdict.trace.columns)
+
+
+def test_looking_takes_a_small_part_of_the_time(tmp_path):
+    seen = []
+    assert run(*tiny(), tmp_path / "run", look=seen.append)
+    assert len(seen) == 1, "the rest of the run is shorter than 20 times the first look"
+
+
+def test_the_page_shows_the_dashboard_and_reads_itself_again_until_it_is_finished(whole, tmp_path, capsys):
+    _, seen = whole
+    _page_of(tmp_path, *tiny())(seen[0])
+    page = (tmp_path / store.REPORT).read_text()
+    assert '<meta http-equiv="refresh"' in page
+    assert "It still learns: 33% of the training is done." in page
+    assert "half-spreads, currency a unit" in page and "reward a step" in page
+    code, out, _ = call(capsys, "show", str(whole[0]))
+    page = (whole[0] / store.REPORT).read_text()
+    assert code == 0 and "Sharpe" in out and "share %" not in out
+    assert 'http-equiv="refresh"' not in page and "still learns" not in page
+    assert f"One episode ({read_verdict(whole[0]).about['traced']})" in page
+    assert "How it hedges" in page and "market share" not in page
+
+
+def test_sac_that_was_stopped_goes_on_with_the_same_bits_its_replay_too(whole, tmp_path):
+    for _ in range(2):
+        assert not run(*tiny(), tmp_path / "run", Stop(asked=True))
+    assert run(*tiny(), tmp_path / "run")
+    ends = [store.read_header(folder / store.CHECKPOINT)["sha256"] for folder in (tmp_path / "run", whole[0])]
+    assert ends[0] == ends[1]
+
+
+def test_runs_are_listed_and_compared_on_common_chance(whole, tmp_path, capsys):
+    folder = tmp_path / "runs"
+    for name in ("plain", "copy"):
+        shutil.copytree(whole[0], folder / name)
+    run(*tiny(), folder / "half", Stop(asked=True))
+    (folder / "other").mkdir()
+    (folder / "other" / store.SETTINGS).write_text("of = 'something else'\n")
+    code, out, _ = call(capsys, "runs", str(folder), "--json")
+    found = {row["run"].rpartition("/")[2]: row for row in json.loads(out)}
+    assert code == 0 and found.keys() == {"plain", "copy", "half"}
+    assert (found["half"]["done"], found["half"]["sharpe"]) == (pytest.approx(1 / 3), None)
+    assert found["plain"] | {"run": ""} == found["copy"] | {"run": ""}
+    assert (found["plain"]["market"], found["plain"]["learner"]) == ("hedging-market", "sac")
+    assert "plain" in call(capsys, "runs", str(folder))[1]
+
+    page = tmp_path / "page.html"
+    words = ["compare", str(folder / "plain"), str(folder / "copy"), "--steps", "160", "--out", str(page)]
+    code, out, _ = call(capsys, *words, "--json")
+    numbers = {(row["case"], row["metric"]): row["value"] for row in json.loads(out)}
+    assert code == 0
+    assert numbers["plain", "sharpe"] == numbers["copy", "sharpe"]
+    # What the run itself was judged by: the same market, the same chance.
+    assert numbers["plain", "pnl_total"] == pytest.approx(found["plain"]["pnl"], rel=1e-6)
+    text = page.read_text()
+    assert "All met the same prices." in text and "One episode, side by side" in text
+    assert "One episode (plain)" in text and "One episode (copy)" in text
+
+
+HEDGING = "--market hedging-market"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            f"train {HEDGING} --competitor persistent-quoter",
+            "nobody competes in the hedging-market: it takes no",
+        ),
+        (
+            "train --preset portfolio --competitor random-quoter",
+            "nobody competes in the portfolio-market: it takes no",
+        ),
+        (
+            f"train {HEDGING} --learner sarsa",
+            "SARSA cannot learn in HedgingMarket with these parts: learner needs",
+        ),
+        (
+            f"train {HEDGING} --reference persistent-quoter",
+            "Persistent cannot play in HedgingMarket with these parts",
+        ),
+        (
+            "train --preset portfolio --reference.weights 1,0,0",
+            "PortfolioHedger cannot play in PortfolioMarket",
+        ),
+        (
+            "train --preset portfolio --market.weights 0.5,0.6",
+            "--market.weights: weights must be one of each of",
+        ),
+        (
+            "train --preset skew --market.price equal-correlation",
+            "--market.price takes one of merton-jumps, garch",
+        ),
+        ("train --preset skew --market.elasticity -1", "--market.elasticity: elasticity must be at least 0"),
+        ("train --preset skew --reward.discount 1", "--reward.discount: discount must be in [0, 1)"),
+        ("train --preset skew --learner.buffer 9", "--learner.buffer: buffer must be at least the"),
+        (
+            "evaluate --policy fractional-hedger",
+            "Fractional cannot play in DealerMarket with these parts: its actions are",
+        ),
+        (
+            f"evaluate {HEDGING} --policy persistent-quoter",
+            "Persistent cannot play in HedgingMarket with these parts",
+        ),
+        (f"evaluate {HEDGING} --policy portfolio-hedger", "PortfolioHedger cannot play in HedgingMarket"),
+        ("evaluate --market portfolio-market --policy full-hedger", "Dummy cannot play in PortfolioMarket"),
+        (
+            f"evaluate {HEDGING} --policy full-hedger --competitor random-quoter",
+            "nobody competes in the hedging-market",
+        ),
+        ("compare nowhere", "cannot read nowhere/settings.toml"),
+        ("compare", "RUNS is missing"),
+        ("compare somewhere --out .", "--out: out must be a file, not a folder"),
+        ("runs nowhere", "there is no folder nowhere"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(words, sentence, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(capsys, *words.split())
+    assert code == 2, out
+    assert err.startswith(f"twosided: {sentence}") and err.count("\n") == 1
+
+
+def test_runs_of_different_markets_are_not_compared(whole, tmp_path, capsys):
+    other = tmp_path / "other"
+    settings = parse("twosided.runs.run:TrainSettings", ["--learner.steps", "96"], prog="train")
+    store.write(other / store.SETTINGS, dump(settings))
+    code, _, err = call(capsys, "compare", str(whole[0]), str(other))
+    assert code == 2
+    assert "other is of the dealer-market and plain of the hedging-market" in err
+    # Makers of another market are found out before anything is judged.
+    code, _, err = call(capsys, "compare", str(whole[0]), "--policy", "persistent")
+    assert code == 2 and "Persistent cannot play in HedgingMarket" in err
+
+
+def test_nobody_has_to_say_that_nobody_competes_where_nobody_can(capsys):
+    words = ["--market", "electronic-market", "--policy", "threshold", "--steps", "1500", "--json"]
+    code, out, _ = call(capsys, "evaluate", *words)
+    assert code == 0 and {row["maker"] for row in json.loads(out)} == {0}

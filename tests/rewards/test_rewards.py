@@ -1,0 +1,121 @@
+"""Rewards: by hand, for any seat and number of makers; and what the expected inventory PnL is worth."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from twosided.core.reward import TotalPnL
+from twosided.core.rollout import rollout, start
+from twosided.core.scenario import Scenario
+from twosided.core.transition import PnL, Quotes, Transition
+from twosided.dealer.market import DealerMarket
+from twosided.dealer.quoters import PersistentQuoter, RandomQuoter
+from twosided.prices import GeometricBrownian
+from twosided.rewards import AsymmetricPenalty, DeviationPenalty, ExcessPnL, SquarePenalty
+
+
+def transition(spread, hedge, inventory, expected):
+    nothing = jnp.zeros(len(spread))
+    pnl = PnL(jnp.array(spread), jnp.array(hedge), jnp.array(inventory), nothing - 0.5)
+    return Transition(
+        observation=None,
+        pnl=pnl,
+        quotes=Quotes(*[nothing] * 4),
+        held=nothing,
+        expected_inventory_pnl=jnp.array(expected),
+        expected_inventory_square=jnp.square(jnp.array(expected)) + 1,
+        expected_inventory_loss=-(jnp.array(expected) ** 2),
+        inventory=nothing,
+        bought=nothing,
+        sold=nothing,
+        terminated=jnp.zeros((), bool),
+    )
+
+
+THREE = transition([4.0, 0.0, 1.0], [-1.0, -2.0, 0.0], [10.0, -20.0, 30.0], [0.25, -0.5, 0.75])
+"""Totals with the inventory's sample 12.5, -22.5, 30.5; in expectation 2.75, -3.0, 1.25."""
+
+
+@pytest.mark.parametrize("seat", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("expected_inventory", "totals"), [(False, [12.5, -22.5, 30.5]), (True, [2.75, -3.0, 1.25])]
+)
+def test_rewards_by_hand(seat, expected_inventory, totals):
+    reward, memory = TotalPnL(expected_inventory)(None, THREE, seat)
+    assert (reward, memory) == (totals[seat], None)
+    others = [total for other, total in enumerate(totals) if other != seat]
+    reward, memory = ExcessPnL(expected_inventory)(None, THREE, seat)
+    assert (reward, memory) == (totals[seat] - sum(others) / 2, None)
+
+
+def test_without_competitors_the_excess_is_the_total():
+    alone = transition([4.0], [-1.0], [10.0], [0.25])
+    assert ExcessPnL()(None, alone, 0)[0] == TotalPnL()(None, alone, 0)[0] == 2.75
+
+
+def test_excess_of_two_makers_is_a_zero_sum_game():
+    two = transition([4.0, 0.0], [-1.0, -2.0], [10.0, -20.0], [0.25, -0.5])
+    assert ExcessPnL()(None, two, 0)[0] == -ExcessPnL()(None, two, 1)[0]
+
+
+@pytest.mark.parametrize("seat", [0, 1, 2])
+def test_penalties_by_hand(seat):
+    sample, expected = [10.0, -20.0, 30.0][seat], [0.25, -0.5, 0.75][seat]
+    total, expected_total = [12.5, -22.5, 30.5][seat], [2.75, -3.0, 1.25][seat]
+    assert SquarePenalty(0.5, False)(None, THREE, seat) == (total - 0.5 * sample**2, None)
+    assert SquarePenalty(0.5)(None, THREE, seat) == (expected_total - 0.5 * (expected**2 + 1), None)
+    assert AsymmetricPenalty(0.5, False)(None, THREE, seat) == (total + 0.5 * min(sample, 0.0), None)
+    assert AsymmetricPenalty(0.5)(None, THREE, seat) == (expected_total - 0.5 * expected**2, None)
+
+
+def test_the_deviation_is_of_the_last_steps():
+    reward, memory = DeviationPenalty(weight=2.0, window=3, expected_inventory=False), None
+    series, paid = [5.0, -1.0, 2.0, 2.0, 2.0, 8.0], []
+    memory = reward.init()
+    for value in series:
+        step = transition([0.0], [0.0], [value], [0.0])
+        pay, memory = reward(memory, step, 0)
+        paid.append(float(pay))
+    windows = [series[max(0, i - 2) : i + 1] for i in range(len(series))]
+    expected = [window[-1] - 0.5 - 2 * np.std(window) for window in windows]
+    np.testing.assert_allclose(paid, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("penalty", [DeviationPenalty, SquarePenalty, AsymmetricPenalty])
+@pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
+def test_a_weight_that_rewards_risk_is_refused(penalty, weight):
+    with pytest.raises(ValueError, match="weight must be at least 0 and finite, but got"):
+        penalty(weight)
+
+
+@pytest.mark.parametrize("window", [0, 1, 10_001])
+def test_a_window_of_one_step_is_refused(window):
+    with pytest.raises(ValueError, match="window must be from 2 to 10000, but got"):
+        DeviationPenalty(window=window)
+
+
+def test_expected_inventory_pnl_has_the_same_mean_and_almost_no_noise():
+    # A drift of 60 a year moves the price by 0.9 a step, so that both means are far from 0.
+    market = DealerMarket(price=GeometricBrownian(drift=60.0, volatility=2.0))
+    makers = (
+        RandomQuoter(hedge_low=0.1, hedge_high=0.3),
+        PersistentQuoter(epsilon_buy=-0.2, epsilon_sell=0.3, hedge=0.1),
+    )
+    scenario, paths, steps = Scenario(market, makers[1:]), 4096, 20
+
+    @jax.jit
+    def rewards(key):
+        def record(observation, memory, step):
+            return [TotalPnL(expected)(None, step.transition, 0)[0] for expected in (True, False)]
+
+        carry = start(scenario, makers[0], key, paths)
+        return rollout(scenario, makers[0], carry, key, steps, record)[1]
+
+    expected, sample = (np.asarray(reward, float) for reward in rewards(jax.random.key(0)))
+    difference = (sample - expected).mean(0)
+    error = difference.std() / np.sqrt(paths)
+    assert abs(difference.mean()) < 4 * error
+    assert abs(expected.mean()) > 20 * error
+    # What remains is that of the trades: the innovation's own part, σ z √Δ P, is gone.
+    assert expected.var() < 0.5 * sample.var()

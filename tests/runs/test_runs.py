@@ -1,0 +1,147 @@
+"""A run gives the same bits however often it is stopped, and never does again what is done."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from twosided.cli.main import main
+from twosided.settings import build, dump, read
+from twosided.core import store
+from twosided.core.errors import Refusal
+from twosided.runs.run import RunError, Stop, TrainSettings, read_verdict, run, trained_policies
+
+SMALL = {
+    "learner": {"kind": "ppo", "steps": 1792, "paths": 16, "rollout_steps": 16, "epochs": 1, "minibatches": 2}
+    | {"hidden": [8], "discount": 0.0},
+    "horizon": 20,
+    "seeds": 2,
+    "chunks": 4,
+    "evaluation_steps": 2000,
+}
+OPTIONS = "--learner.steps 1792 --learner.paths 16 --learner.rollout-steps 16 --learner.epochs 1 "
+OPTIONS += "--learner.minibatches 2 --learner.hidden 8 --horizon 20 --seeds 2 --evaluation-steps 2000"
+
+
+def small(**changes) -> tuple[TrainSettings, str]:
+    settings = read("twosided.runs.run:TrainSettings", SMALL | changes)
+    return build(settings), dump(settings, meanings=False)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run that was never stopped."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert run(*small(), folder)
+    return folder
+
+
+def checksum(folder):
+    return store.read_header(folder / store.CHECKPOINT)["sha256"]
+
+
+def test_a_run_leaves_what_a_page_needs(whole):
+    verdict = read_verdict(whole)
+    assert verdict.curve.height == 2 * 4
+    assert verdict.curve["steps"].max() == 2048
+    assert {record.case for record in verdict.records} == {
+        "seed 0",
+        "seed 1",
+        "mean of seeds",
+        "best response",
+    }
+    assert verdict.about["optimum"]["value"] == pytest.approx(0.94, abs=1e-4)
+    assert verdict.about["seconds"].keys() == {"training", "evaluation"}
+    assert verdict.trace["time"].max() == 19
+
+
+def test_a_run_that_was_stopped_after_each_chunk_gives_the_same_bits(whole, tmp_path):
+    folder, settings = tmp_path / "run", small()
+    for _ in range(3):
+        assert not run(*settings, folder, Stop(asked=True))
+        with pytest.raises(RunError, match="not finished; go on with: twosided train --resume"):
+            read_verdict(folder)
+    assert run(*settings, folder)
+    assert checksum(folder) == checksum(whole)
+    assert read_verdict(folder).records == read_verdict(whole).records
+    assert read_verdict(folder).curve.equals(read_verdict(whole).curve)
+
+
+def test_a_finished_run_is_not_done_again(whole):
+    before = {path.name: path.stat().st_mtime_ns for path in whole.iterdir()}
+    assert run(*small(), whole)
+    assert before == {path.name: path.stat().st_mtime_ns for path in whole.iterdir()}
+
+
+def test_a_folder_holds_one_run(whole, tmp_path):
+    with pytest.raises(RunError, match="holds a run with other settings"):
+        run(*small(seed=1), whole)
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(Refusal, match="is not empty and holds no run"):
+        run(*small(), tmp_path)
+    with pytest.raises(RunError, match="is not a run"):
+        read_verdict(tmp_path)
+
+
+def test_trained_policies_come_back(whole):
+    policies = trained_policies(small()[0], whole)
+    assert list(policies) == ["seed 0", "seed 1"]
+
+
+def test_a_scenario_without_an_exact_optimum_says_why(tmp_path):
+    settings = small(market={"kind": "dealer-market", "price": {"kind": "geometric-brownian", "drift": 0.1}})
+    assert run(*settings, tmp_path / "run")
+    verdict = read_verdict(tmp_path / "run")
+    assert "without drift" in verdict.about["optimum"]["why_not"]
+    assert verdict.curve["gap"].null_count() == verdict.curve.height
+    assert not any(record.metric == "optimality_gap" for record in verdict.records)
+
+
+def begin(*words):
+    command = [sys.executable, "-m", "twosided", "train", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for_checkpoint(folder, process, after=0):
+    deadline = time.monotonic() + 120
+    while not (folder / store.CHECKPOINT).exists() or reached(folder) <= after:
+        if process.poll() is not None:
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def reached(folder):
+    return store.read_header(folder / store.CHECKPOINT)["iteration"]
+
+
+def test_kill_9_loses_at_most_a_chunk_and_ctrl_c_saves_and_says_how_to_go_on(whole, tmp_path):
+    folder = tmp_path / "run"
+    process = begin(*OPTIONS.split(), "--chunks", "4", "--out", str(folder))
+    wait_for_checkpoint(folder, process)
+    process.kill()
+    output, _ = process.communicate()
+    assert (folder / store.CHECKPOINT).exists(), output
+    first = reached(folder)
+    assert first >= 2
+
+    process = begin("--resume", str(folder))
+    wait_for_checkpoint(folder, process, after=first)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    # The signal may come too late to stop anything; if it does stop the run, it says how to go on.
+    assert process.returncode in (0, 130), output
+    if process.returncode == 130:
+        assert f"twosided train --resume {folder}" in output.replace("\n", "")
+    assert "Traceback" not in output
+    assert reached(folder) >= first
+
+    # In this process, which has its programs at hand.
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--resume", str(folder)])
+    assert ended.value.code == 0
+    # The command's learner differs from SMALL in nothing that trains, so the bits are those of the whole run.
+    assert checksum(folder) == checksum(whole)
+    assert read_verdict(folder).records == read_verdict(whole).records

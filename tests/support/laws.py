@@ -1,0 +1,25 @@
+"""Shared by tests."""
+
+from hypothesis import strategies as st
+
+from twosided.dealer.distributions import Mixture, PointMass, Uniform
+from twosided.dealer.exact.spread_pnl import FixedMaker
+
+
+def same(law):
+    return FixedMaker(buy=law, sell=law)
+
+
+def laws():
+    """Laws on [-1, 1] that share some atoms, so that ties happen."""
+    point = st.sampled_from([-1.0, -0.5, 0.0, 0.25, 1.0]).map(PointMass)
+    uniform = st.tuples(st.floats(-1, 0.9), st.floats(0.01, 1)).map(
+        lambda t: Uniform(t[0], min(t[0] + t[1], 1.0))
+    )
+    parts = st.lists(point | uniform, min_size=1, max_size=3)
+    weighted = parts.flatmap(
+        lambda these: st.lists(st.floats(0.1, 1), min_size=len(these), max_size=len(these)).map(
+            lambda weights: Mixture(these, weights)
+        )
+    )
+    return point | uniform | weighted

@@ -1,0 +1,23 @@
+"""Shared by tests."""
+
+import jax.numpy as jnp
+
+from twosided.core.transition import PnL, Quotes, Transition
+
+
+def transition(inventory, terminated=False, overhedge=None, spread=5.0, hedge=-2.0):
+    nothing = jnp.zeros(1)
+    return Transition(
+        observation=None,
+        pnl=PnL(nothing + spread, nothing + hedge, nothing + 10.0, nothing - 0.5),
+        quotes=Quotes(*[nothing] * 4),
+        held=nothing,
+        expected_inventory_pnl=nothing + 0.25,
+        expected_inventory_square=nothing + 4.0,
+        expected_inventory_loss=nothing,
+        inventory=nothing + inventory,
+        bought=nothing,
+        sold=nothing,
+        terminated=jnp.asarray(terminated),
+        overhedge=None if overhedge is None else nothing + overhedge,
+    )
