@@ -11,7 +11,7 @@ from twosided.bars.exact import bars_optimum
 from twosided.bars.market import BarsMarket
 from twosided.bars.source import SimulatedBars
 from twosided.core.evaluation import evaluate
-from twosided.core.optimum import NotExact
+from twosided.core.optimum import NotExact, optimum
 from twosided.core.records import find
 from twosided.core.scenario import Scenario
 from twosided.heston.process import Heston
@@ -19,7 +19,6 @@ from twosided.limit_orders.fills import ProbabilisticFill, TouchFill
 from twosided.limit_orders.policies import FixedOffset, QuoteTable
 from twosided.prices import Bachelier, GeometricBrownian
 from twosided.rewards import InventoryPenalty, SpreadPnL
-from twosided.runs.optimum import known_optimum
 
 MINUTES = SimulatedBars(GeometricBrownian(initial=100.0, volatility=0.14, time_step=1 / 5_256_000), 10)
 
@@ -81,7 +80,7 @@ def test_a_price_that_stands_still_fills_touching_orders_always():
 
 def test_it_stands_beside_runs():
     scenario = penalised(quoting(), 5)
-    known = known_optimum(scenario)
+    known = optimum(scenario)
     assert known.metric == "reward" and known.value == bars_optimum(scenario).value > 0
 
 

@@ -20,7 +20,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from twosided.settings.source import package
 
 from twosided.core.names import kebab
 from twosided.settings import (
@@ -35,6 +34,7 @@ from twosided.settings import (
     parse,
     read,
 )
+from twosided.settings.source import package
 
 SHOP = {
     "units": '''

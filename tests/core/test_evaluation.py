@@ -66,7 +66,7 @@ def measured():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluation, "BATCH_STEPS", HORIZON * PATHS + 3)
         steps = HORIZON * PATHS * BATCHES - 5  # rounded up to whole batches
-        records = evaluate(THREE, {"policy": LEARNER}, seed=SEED, steps=steps, supremum=0.5, study="s")
+        records = evaluate(THREE, {"policy": LEARNER}, seed=SEED, steps=steps, optimum=0.5, study="s")
     kept = rollouts(as_arrays(THREE), as_arrays(LEARNER), jax.random.split(evaluation._chance(SEED), BATCHES))
     steps = {}
     for name, leaf in kept.items():
@@ -154,7 +154,7 @@ def worth():
 @pytest.fixture(scope="module")
 def duel(worth):
     policies = {name: alike(epsilon) for name, epsilon in {**EPSILONS, "never": 1.0}.items()}
-    return evaluate(DUEL, policies, steps=STEPS, supremum=worth / 2)
+    return evaluate(DUEL, policies, steps=STEPS, optimum=worth / 2)
 
 
 def alike(epsilon):
@@ -202,7 +202,7 @@ def test_policies_meet_the_same_chance(duel):
 
 
 def test_one_policy_among_others_is_the_same_alone(duel, worth):
-    alone = evaluate(DUEL, {"wide": alike(0.5)}, steps=STEPS, supremum=worth / 2)
+    alone = evaluate(DUEL, {"wide": alike(0.5)}, steps=STEPS, optimum=worth / 2)
     among = table(duel, "wide")
     assert table(alone, "wide") == among
 
@@ -210,7 +210,7 @@ def test_one_policy_among_others_is_the_same_alone(duel, worth):
 def test_makers_that_quote_alike_share_everything():
     # A draw from [0.2, 0.2].
     scenario = Scenario(DealerMarket(), (RandomQuoter(low=0.2, high=0.2),), horizon=20)
-    records = evaluate(scenario, {"policy": alike(0.2)}, steps=STEPS, supremum=1.0)
+    records = evaluate(scenario, {"policy": alike(0.2)}, steps=STEPS, optimum=1.0)
     assert_within(find(records, "policy", "market_share"), 0.5)
     assert_within(find(records, "policy", "excess_spread_over_1"), 0.0)
     share, other = (find(records, "policy", "market_share", maker).value for maker in (0, 1))

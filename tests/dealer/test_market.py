@@ -220,8 +220,8 @@ def test_a_step_with_the_informed_by_hand(move):
     held = 1 + np.array(won)
     np.testing.assert_array_equal(transition.pnl.inventory, held * move)
     np.testing.assert_array_equal(transition.expected_inventory_pnl, held * move)
-    np.testing.assert_array_equal(transition.expected_inventory_square, (held * move) ** 2)
-    np.testing.assert_array_equal(transition.expected_inventory_loss, np.minimum(held * move, 0))
+    np.testing.assert_array_equal(transition.extras.expected_inventory_square, (held * move) ** 2)
+    np.testing.assert_array_equal(transition.extras.expected_inventory_loss, np.minimum(held * move, 0))
 
 
 def test_foresight_comes_true_over_blocks_and_new_episodes():

@@ -166,8 +166,8 @@ def test_expected_inventory_pnl_is_the_mean_of_its_draws(history):
     draws = np.asarray(transition.pnl.inventory, float)
     for expected, draw in (
         (transition.expected_inventory_pnl, draws),
-        (transition.expected_inventory_square, draws**2),
-        (transition.expected_inventory_loss, np.minimum(draws, 0)),
+        (transition.extras.expected_inventory_square, draws**2),
+        (transition.extras.expected_inventory_loss, np.minimum(draws, 0)),
     ):
         error = (draw - np.asarray(expected, float)).mean(0).ravel()
         assert abs(error.mean()) < 4 * error.std() / np.sqrt(error.size)

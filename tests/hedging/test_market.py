@@ -188,8 +188,8 @@ def test_expected_revaluation_has_the_mean_of_the_draw():
         return (
             t.pnl.inventory[0],
             t.expected_inventory_pnl[0],
-            t.expected_inventory_square[0],
-            t.expected_inventory_loss[0],
+            t.extras.expected_inventory_square[0],
+            t.extras.expected_inventory_loss[0],
         )
 
     draw, mean, square, loss = (

@@ -59,7 +59,7 @@ def test_a_step_by_hand():
     np.testing.assert_allclose(seen.hedge_values[0], mids * [-8.0, 3.0] / 1000, rtol=1e-5)
     assert float(seen.net_value[0]) == pytest.approx(value / 1000, rel=1e-4)
     # The second hedge has the client position's sign; the first offsets a part of it.
-    assert float(transition.overhedge[0]) == pytest.approx(
+    assert float(transition.extras.overhedge[0]) == pytest.approx(
         (3 * mids[1] + net * weights @ mids) / 100, rel=1e-5
     )
     after, transition = lived(PLAIN, first, second)
@@ -82,7 +82,7 @@ def test_too_much_of_a_hedge_is_what_exceeds_the_position_or_adds_to_it(hedges, 
     hedged = jax.tree.map(lambda leaf: leaf, state)
     hedged = type(state)(**{**vars(hedged), "client_position": jnp.asarray(10.0)})
     _, transition = calm.step(hedged, action(*hedges), shock((0.0, 0.0)))
-    assert float(transition.overhedge[0]) == pytest.approx(over)
+    assert float(transition.extras.overhedge[0]) == pytest.approx(over)
 
 
 def test_convex_actions_are_an_amount_and_its_division():

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.toys import Toy
 
 from twosided.core.reward import TotalPnL
 from twosided.core.rollout import rollout, start
@@ -11,8 +12,10 @@ from twosided.core.scenario import Scenario
 from twosided.core.transition import PnL, Quotes, Transition
 from twosided.dealer.market import DealerMarket
 from twosided.dealer.quoters import PersistentQuoter, RandomQuoter
+from twosided.hedging.rewards import PositionPenalty
 from twosided.prices import GeometricBrownian
 from twosided.rewards import AsymmetricPenalty, DeviationPenalty, ExcessPnL, SquarePenalty
+from twosided.rewards.extras import InventoryMoments
 
 
 def transition(spread, hedge, inventory, expected):
@@ -24,12 +27,11 @@ def transition(spread, hedge, inventory, expected):
         quotes=Quotes(*[nothing] * 4),
         held=nothing,
         expected_inventory_pnl=jnp.array(expected),
-        expected_inventory_square=jnp.square(jnp.array(expected)) + 1,
-        expected_inventory_loss=-(jnp.array(expected) ** 2),
         inventory=nothing,
         bought=nothing,
         sold=nothing,
         terminated=jnp.zeros((), bool),
+        extras=InventoryMoments(jnp.square(jnp.array(expected)) + 1, -(jnp.array(expected) ** 2)),
     )
 
 
@@ -119,3 +121,12 @@ def test_expected_inventory_pnl_has_the_same_mean_and_almost_no_noise():
     assert abs(expected.mean()) > 20 * error
     # What remains is that of the trades: the innovation's own part, σ z √Δ P, is gone.
     assert expected.var() < 0.5 * sample.var()
+
+
+def test_a_reward_is_refused_where_the_market_lacks_its_extras():
+    with pytest.raises(ValueError, match="SquarePenalty needs InventoryMoments, which Toy does not report"):
+        Scenario(Toy(), (), SquarePenalty())
+    with pytest.raises(
+        ValueError, match="PositionPenalty needs HedgingExtras, which DealerMarket does not report"
+    ):
+        Scenario(DealerMarket(), (PersistentQuoter(),), PositionPenalty())

@@ -90,8 +90,6 @@ class Toy(Market):
             quotes=Quotes(nothing, nothing, action.x, action.x),
             held=nothing,
             expected_inventory_pnl=nothing,
-            expected_inventory_square=nothing,
-            expected_inventory_loss=nothing,
             inventory=nothing,
             bought=nothing,
             sold=nothing,

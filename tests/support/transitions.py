@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from twosided.core.transition import PnL, Quotes, Transition
+from twosided.hedging.extras import HedgingExtras
 
 
 def transition(inventory, terminated=False, overhedge=None, spread=5.0, hedge=-2.0):
@@ -13,11 +14,16 @@ def transition(inventory, terminated=False, overhedge=None, spread=5.0, hedge=-2
         quotes=Quotes(*[nothing] * 4),
         held=nothing,
         expected_inventory_pnl=nothing + 0.25,
-        expected_inventory_square=nothing + 4.0,
-        expected_inventory_loss=nothing,
         inventory=nothing + inventory,
         bought=nothing,
         sold=nothing,
         terminated=jnp.asarray(terminated),
-        overhedge=None if overhedge is None else nothing + overhedge,
+        extras=HedgingExtras(
+            expected_inventory_square=nothing + 4.0,
+            expected_inventory_loss=nothing,
+            client=nothing,
+            hedges=nothing[:, None],
+            mids=nothing[:, None],
+            overhedge=None if overhedge is None else nothing + overhedge,
+        ),
     )

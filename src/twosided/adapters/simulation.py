@@ -176,7 +176,7 @@ def _step(
             terminated=step.terminated,
             truncated=step.truncated,
             pnl=jnp.stack([getattr(step.transition.pnl, part)[: scenario.learners] for part in PARTS]),
-            shown=shown(step) if shows else None,
+            shown=shown(scenario.market, step) if shows else None,
         )
         if restarts == "never":
             return after, lived

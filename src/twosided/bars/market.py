@@ -29,11 +29,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from twosided.bars.source import BarSource, QuotedBar, SimulatedBars
 from twosided.core.market import Market
 from twosided.core.numeric import Scalar
+from twosided.core.optimum import Optimum
+from twosided.core.scenario import Scenario
 from twosided.core.spaces import Box
 from twosided.core.transition import Quotes, Transition
 from twosided.core.validation import check, is_at_least, is_positive
 from twosided.limit_orders.fills import BarFill, TradeThroughFill
 from twosided.limit_orders.orders import LimitOrders, Trades
+from twosided.rewards.extras import InventoryMoments
 
 UNBOUNDED = 1e30
 """Units that nobody runs out of."""
@@ -103,6 +106,9 @@ class BarsState(eqx.Module):
 
 class BarsMarket(Market):
     """Limit orders and market orders on bars: those of one bar fill in the next."""
+
+    takes_competitors = False
+    extras = InventoryMoments
 
     source: BarSource = SimulatedBars()
     """Where bars come from: a price process seen through substeps, or history."""
@@ -243,11 +249,10 @@ class BarsMarket(Market):
             "held": state.inventory,
             # What fills knows where the price goes: the draw itself stands for what is expected.
             "expected_inventory_pnl": pnl.inventory,
-            "expected_inventory_square": jnp.square(pnl.inventory),
-            "expected_inventory_loss": jnp.minimum(pnl.inventory, 0.0),
             "inventory": after.inventory,
             "bought": trades.bought,
             "sold": trades.sold,
+            "extras": InventoryMoments(jnp.square(pnl.inventory), jnp.minimum(pnl.inventory, 0.0)),
         }
         return after, Transition(
             observation=self.observe(after),
@@ -335,3 +340,8 @@ class BarsMarket(Market):
                 "inventory_pnl": last.inventory_pnl,
             }
         return BarsObservation(**jax.tree.map(lambda leaf: leaf[None], common | seen))
+
+    def optimum(self, scenario: "Scenario") -> Optimum:
+        from twosided.bars.optimum import exact_offsets
+
+        return exact_offsets(scenario)

@@ -8,7 +8,7 @@ the error of its linear part, f'(m) · (m_i - m) over paths i (the delta method)
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
+from twosided.core.market import Market
 from twosided.core.numeric import as_arrays
+from twosided.core.optimum import Optimum
 from twosided.core.policy import Policy
 from twosided.core.records import Record
 from twosided.core.rollout import episodes
@@ -38,27 +40,30 @@ def evaluate(
     policies: Mapping[str, Policy],
     seed: int = 0,
     steps: int = 1_000_000,
-    supremum: float | None = None,
-    supremum_of: Literal["pnl_total", "reward"] = "pnl_total",
+    optimum: Optimum | float | None = None,
     study: str = "",
     progress: Callable[[str], None] = lambda name: None,
 ) -> list[Record]:
     """Put each policy in the learner's seat and measure every maker; a case of records a policy.
 
     `steps` is the number of market steps for each policy, rounded up to whole episodes and batches.
-    `supremum` is the most that any policy can have a step, on average, of own total PnL in currency, or of another
-    metric that `supremum_of` names, where it is known (`twosided.exact`); with it the gap to it is among the metrics.
+    `optimum` is the scenario's exact optimum (`twosided.optimum`), or a number: the supremum of own total PnL
+    per step, in
+    currency. With it the optimality gap is among the metrics.
 
     Metrics, a step unless they end in `_path`, in the market's units: pnl_{part}, pnl_{part}_path,
     excess_{part}_over_{seat}; market_share; sharpe (mean over deviation of a step's total PnL); {inventory and each
     action}_mean and _std; inventory_pnl_std; inventory_min and _max; reward, what the learner is paid;
-    optimality_gap, in percent of the supremum; that of PnL is from inventory PnL's conditional expectation, whose draws
+    optimality_gap, in percent of the optimum; that of PnL is from inventory PnL's conditional expectation, whose draws
     have the same mean and far more noise. What is undefined, the Sharpe ratio of who never trades, is left out.
     Where the market itself ends an episode, what would follow counts as steps without PnL or reward; positions and
     actions are averaged over the steps before; `ended` is the share of episodes that it ends.
     Where an action has several numbers, as of a maker that quotes by tier, epsilon_buy is their mean and
     epsilon_buy_0, epsilon_buy_1, ... are each of them.
     """
+    supremum, metric = (
+        (optimum.value, optimum.metric) if isinstance(optimum, Optimum) else (optimum, "pnl_total")
+    )
     records = []
     for case, policy in policies.items():
         progress(case)
@@ -72,7 +77,7 @@ def evaluate(
             metrics["inventory_min"] = float(lowest[maker]), None
             metrics["inventory_max"] = float(highest[maker]), None
             if maker == 0 and supremum:
-                reached = means["expected_total" if supremum_of == "pnl_total" else supremum_of][:, 0]
+                reached = means["expected_total" if metric == "pnl_total" else metric][:, 0]
                 metrics["optimality_gap"] = _times(100 / abs(supremum), mean(supremum - reached))
             records += [Record(case, maker, name, *metrics[name], seed, study) for name in metrics]
     return records
@@ -82,14 +87,13 @@ def trace(scenario: Scenario, policy: Policy, seed: int = 0, paths: int = 64) ->
     """Every step of a number of episodes, a row a maker: what it saw, did, won and earned, for figures.
 
     Columns: path, time, maker; mid, bid, ask, and exchange_bid, exchange_ask where the market shows them; inventory
-    before the step; each part of the action, named as by `evaluate`; bought, sold; pnl_{part}; and where a market keeps
-    clients' positions and their hedges apart, after the step: client_position, hedge_position, net_position; of
-    several assets hedge_position_0, ... and asset_mid_0, ... An episode that the market ends has no rows after its end.
+    before the step; each part of the action, named as by `evaluate`; bought, sold; the market's own columns
+    (`Market.trace_columns`); pnl_{part}. An episode that the market ends has no rows after its end.
     """
     return frame_of(_trace(as_arrays(scenario), as_arrays(policy), _chance(seed), paths))
 
 
-def shown(step: Step) -> dict[str, Any]:
+def shown(market: Market, step: Step) -> dict[str, Any]:
     """What a trace holds of a step, for every maker."""
     transition, quotes = step.transition, step.transition.quotes
     kept = {"mid": quotes.mid, "bid": quotes.bid, "ask": quotes.ask}
@@ -97,11 +101,7 @@ def shown(step: Step) -> dict[str, Any]:
         kept |= {"exchange_bid": quotes.exchange_bid, "exchange_ask": quotes.exchange_ask}
     kept |= {"inventory": transition.held, **_action(step)}
     kept |= {"bought": transition.bought, "sold": transition.sold}
-    if (holdings := transition.holdings) is not None:
-        kept |= {"client_position": holdings.client, "net_position": transition.inventory}
-        kept |= {"hedge_position": holdings.hedges.sum(-1)}
-        for i in range(holdings.hedges.shape[-1]) if holdings.hedges.shape[-1] > 1 else ():
-            kept |= {f"hedge_position_{i}": holdings.hedges[:, i], f"asset_mid_{i}": holdings.mids[:, i]}
+    kept |= market.trace_columns(transition)
     return kept | {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
 
 
@@ -129,7 +129,7 @@ def _chance(seed: int) -> Any:
 @eqx.filter_jit
 def _trace(scenario: Scenario, policy: Policy, key: Any, paths: int) -> dict[str, Any]:
     def record(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
-        return shown(step) | {LIVED: jnp.ones_like(step.transition.held, bool)}
+        return shown(scenario.market, step) | {LIVED: jnp.ones_like(step.transition.held, bool)}
 
     return episodes(scenario, policy, key, paths, record)
 

@@ -1,17 +1,42 @@
-"""What investors' orders are worth to a maker and what they cost it, tier by tier, in closed form.
+"""Exact optima: the most that any policy can earn in a scenario, where it is known.
 
-All that the investors of a tier bring on one side in a step, on average, with ΔP = P_{t+1} - P_t and S = S_ref:
-
-    value     A = P_0 E[v S(v)] (n_u / 2 + n_i P[side])      earned by who wins it all at ε = 0
-    toxicity  C = E[v] n_i E[ΔP⁻] where the maker buys,  E[v] n_i E[ΔP⁺] where it sells
-
-n_u uninformed and n_i informed investors (those that come); the informed sell, so the maker buys, when ΔP < 0. A
-maker that quotes ε and wins earns A (1 + ε) - C in spread and in the revaluation of that very step. Later steps
-add nothing in expectation where the midprice has no drift and the informed know one step alone. Sizes, books and
-moves are independent of each other, and E[P_t] = P_0. A is known for each of many books, drawn by quasi-Monte Carlo:
-a maker sees the book before it quotes, and C does not depend on it.
+`optimum` is the one public door: it asks the scenario's market, which owns its exact answers.
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from twosided.core.policy import Policy
+
+if TYPE_CHECKING:
+    from twosided.core.scenario import Scenario
 
 
 class NotExact(ValueError):
-    """One sentence on why a scenario has no exact answer here."""
+    """One sentence on why a scenario has no exact answer."""
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """Exact optimum of a scenario, and a policy that attains it or approaches it."""
+
+    value: float
+    """Largest expected value of the metric that a policy can have, per step."""
+    metric: Literal["pnl_total", "reward"]
+    """Quantity that the value is of: the learner's own total PnL in currency, or its reward."""
+    policy: Policy
+    """Policy that attains the value; where it is a supremum, one that comes close."""
+    source: str
+    """Where the value comes from, in one or two sentences for a reader."""
+    name: str = "exact optimum"
+    """Name of the policy in records, tables and pages."""
+    attained: bool = True
+    """Whether a policy attains the value; if not, the value is a supremum that policies approach."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Values of other metrics that the optimum fixes, by name, such as epsilon_buy_mean."""
+
+
+def optimum(scenario: "Scenario") -> Optimum:
+    """Return the exact optimum of a scenario. Raises NotExact with the reason where none is known."""
+    return scenario.market.optimum(scenario)

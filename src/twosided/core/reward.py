@@ -1,7 +1,7 @@
 """What a reward is."""
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 from jaxtyping import Array, Float, Int
@@ -10,7 +10,14 @@ from twosided.core.transition import PnL, Transition
 
 
 class Reward(eqx.Module):
-    """What the maker in a seat is paid for a step."""
+    """Reward of the maker in a seat for one step of a market.
+
+    A reward that reads more than every market reports names the type of `Transition.extras` that it needs; a scenario
+    refuses it in a market whose extras are not of that type.
+    """
+
+    extras: ClassVar[type | None] = None
+    """Type of the transition's extras that the reward needs; None where it needs none."""
 
     @abc.abstractmethod
     def init(self) -> Any:

@@ -81,6 +81,12 @@ class Scenario(eqx.Module):
         check(
             "learners", self.learners, f"from 1 to the market's {makers} makers", 1 <= self.learners <= makers
         )
+        needed, offered = self.reward.extras, self.market.extras
+        if needed is not None and not (offered is not None and issubclass(offered, needed)):
+            raise ValueError(
+                f"reward {type(self.reward).__name__} needs {needed.__name__}, which "
+                f"{type(self.market).__name__} does not report"
+            )
         others = makers - self.learners
         if len(self.competitors) != others:
             raise ValueError(

@@ -51,17 +51,6 @@ class Quotes(eqx.Module):
     """At which it can buy there."""
 
 
-class Holdings(eqx.Module):
-    """What a maker that hedges its clients' trades holds after the step, by where it came from; for every maker."""
-
-    client: Float[Array, "makers"]
-    """What clients have brought, in units."""
-    hedges: Float[Array, "makers assets"]
-    """What was traded on the exchange, asset by asset, in units."""
-    mids: Float[Array, "makers assets"]
-    """The assets' midprices, in currency."""
-
-
 class Transition(eqx.Module):
     """What a step of a market gives, for every maker; the observation is the one before any reset."""
 
@@ -72,12 +61,9 @@ class Transition(eqx.Module):
     held: Float[Array, "makers"]
     """Position before the step's trades, in units."""
     expected_inventory_pnl: Float[Array, "makers"]
-    """E[inventory PnL | state, action]: the price innovation's mean in place of its draw. Where the flow knows the
-    innovation it is the draw, since trades then depend on it; so are the next two."""
-    expected_inventory_square: Float[Array, "makers"]
-    """E[inventory PnL² | state, action]."""
-    expected_inventory_loss: Float[Array, "makers"]
-    """E[min(inventory PnL, 0) | state, action]."""
+    """E[inventory PnL | state, action], in currency: the price innovation's mean in place of its draw. The
+    draw itself where
+    trades depend on the innovation."""
     inventory: Float[Array, "makers"]
     """Position after the step's trades, in units."""
     bought: Float[Array, "makers"]
@@ -86,7 +72,5 @@ class Transition(eqx.Module):
     """Volume sold to clients in the step, in units."""
     terminated: Bool[Array, ""]
     """The market itself ended (a breach): nothing follows, so nothing is bootstrapped."""
-    overhedge: Float[Array, "makers"] | None = None
-    """Where several assets hedge one position: by how much they hedge beyond it, or add to it, in units."""
-    holdings: Holdings | None = None
-    """Where the market keeps clients' positions and their hedges apart."""
+    extras: Any = None
+    """What this market alone reports, of the type that `Market.extras` names; None in a market that adds nothing."""

@@ -27,12 +27,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from twosided.core.market import Market
 from twosided.core.numeric import Scalar
+from twosided.core.optimum import Optimum
+from twosided.core.scenario import Scenario
 from twosided.core.spaces import Box
 from twosided.core.transition import PnL, Quotes, Transition
 from twosided.core.validation import check, is_at_least
 from twosided.dealer.investors import BUY, SELL, OrderFlow, UnitInvestors
 from twosided.dealer.reference_book import BookShock, ReferenceBook, Snapshot
 from twosided.prices import GeometricBrownian, PriceProcess
+from twosided.rewards.extras import InventoryMoments
 
 
 class DealerAction(eqx.Module):
@@ -97,6 +100,8 @@ class DealerState(eqx.Module):
 
 class DealerMarket(Market):
     """Makers quote around an exchange's midprice and the best price wins each investor's order."""
+
+    extras = InventoryMoments
 
     price: PriceProcess = GeometricBrownian()
     """How the midprice moves."""
@@ -177,12 +182,11 @@ class DealerMarket(Market):
             quotes=self._quotes(state, epsilon, price.mid),
             held=state.inventory,
             expected_inventory_pnl=expected,
-            expected_inventory_square=square,
-            expected_inventory_loss=loss,
             inventory=inventory,
             bought=bought,
             sold=sold,
             terminated=jnp.zeros((), bool),
+            extras=InventoryMoments(square, loss),
         )
 
     @property
@@ -244,6 +248,11 @@ class DealerMarket(Market):
             spread=everyone(state.book.spread),
             volumes=everyone(state.book.volumes),
         )
+
+    def optimum(self, scenario: "Scenario") -> Optimum:
+        from twosided.dealer.optimum import dealer_optimum
+
+        return dealer_optimum(scenario)
 
 
 def _first(queue: Any) -> Any:

@@ -29,10 +29,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from twosided.core.market import Market
 from twosided.core.numeric import Scalar
+from twosided.core.optimum import Optimum
+from twosided.core.scenario import Scenario
 from twosided.core.spaces import Cells, Discrete
 from twosided.core.transition import PnL, Quotes, Transition
 from twosided.core.validation import check, is_at_least
 from twosided.electronic.cells import ImbalanceCells
+from twosided.rewards.extras import InventoryMoments
 
 CHANGES = (-1.0, 0.0, 1.0)
 """What a quote can change by in a step, in ticks."""
@@ -82,6 +85,9 @@ class ElectronicState(eqx.Module):
 
 class _EventMarket(Market):
     """What the markets of one price and of two share: the events, who trades, and who pays whom."""
+
+    takes_competitors = False
+    extras = InventoryMoments
 
     price_change: Scalar = 0.2
     """λ_p, probability that the fundamental price rises by a tick in a step, and that it falls by one."""
@@ -155,12 +161,14 @@ class _EventMarket(Market):
             held=state.inventory,
             # The price moves in steps without trades, by a tick up or down alike.
             expected_inventory_pnl=nothing,
-            expected_inventory_square=2 * self.price_change * jnp.square(state.inventory),
-            expected_inventory_loss=-self.price_change * jnp.abs(state.inventory),
             inventory=inventory,
             bought=bought,
             sold=sold,
             terminated=jnp.zeros((), bool),
+            extras=InventoryMoments(
+                expected_inventory_square=2 * self.price_change * jnp.square(state.inventory),
+                expected_inventory_loss=-self.price_change * jnp.abs(state.inventory),
+            ),
         )
 
     @property
@@ -210,6 +218,11 @@ class ElectronicMarket(_EventMarket):
 
     def observe(self, state):
         return ElectronicObservation(state.imbalance, state.inventory, None, self._mispricing(state))
+
+    def optimum(self, scenario: "Scenario") -> Optimum:
+        from twosided.electronic.optimum import electronic_optimum
+
+        return electronic_optimum(scenario)
 
 
 class TwoSidedElectronicMarket(_EventMarket):

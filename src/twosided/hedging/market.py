@@ -29,10 +29,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from twosided.core.market import Market
 from twosided.core.numeric import Scalar
+from twosided.core.optimum import Optimum
+from twosided.core.scenario import Scenario
 from twosided.core.spaces import Box
-from twosided.core.transition import Holdings, PnL, Quotes, Transition
+from twosided.core.transition import PnL, Quotes, Transition
 from twosided.core.validation import check, is_at_least, is_positive
 from twosided.hedging.clients import PoissonClients, Returns
+from twosided.hedging.extras import HedgingExtras, position_columns
 from twosided.hedging.spreads import RollingVolatility, StochasticSpread, check_window, skewed
 from twosided.prices import GeometricBrownian, PriceProcess
 
@@ -92,6 +95,9 @@ class HedgingState(eqx.Module):
 
 class HedgingMarket(Market):
     """A dealer hedges the trades of its clients on an exchange, or skews its price to attract opposite ones."""
+
+    takes_competitors = False
+    extras = HedgingExtras
 
     price: PriceProcess = GeometricBrownian(initial=100.0, volatility=0.15, time_step=1 / 512)
     """How the midprice moves."""
@@ -221,12 +227,12 @@ class HedgingMarket(Market):
             ),
             "held": held,
             "expected_inventory_pnl": expected[0],
-            "expected_inventory_square": expected[1],
-            "expected_inventory_loss": expected[2],
             "inventory": inventory,
             "bought": bought,
             "sold": sold,
-            "holdings": Holdings(after.client_position, after.hedge_position[None], mid[None]),
+            "extras": HedgingExtras(
+                expected[1], expected[2], after.client_position, after.hedge_position[None], mid[None]
+            ),
         }
         return after, Transition(
             observation=self._observe(after),
@@ -255,6 +261,14 @@ class HedgingMarket(Market):
             trend=state.volatility.trend[None] if self.informed else None,
             signal=None if state.signals is None else state.signals[None],
         )
+
+    def optimum(self, scenario: "Scenario") -> Optimum:
+        from twosided.hedging.optimum import exact_hedging
+
+        return exact_hedging(scenario)
+
+    def trace_columns(self, transition: Transition) -> dict[str, Any]:
+        return position_columns(transition)
 
 
 def check_dealing(market: Any) -> None:

@@ -18,6 +18,8 @@ Inventory is V / S_0: in units of the blend at its first price. The market ends 
 The unit of time is one simulation, of 512 steps; money is in currency.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -27,9 +29,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from twosided.core.market import Market
 from twosided.core.numeric import Scalar
 from twosided.core.spaces import Box
-from twosided.core.transition import Holdings, PnL, Quotes, Transition
+from twosided.core.transition import PnL, Quotes, Transition
 from twosided.core.validation import check
 from twosided.hedging.clients import PoissonClients, Returns
+from twosided.hedging.extras import HedgingExtras, position_columns
 from twosided.hedging.market import check_dealing, whole_path_volatility
 from twosided.hedging.spreads import RollingVolatility, StochasticSpread
 from twosided.prices.assets import AssetPrices, AssetsState, EqualCorrelation
@@ -89,6 +92,9 @@ class PortfolioState(eqx.Module):
 
 class PortfolioMarket(Market):
     """A dealer hedges one blended flow of clients with several assets."""
+
+    takes_competitors = False
+    extras = HedgingExtras
 
     prices: AssetPrices = EqualCorrelation()
     """How the assets' midprices move, and how many there are."""
@@ -208,14 +214,18 @@ class PortfolioMarket(Market):
             ),
             "held": held @ before / first,
             "expected_inventory_pnl": mean,
-            "expected_inventory_square": square,
-            # Of a sum of log-normals there is no closed form: the draw, whose mean is the same.
-            "expected_inventory_loss": jnp.minimum(revaluation, 0.0),
             "inventory": inventory,
             "bought": bought,
             "sold": sold,
-            "overhedge": over / first,
-            "holdings": Holdings(after.client_position, after.hedge_positions, mid),
+            "extras": HedgingExtras(
+                expected_inventory_square=square,
+                # A sum of log-normals has no closed form: the draw, whose mean is the same.
+                expected_inventory_loss=jnp.minimum(revaluation, 0.0),
+                client=after.client_position,
+                hedges=after.hedge_positions,
+                mids=mid,
+                overhedge=over / first,
+            ),
         }
         return after, Transition(
             observation=self._observe(after),
@@ -254,3 +264,6 @@ class PortfolioMarket(Market):
             net_value=self._values(state)[0][None] / 1000,
             mids=mid[None] if self.informed else None,
         )
+
+    def trace_columns(self, transition: Transition) -> dict[str, Any]:
+        return position_columns(transition)

@@ -198,7 +198,7 @@ def _sample(scenario: Scenario, key: jax.Array, paths: int) -> dict[str, jax.Arr
             "ask": (quotes.ask - quotes.mid)[0],
             "exchange": (quotes.exchange_ask - quotes.exchange_bid)[0] / 2,  # pyright: ignore[reportOperatorIssue]
             "inventory": told.expected_inventory_pnl[0],
-            "square": told.expected_inventory_square[0],
+            "square": told.extras.expected_inventory_square[0],
         }
 
     return episodes(scenario, FullHedger(), key, paths, record)

@@ -17,10 +17,13 @@ from twosided.core.numeric import Scalar
 from twosided.core.reward import Reward, total_pnl
 from twosided.core.transition import Transition
 from twosided.core.validation import check, is_at_least, is_positive
+from twosided.hedging.extras import HedgingExtras
 
 
 class _ExponentialPenalty(Reward):
     """What the two share."""
+
+    extras = HedgingExtras
 
     weight: Scalar = 3.0
     """γ, a number; the paper's makes every other reward small beside it."""
@@ -56,13 +59,13 @@ class _ExponentialPenalty(Reward):
     def _penalty(self, transition: Transition) -> Float[Array, "makers"]:
         """All that is taken off, in currency."""
         size = jnp.abs(transition.inventory)
-        if transition.overhedge is not None:
-            size = size + self.overhedge * transition.overhedge
+        if transition.extras.overhedge is not None:
+            size = size + self.overhedge * transition.extras.overhedge
         charge = self._charge(size)
         charge = jnp.where(transition.terminated, charge / (1 - self.discount), charge)
         if self.relative:
             charge = charge - self._charge(jnp.abs(transition.bought - transition.sold))
-        expected = transition.expected_inventory_square
+        expected = transition.extras.expected_inventory_square
         square = expected if self.expected_inventory else jnp.square(transition.pnl.inventory)
         return charge + self.variance * square
 

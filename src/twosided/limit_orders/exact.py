@@ -119,7 +119,7 @@ def limit_order_value(scenario: Scenario, policy: Policy) -> Quoting:
 
 def risk_averse_optimum(market: LimitOrderMarket, risk_aversion: float, volatility: float) -> QuoteTable:
     """The quotes of a maker of constant absolute aversion to risk, in the limit of short steps. Raises NotExact."""
-    check("aversion", risk_aversion, "positive and finite", lambda: is_positive(risk_aversion))
+    check("risk_aversion", risk_aversion, "positive and finite", lambda: is_positive(risk_aversion))
     program = _Program.of(Scenario(market, (), horizon=max(market.session, 1)))
     if program.drift or program.fee:
         raise NotExact("the risk-averse maker's optimum is known here without drift and fees")

@@ -25,12 +25,15 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from twosided.core.market import Market
 from twosided.core.numeric import Scalar
+from twosided.core.optimum import Optimum
+from twosided.core.scenario import Scenario
 from twosided.core.spaces import Box
 from twosided.core.transition import Quotes, Transition
 from twosided.core.validation import check, is_at_least
 from twosided.limit_orders.fills import ExponentialFill
 from twosided.limit_orders.orders import LimitOrders, Trades
 from twosided.prices import Bachelier, PriceProcess
+from twosided.rewards.extras import InventoryMoments
 
 
 class LimitOrderObservation(eqx.Module):
@@ -65,6 +68,9 @@ class LimitOrderState(eqx.Module):
 
 class LimitOrderMarket(Market):
     """A maker of limit orders around a midprice; the further away they are, the fewer of them fill."""
+
+    takes_competitors = False
+    extras = InventoryMoments
 
     price: PriceProcess = Bachelier(volatility=2.0, time_step=0.005)
     """How the midprice moves."""
@@ -149,11 +155,10 @@ class LimitOrderMarket(Market):
             "quotes": Quotes(mid, price.mid, mid - bid, mid + ask),
             "held": held,
             "expected_inventory_pnl": expected,
-            "expected_inventory_square": square,
-            "expected_inventory_loss": loss,
             "inventory": after.inventory,
             "bought": bought,
             "sold": sold,
+            "extras": InventoryMoments(square, loss),
         }
         closed = after.time >= self.session if self.session else jnp.zeros((), bool)
         return after, Transition(
@@ -170,6 +175,11 @@ class LimitOrderMarket(Market):
         if self.session:
             left = ((self.session - state.time) * self.price.time_step).astype(state.cash.dtype)[None]
         return LimitOrderObservation(state.inventory[None], left)
+
+    def optimum(self, scenario: "Scenario") -> Optimum:
+        from twosided.limit_orders.optimum import exact_quotes
+
+        return exact_quotes(scenario)
 
 
 def is_order(offset: Any, size: Any, max_offset: Scalar) -> Any:

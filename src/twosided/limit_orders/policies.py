@@ -135,7 +135,7 @@ class QuoteTable(StatelessPolicy):
 
 def _check_risk(policy):
     check("volatility", policy.volatility, "at least 0 and finite", lambda: is_at_least(policy.volatility, 0))
-    for name in ("aversion", "decay"):
+    for name in ("risk_aversion", "decay"):
         value = getattr(policy, name)
         check(name, value, "positive and finite", lambda value=value: is_positive(value))
 

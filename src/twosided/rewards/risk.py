@@ -10,10 +10,13 @@ from twosided.core.numeric import Scalar
 from twosided.core.reward import Reward, total_pnl
 from twosided.core.transition import Transition
 from twosided.core.validation import check, is_at_least
+from twosided.rewards.extras import InventoryMoments
 
 
 class _StepPenalty(Reward):
     """What the penalties share that are a function of the step's inventory PnL alone."""
+
+    extras = InventoryMoments
 
     weight: Scalar
     """α, each penalty's own."""
@@ -42,7 +45,7 @@ class SquarePenalty(_StepPenalty):
     """α, per unit of currency."""
 
     def _harm(self, transition):
-        expected = transition.expected_inventory_square
+        expected = transition.extras.expected_inventory_square
         return expected if self.expected_inventory else jnp.square(transition.pnl.inventory)
 
 
@@ -53,7 +56,7 @@ class AsymmetricPenalty(_StepPenalty):
     """α, a number."""
 
     def _harm(self, transition):
-        expected = transition.expected_inventory_loss
+        expected = transition.extras.expected_inventory_loss
         return -(expected if self.expected_inventory else jnp.minimum(transition.pnl.inventory, 0.0))
 
 

@@ -26,8 +26,7 @@ import polars as pl
 from twosided.core import store
 from twosided.core.errors import Refusal
 from twosided.core.evaluation import evaluate, trace
-from twosided.runs.optimum import Known, known_optimum
-from twosided.core.optimum import NotExact
+from twosided.core.optimum import NotExact, Optimum, optimum
 from twosided.learn.base import Learner
 from twosided.learn.ppo import PPO
 from twosided.learn.train import Progress, blank, policies_of, train
@@ -128,23 +127,14 @@ def scenario_of(
     market: Market, competitors: tuple[Policy, ...], reward: Reward = TotalPnL(), horizon: int = 200
 ) -> Scenario:
     """The scenario with a learner's seat beside the competitors'. Raises RunError."""
-    if competitors and has_one_seat(market):
+    if competitors and not market.takes_competitors:
         kind = kebab(type(market).__name__)
-        raise RunError(f"nobody competes in the {kind}: it takes no competitors, but got {len(competitors)}")
+        raise RunError(f"{kind} takes no competitors, but got {len(competitors)}")
     try:
         market = dataclasses.replace(market, num_makers=1 + len(competitors))
+        return Scenario(market, competitors, reward, horizon)
     except ValueError as error:
         raise RunError(str(error)) from error
-    return Scenario(market, competitors, reward, horizon)
-
-
-def has_one_seat(market: Market) -> bool:
-    """Whether nobody can compete in this market."""
-    try:
-        dataclasses.replace(market, num_makers=2)
-    except ValueError:
-        return True
-    return False
 
 
 def named(policies: Iterable[Policy]) -> dict[str, Policy]:
@@ -217,15 +207,14 @@ def run(
         return False
 
     cases = {f"seed {i}": policy for i, policy in enumerate(policies)}
-    judged = cases | ({best.case: best.policy} if best else {}) | references
+    judged = cases | ({best.name: best.policy} if best else {}) | references
     since = time.perf_counter()
     records = evaluate(
         scenario,
         judged,
         seed=settings.seed,
         steps=settings.evaluation_steps,
-        supremum=best.value if best else None,
-        supremum_of=best.metric if best else "pnl_total",
+        optimum=best,
         progress=lambda case: going_on(f"judging {case}"),
     )
     records += mean_of_cases(records, list(cases), MEAN)
@@ -307,22 +296,20 @@ def _table(policy: Policy) -> dict[str, Any] | None:
 NOT_ASKED = "the exact optimum was not asked for"
 
 
-def _optimum(scenario: Scenario) -> tuple[Known | None, dict[str, Any]]:
-    """The exact optimum, and what to say of it."""
+def _optimum(scenario: Scenario) -> tuple[Optimum | None, dict[str, Any]]:
+    """The exact optimum, and its description for the run's files."""
     try:
-        best = known_optimum(scenario)
+        best = optimum(scenario)
     except NotExact as error:
         return None, {"why_not": str(error)}
-    described = {name: getattr(best, name) for name in ("value", "metric", "case", "sentence")}
-    if best.response is not None:
-        described["epsilon"] = {side: getattr(best.response, side).epsilon for side in ("buy", "sell")}
-    return best, described
+    described = {name: getattr(best, name) for name in ("value", "metric", "name", "source", "attained")}
+    return best, described | {"metrics": dict(best.metrics)}
 
 
 def _train(
     settings: TrainSettings,
     folder: Path,
-    best: Known | None,
+    best: Optimum | None,
     stop: Stop,
     watch: Watch,
     clock: dict[str, float],

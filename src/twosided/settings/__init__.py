@@ -16,14 +16,13 @@ is wrong is refused with a SettingsError, one sentence that says where, what is 
 `build` imports the classes and makes the object (objects.py).
 """
 
+from twosided.core.names import kebab
 from twosided.settings.command_line import parse
 from twosided.settings.layers import read
 from twosided.settings.objects import build
 from twosided.settings.parts import Field, Part, choices, describe
 from twosided.settings.toml import PRESETS, about, dump, load, ready_made
 from twosided.settings.values import Settings, SettingsError
-
-from twosided.core.names import kebab
 
 __all__ = [
     "PRESETS",

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.text import Text
+
 from twosided.settings.layers import COMMAND_LINE, Place, Reader, parts_in
 from twosided.settings.parts import Field, Part, Tuple, Type
 

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Any
 
+from twosided.core.names import kebab
 from twosided.settings.parts import Field, Part, describe
 from twosided.settings.toml import load
 from twosided.settings.values import Settings, SettingsError, Text, expected, listed, nearest, plain, show
-
-from twosided.core.names import kebab
 
 DEFAULTS, COMMAND_LINE, ARGUMENTS = "the defaults", "the command line", "the arguments"
 

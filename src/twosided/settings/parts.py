@@ -23,9 +23,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from twosided.settings.source import Definition, Module, package
-
 from twosided.core.names import kebab
+from twosided.settings.source import Definition, Module, package
 
 Type = tuple[Any, ...]
 """What a parameter accepts, any of: float, int, bool, str, Path, None, a literal value, a Tuple, a Part."""

@@ -7,9 +7,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from twosided.settings.parts import Field, Part, Tuple, Type
-
 from twosided.core.errors import Refusal
+from twosided.settings.parts import Field, Part, Tuple, Type
 
 LARGEST_NUMBER = 3.4028234e38  # beyond it a number is infinite in single precision
 LARGEST_INTEGER = 2**63 - 1

@@ -8,16 +8,16 @@ from twosided.cli.commands.run import settings_of
 from twosided.core import store
 from twosided.core.evaluation import evaluate
 from twosided.core.market import Market
-from twosided.core.optimum import NotExact
+from twosided.core.optimum import NotExact, optimum
 from twosided.core.policy import Policy
 from twosided.core.records import to_frame
+from twosided.core.reward import Reward, TotalPnL
 from twosided.core.scenario import check_horizon
 from twosided.core.validation import check, check_seed
-from twosided.dealer.exact.total_pnl import optimum
 from twosided.dealer.market import DealerMarket
 from twosided.dealer.quoters import PersistentQuoter
 from twosided.learn.networks import num_features
-from twosided.runs.run import RunError, check_fit, has_one_seat, named, scenario_of, trained_policies
+from twosided.runs.run import RunError, check_fit, named, scenario_of, trained_policies
 from twosided.settings import Settings
 
 
@@ -33,6 +33,8 @@ class Evaluate:
     """The rules of trade; the number of makers follows from the competitors."""
     competitors: tuple[Policy, ...] = (PersistentQuoter(),)
     """Who sits in the other seats; repeat for several."""
+    reward: Reward = TotalPnL()
+    """Reward of the evaluated policies, for the reward metric and the optimality gap."""
     horizon: int = 200
     """Steps in an episode."""
     steps: int = 1_000_000
@@ -51,8 +53,8 @@ class Evaluate:
 
     def __call__(self, settings: Settings) -> int:
         given = {path[0] for path in settings.origins}
-        market, competitors, horizon = self.market, self.competitors, self.horizon
-        if "competitors" not in given and has_one_seat(market):
+        market, competitors, reward, horizon = self.market, self.competitors, self.reward, self.horizon
+        if "competitors" not in given and not market.takes_competitors:
             competitors = ()
         trained, judged = None, {}
         if self.run is not None:
@@ -60,19 +62,20 @@ class Evaluate:
             judged = trained_policies(trained, self.run)
             market = market if "market" in given else trained.market
             competitors = competitors if "competitors" in given else trained.competitors
+            reward = reward if "reward" in given else trained.reward
             horizon = horizon if "horizon" in given else trained.horizon
         judged |= named(self.policies)
         if not judged:
             raise RunError("nothing to judge: give --policy KIND or --run FOLDER, or both")
-        scenario = scenario_of(market, competitors, horizon=horizon)
+        scenario = scenario_of(market, competitors, reward, horizon)
         if trained is not None and num_features(scenario) != num_features(trained.scenario):
             raise RunError(f"the makers of {self.run} see another number of things than this market shows")
         check_fit(scenario, judged.values())
         try:
-            supremum = optimum(scenario).value
+            best = optimum(scenario)
         except NotExact:
-            supremum = None
-        records = evaluate(scenario, judged, seed=self.seed, steps=self.steps, supremum=supremum)
+            best = None
+        records = evaluate(scenario, judged, seed=self.seed, steps=self.steps, optimum=best)
         if self.out is not None:
             store.write_frame(self.out, to_frame(records))
         print_records(records, self.json)

@@ -15,7 +15,7 @@ from twosided.core.names import kebab
 from twosided.dealer.market import DealerMarket
 from twosided.papers.ganesh2019 import CITATION, COMPETITORS, PUBLISHED
 from twosided.report.page import KnownOptimum, LearnedTable, Provenance, Published, page
-from twosided.runs.run import Look, RunError, TrainSettings, Verdict, has_one_seat, read_verdict, run
+from twosided.runs.run import Look, RunError, TrainSettings, Verdict, read_verdict, run
 from twosided.settings import Settings, build, describe, dump, load, read
 
 TRAIN = "twosided.runs.run:TrainSettings"
@@ -41,7 +41,7 @@ class Train(TrainSettings):
             return _train(*settings_of(self.resume), self.resume, self.json)
         own = {"out", "resume", "json"}
         values = {name: value for name, value in settings.values.items() if name not in own}
-        if ("competitors",) not in settings.origins and has_one_seat(self.market):
+        if ("competitors",) not in settings.origins and not self.market.takes_competitors:
             values["competitors"] = []
         asked = read(TRAIN, values)
         digest = hashlib.sha256(dump(asked, meanings=False).encode()).hexdigest()[:8]
@@ -128,7 +128,7 @@ def _content(settings: TrainSettings, text: str, verdict: Verdict) -> str:
         verdict.records,
         summary=_summary(settings) + going_on,
         reloads=bool(going_on),
-        compared=[about.get("optimum", {}).get("case", "")],
+        compared=[about.get("optimum", {}).get("name", "")],
         curves=verdict.curve,
         trace=verdict.trace,
         traced=about.get("traced", "seed 0"),
@@ -147,9 +147,13 @@ def _content(settings: TrainSettings, text: str, verdict: Verdict) -> str:
 def _known(optimum: dict[str, Any]) -> KnownOptimum | None:
     if "value" not in optimum:
         return None
-    epsilon = optimum.get("epsilon", {})
+    metrics = optimum["metrics"]
     return KnownOptimum(
-        optimum["value"], optimum["metric"], epsilon.get("buy"), epsilon.get("sell"), optimum["sentence"]
+        optimum["value"],
+        optimum["metric"],
+        metrics.get("epsilon_buy_mean"),
+        metrics.get("epsilon_sell_mean"),
+        optimum["source"],
     )
 
 

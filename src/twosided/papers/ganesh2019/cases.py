@@ -112,7 +112,7 @@ def judge(
         {**cases, **others},
         seed=budget.seed,
         steps=judged_steps(budget),
-        supremum=supremum,
+        optimum=supremum,
         progress=lambda case: tell(f"judging {case}"),
     )
     return records + mean_of_cases(records, list(cases), MEAN)

@@ -3,40 +3,40 @@
 import pytest
 
 from twosided.core.evaluation import evaluate
-from twosided.core.optimum import NotExact
+from twosided.core.optimum import NotExact, optimum
 from twosided.core.records import find
 from twosided.core.reward import TotalPnL
 from twosided.core.scenario import Scenario
 from twosided.dealer.adaptive import AdaptiveQuoter
-from twosided.dealer.exact.total_pnl import optimum
+from twosided.dealer.exact.total_pnl import optimum as theorem_1
 from twosided.dealer.market import DealerMarket
 from twosided.dealer.quoters import PersistentQuoter
 from twosided.electronic.market import ElectronicMarket, TwoSidedElectronicMarket
 from twosided.limit_orders.exact import limit_order_optimum
 from twosided.limit_orders.market import LimitOrderMarket
 from twosided.rewards import SpreadPnL, WeightedReward
-from twosided.runs.optimum import known_optimum
 
 
 def test_the_dealer_market_has_theorem_1_s_whatever_the_learner_is_paid():
     scenario = Scenario(DealerMarket(), (PersistentQuoter(epsilon_buy=0.0, epsilon_sell=-0.5),))
-    known, best = known_optimum(scenario), optimum(scenario)
-    assert (known.value, known.metric, known.response) == (best.value, "pnl_total", best)
+    known, best = optimum(scenario), theorem_1(scenario)
+    assert (known.value, known.metric, known.attained) == (best.value, "pnl_total", False)
+    assert known.metrics == {"epsilon_buy_mean": best.buy.epsilon, "epsilon_sell_mean": best.sell.epsilon}
     quotes = known.policy
     assert isinstance(quotes, PersistentQuoter)
     assert (quotes.epsilon_buy, quotes.epsilon_sell) == (best.buy.epsilon, best.sell.epsilon)
-    assert "as near to it" in known.sentence  # it has to undercut
+    assert "supremum is not attained" in known.source  # it has to undercut
 
 
 @pytest.mark.parametrize("reward", [SpreadPnL(), TotalPnL()], ids=["spread", "total"])
 def test_the_electronic_market_has_its_best_table(reward):
-    known = known_optimum(Scenario(ElectronicMarket(), (), reward, horizon=150))
-    assert known.value == pytest.approx(-0.43658, abs=1e-5)  # decisions of the house: threshold 1
+    known = optimum(Scenario(ElectronicMarket(), (), reward, horizon=150))
+    assert known.value == pytest.approx(-0.43658, abs=1e-5)  # threshold 1
 
 
 def test_what_reaches_the_optimum_of_a_session_earns_it():
     scenario = Scenario(LimitOrderMarket(session=20), (), TotalPnL(), horizon=25)
-    known = known_optimum(scenario)
+    known = optimum(scenario)
     assert known.value == limit_order_optimum(scenario).total / 25
     records = evaluate(scenario, {"best": known.policy}, seed=0, steps=500_000)
     reward = find(records, "best", known.metric)
@@ -49,10 +49,10 @@ def test_what_reaches_the_optimum_of_a_session_earns_it():
     [
         (Scenario(TwoSidedElectronicMarket(), ()), "TwoSidedElectronicMarket"),
         (Scenario(ElectronicMarket(), (), WeightedReward(inventory=0.1)), "depends on the inventory"),
-        (Scenario(DealerMarket(), (AdaptiveQuoter(),)), "Adaptive quotes from no fixed law"),
+        (Scenario(DealerMarket(), (AdaptiveQuoter(),)), "AdaptiveQuoter quotes from no fixed law"),
     ],
     ids=["two prices", "inventory", "adaptive"],
 )
 def test_where_none_is_known_it_says_why(scenario, why):
     with pytest.raises(NotExact, match=why):
-        known_optimum(scenario)
+        optimum(scenario)

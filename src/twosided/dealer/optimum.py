@@ -1,0 +1,40 @@
+"""Exact optimum of a dealer-market scenario: Theorem 1 of Ganesh et al. (2019), or dynamic programming over
+inventory."""
+
+from twosided.core.optimum import NotExact, Optimum
+from twosided.core.scenario import Scenario
+from twosided.dealer.exact.dynamic_programming import penalised_optimum
+from twosided.dealer.exact.total_pnl import optimum
+from twosided.dealer.quoters import PersistentQuoter
+from twosided.rewards import AsymmetricPenalty, SquarePenalty
+
+
+def dealer_optimum(scenario: Scenario) -> Optimum:
+    """Return the optimum of own total PnL, or of the reward where that is a penalty on inventory PnL.
+
+    Raises NotExact where no exact answer is known.
+    """
+    if isinstance(scenario.reward, SquarePenalty | AsymmetricPenalty):
+        best = penalised_optimum(scenario)
+        bound = 100 * best.errors.bound / abs(best.value)
+        source = f"The optimum comes from dynamic programming over inventory, within {bound:.1g}%."
+        return Optimum(best.value, "reward", best.policy, source)
+    best = optimum(scenario)
+    if best.value <= 0:
+        raise NotExact("no maker can earn anything in this market, so a gap to the optimum is undefined")
+    attained = best.buy.attained and best.sell.attained
+    source = (
+        "The optimum follows from Theorem 1 of Ganesh et al. (2019): the best spread PnL on both sides, "
+        "without hedging."
+    )
+    if not attained:
+        source += " The supremum is not attained; a maker can come arbitrarily close."
+    return Optimum(
+        best.value,
+        "pnl_total",
+        PersistentQuoter(epsilon_buy=best.buy.epsilon, epsilon_sell=best.sell.epsilon, hedge=0.0),
+        source,
+        name="best response",
+        attained=attained,
+        metrics={"epsilon_buy_mean": best.buy.epsilon, "epsilon_sell_mean": best.sell.epsilon},
+    )

@@ -1,0 +1,18 @@
+"""Exact optimum of an electronic-market scenario: the best table of the imbalance, from the market's Markov chain."""
+
+from twosided.core.optimum import Optimum
+from twosided.core.reward import TotalPnL
+from twosided.core.scenario import Scenario
+from twosided.electronic.chain import electronic_chain
+from twosided.electronic.exact import best_table
+from twosided.electronic.policies import Table
+from twosided.rewards import SpreadPnL
+
+
+def electronic_optimum(scenario: Scenario) -> Optimum:
+    """Return the optimum over tables of the clipped imbalance. Raises NotExact for a market with two prices."""
+    # The fundamental price has no drift, so inventory earns nothing in expectation: total PnL is spread PnL.
+    reward = SpreadPnL() if isinstance(scenario.reward, TotalPnL) else scenario.reward
+    best = best_table(electronic_chain(scenario.market, reward, scenario.horizon))
+    source = "The optimum is over all tables of the imbalance clipped to ±2, from the market’s Markov chain."
+    return Optimum(best.value.value, "reward", Table(best.changes), source)
