@@ -335,7 +335,7 @@ def test_a_scenario_is_said_as_on_the_command_line(parts):
 def test_what_is_not_said_is_the_default():
     assert eqx.tree_equal(scenario_of_words(), TrainSettings().scenario)
     assert eqx.tree_equal(scenario_of_words(competitors="none"), TrainSettings(competitors=()).scenario)
-    assert len(scenario_of_words(competitors="random").competitors) == 1
+    assert len(scenario_of_words(competitors="random-quoter").competitors) == 1
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ def test_bad_words_are_refused_in_a_sentence(parts, message):
 
 
 def test_many_dealers_by_name_are_the_same_markets():
-    words = {"competitors": ["random"], "horizon": 5}
+    words = {"competitors": ["random-quoter"], "horizon": 5}
     named = gymnasium.make_vec("twosided/Dealer-v0", num_envs=2, **words)
     assert isinstance(named, ScenarioVectorEnv)
     direct = ScenarioVectorEnv(scenario_of_words(**words), 2)

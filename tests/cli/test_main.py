@@ -35,7 +35,7 @@ def test_the_overview_names_every_command(capsys):
         (["trian"], "unknown command trian; did you mean train?"),
         (["calibrate", "bok", "x"], "unknown part bok; did you mean book?"),
         (["train", "--learner.learning-rat", "1"], "did you mean --learner.learning-rate?"),
-        (["train", "--competitor", "persistant"], "did you mean persistent?"),
+        (["train", "--competitor", "persistant"], "did you mean persistent-quoter?"),
         (["train", "--market.flow.count", "many"], "--market.flow.count"),
         (
             ["train", "--market.price.volatility", "-1"],
@@ -63,7 +63,7 @@ def test_list_tells_people_and_programs(capsys):
     assert code == 0
     assert "dealer-market" in out
     _, out, _ = call(capsys, "list", "policies", "--json")
-    assert {"adaptive", "dummy", "persistent", "random", "split"} <= json.loads(out)["policies"].keys()
+    assert {"adaptive-quoter", "full-hedger", "persistent-quoter", "random-quoter", "split-policy"} <= json.loads(out)["policies"].keys()
 
 
 def test_evaluate_judges_on_common_chance(capsys):
@@ -74,10 +74,10 @@ def test_evaluate_judges_on_common_chance(capsys):
     code, out, _ = call(capsys, *argv.split(), "--json")
     assert code == 0
     records = {(r["case"], r["maker"], r["metric"]): r for r in json.loads(out)}
-    spread = records["persistent", 0, "pnl_spread"]
+    spread = records["persistent quoter", 0, "pnl_spread"]
     # All orders of a market worth 0.94 a step, at 0.9 of the exchange's spread.
     assert abs(spread["value"] - 0.9 * 0.94) < 4 * spread["error"]
-    assert records["persistent", 0, "market_share"]["value"] == 1
+    assert records["persistent quoter", 0, "market_share"]["value"] == 1
     # The same chance: the market's volume, and so what the two makers of either case trade, is the same.
     assert code == 0
 
@@ -118,7 +118,7 @@ def test_a_calibrated_book_is_taken_by_other_commands(capsys, tmp_path):
     assert code == 0, err
     assert "volume_scale" in out
     assert (tmp_path / "book.html").stat().st_size > 1000
-    argv = ["evaluate", "--policy", "persistent", "--steps", "2000", "--book", str(book), "--json"]
+    argv = ["evaluate", "--policy", "persistent-quoter", "--steps", "2000", "--book", str(book), "--json"]
     code, out, err = call(capsys, *argv)
     assert code == 0, err
     assert json.loads(out)

@@ -118,7 +118,7 @@ SHOP = {
 
 
         @dataclass(frozen=True)
-        class RandomQuoter(Policy):
+        class Random(Policy):
             """Draws uniformly."""
 
             low: float = -1
@@ -185,7 +185,7 @@ SHOP = {
             """Files to read."""
             market: Market = field(default_factory=lambda: Market(SizedInvestors(mean_size=2.0)))
             """The market."""
-            makers: tuple[Policy, ...] = (RandomQuoter(low=-0.5),)
+            makers: tuple[Policy, ...] = (Random(low=-0.5),)
             """Who else quotes."""
             hidden: tuple[int, ...] = (64, 64)
             """Sizes of layers."""
@@ -367,7 +367,7 @@ def test_defaults_are_complete():
             },
             "tick": 1e-4,
         },
-        "makers": [{"kind": "random-quoter", "low": -0.5, "high": 1.0, "both": False}],
+        "makers": [{"kind": "random", "low": -0.5, "high": 1.0, "both": False}],
         "hidden": [64, 64],
         "band": [-1.0, 1.0],
         "rate": "auto",
@@ -390,7 +390,7 @@ def test_objects_are_what_python_makes():
     assert made == runs.Train(
         files=(Path("a"), Path("b")),
         market=runs.Market(flow=flow.SizedInvestors(mean_size=2.0)),
-        makers=(makers.RandomQuoter(high=0.5), makers.Mixture(first=makers.RandomQuoter())),
+        makers=(makers.Random(high=0.5), makers.Mixture(first=makers.Random())),
         hidden=(8, 4),
         out=Path("there"),
     )
@@ -461,11 +461,11 @@ def test_options_are_read_over_files_and_files_in_order(tmp_path):
         kind = "unit-investors"
         count = 7
         [[makers]]
-        kind = "random-quoter"
+        kind = "random"
         low = 0.0
         [[makers]]
         kind = "mixture"
-        first = "random-quoter:low=0.5"
+        first = "random:low=0.5"
         """,
     )
     second = tmp_path / "second.toml"
@@ -476,7 +476,7 @@ def test_options_are_read_over_files_and_files_in_order(tmp_path):
     assert [maker["kind"] for maker in found["makers"]] == ["random", "mixture"]
     assert found["makers"][1]["first"]["low"] == 0.5
     assert words(f"--settings {first} --maker random").values["makers"] == [
-        {"kind": "random-quoter", "low": -1.0, "high": 1.0, "both": False}
+        {"kind": "random", "low": -1.0, "high": 1.0, "both": False}
     ]
 
 
@@ -497,9 +497,9 @@ def test_a_part_from_a_file_of_its_own(tmp_path):
 
 
 def test_positional_words():
-    assert words("runs/1 --policy random-quoter", SHOW, positional=["run"]).values["run"] == "runs/1"
+    assert words("runs/1 --policy random", SHOW, positional=["run"]).values["run"] == "runs/1"
     assert words("--seed 1 a -- --b -1", positional=["files"]).values["files"] == ["a", "--b", "-1"]
-    assert refusal("--policy random-quoter", SHOW, positional=["run"]) == "RUN is missing; it takes a path"
+    assert refusal("--policy random", SHOW, positional=["run"]) == "RUN is missing; it takes a path"
     assert refusal("a b", SHOW, positional=["run"]).startswith("unexpected argument 'b'")
     assert refusal("slow", positional=["rate"]) == "RATE takes auto or a finite number, but got 'slow'"
 
@@ -644,7 +644,7 @@ def test_files_that_are_no_text(tmp_path):
 
 
 def test_several_parts_are_not_changed_as_one(tmp_path):
-    path = settings_file(tmp_path, "makers = ['random', 'random-quoter:low=0']")
+    path = settings_file(tmp_path, "makers = ['random', 'random:low=0']")
     assert refusal(f"--settings {path} --maker.low 1").startswith(
         "--maker: there are 2 parts, not one to change"
     )
@@ -693,7 +693,7 @@ from twosided.settings import parse
 try:
     parse({TRAIN!r} if "shop" in sys.argv else "twosided.dealer.market:DealerMarket", ["--help"], prog="x")
 except SystemExit:
-    heavy = {{"jax", "equinox", "numpy", "optax", "polars", "twosided.core.types", "twosided.dealer.market"}}
+    heavy = {{"jax", "equinox", "numpy", "optax", "polars", "twosided.core.transition", "twosided.dealer.market"}}
     assert not heavy & set(sys.modules)
 """
     assert min(run_python(code) for _ in range(3)) < min(run_python("import jax") for _ in range(3))

@@ -32,10 +32,10 @@ def test_policies_are_judged(capsys):
     code, out, _ = call(capsys, "evaluate", *ALONE, *words)
     assert code == 0
     found = {(r["case"], r["metric"]): (r["value"], r["error"]) for r in json.loads(out)}
-    value, error = found["threshold", "pnl_spread"]
+    value, error = found["threshold policy", "pnl_spread"]
     assert abs(value + 0.43658) < 4 * error
     # A table of three is threshold 1.
-    assert found["table", "pnl_total"] == found["threshold", "pnl_total"]
+    assert found["table", "pnl_total"] == found["threshold policy", "pnl_total"]
 
 
 def test_a_run_learns_and_shows_its_page(capsys, tmp_path):
@@ -55,8 +55,8 @@ def test_a_run_learns_and_shows_its_page(capsys, tmp_path):
     ("words", "sentence"),
     [
         (
-            ["--market", "electronic-market", "--policy", "table", "--competitor", "random"],
-            "nobody competes in the electronic-market",
+            ["--market", "electronic-market", "--policy", "table", "--competitor", "random-quoter"],
+            "electronic-market takes no competitors",
         ),
         (
             ["--market", "electronic-market:informed=0.5"],
@@ -66,8 +66,8 @@ def test_a_run_learns_and_shows_its_page(capsys, tmp_path):
             [*ALONE, "--policy", "threshold-policy:threshold=0"],
             "threshold must be a whole number of at least 1",
         ),
-        ([*ALONE, "--policy", "persistent"], "Persistent cannot play in ElectronicMarket"),
-        (["--policy", "threshold"], "Threshold cannot play in DealerMarket"),
+        ([*ALONE, "--policy", "persistent-quoter"], "PersistentQuoter cannot play in ElectronicMarket"),
+        (["--policy", "threshold-policy"], "ThresholdPolicy cannot play in DealerMarket"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(capsys, words, sentence):

@@ -118,11 +118,11 @@ HEDGING = "--market hedging-market"
     [
         (
             f"train {HEDGING} --competitor persistent-quoter",
-            "nobody competes in the hedging-market: it takes no",
+            "hedging-market takes no competitors: it takes no",
         ),
         (
             "train --preset portfolio --competitor random-quoter",
-            "nobody competes in the portfolio-market: it takes no",
+            "portfolio-market takes no competitors: it takes no",
         ),
         (
             f"train {HEDGING} --learner sarsa",
@@ -159,7 +159,7 @@ HEDGING = "--market hedging-market"
         ("evaluate --market portfolio-market --policy full-hedger", "Dummy cannot play in PortfolioMarket"),
         (
             f"evaluate {HEDGING} --policy full-hedger --competitor random-quoter",
-            "nobody competes in the hedging-market",
+            "hedging-market takes no competitors",
         ),
         ("compare nowhere", "cannot read nowhere/settings.toml"),
         ("compare", "RUNS is missing"),
@@ -182,11 +182,11 @@ def test_runs_of_different_markets_are_not_compared(whole, tmp_path, capsys):
     assert code == 2
     assert "other is of the dealer-market and plain of the hedging-market" in err
     # Makers of another market are found out before anything is judged.
-    code, _, err = call(capsys, "compare", str(whole[0]), "--policy", "persistent")
+    code, _, err = call(capsys, "compare", str(whole[0]), "--policy", "persistent-quoter")
     assert code == 2 and "Persistent cannot play in HedgingMarket" in err
 
 
 def test_nobody_has_to_say_that_nobody_competes_where_nobody_can(capsys):
-    words = ["--market", "electronic-market", "--policy", "threshold", "--steps", "1500", "--json"]
+    words = ["--market", "electronic-market", "--policy", "threshold-policy", "--steps", "1500", "--json"]
     code, out, _ = call(capsys, "evaluate", *words)
     assert code == 0 and {row["maker"] for row in json.loads(out)} == {0}

@@ -4,7 +4,7 @@ PnL in their tables is a step's, times 100, at a midprice that this project take
 """
 
 COMPETITORS = {
-    "persistent-0": "persistent",
+    "persistent-0": "persistent-quoter",
     "persistent-0.5": "persistent-quoter:epsilon_buy=-0.5,epsilon_sell=-0.5",
     "random-1": "random-quoter:low=-1,high=1",
     "random-0.5": "random-quoter:low=-0.5,high=0.5",
