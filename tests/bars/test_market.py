@@ -14,7 +14,7 @@ from twosided.bars.source import RecordedBars, SimulatedBars
 from twosided.core.numeric import as_arrays
 from twosided.core.rollout import episodes
 from twosided.core.scenario import Scenario
-from twosided.data.bars import Bars, Quotes
+from twosided.data.bars import OHLC, Bars
 from twosided.limit_orders.fills import ProbabilisticFill, TouchFill, TradeThroughFill
 from twosided.limit_orders.market import LimitOrderMarket
 from twosided.limit_orders.orders import LimitOrders
@@ -32,8 +32,8 @@ def bars_of(prices, ask=None):
     """One a minute."""
     time = 60.0 * np.arange(prices.shape[1])
     if ask is None:
-        return Bars(time, Quotes(*prices), 60.0)
-    return Bars(time, Quotes(*(prices + ask) / 2), 60.0, Quotes(*prices), Quotes(*ask))
+        return Bars(time, OHLC(*prices), 60.0)
+    return Bars(time, OHLC(*(prices + ask) / 2), 60.0, OHLC(*prices), OHLC(*ask))
 
 
 START = BarsShock(jnp.asarray(0), None, None)

@@ -18,7 +18,7 @@ from twosided.bars.source import RecordedBars, SimulatedBars
 from twosided.core.errors import Refusal
 from twosided.core.scenario import Scenario
 from twosided.data.bar_files import write_bars
-from twosided.data.bars import Quotes
+from twosided.data.bars import OHLC
 from twosided.dealer.market import DealerMarket
 from twosided.heston.blocks import blocks_of
 from twosided.heston.fit import filter_variance, rolling
@@ -119,7 +119,7 @@ def history(shuffled_from=None):
         moves = np.concatenate([[0.0], moves[: shuffled_from - 1], 3 * later])
         close = bars.price.close[0] * np.exp(np.cumsum(moves))
         gaps = 3600 * (np.maximum(np.arange(len(bars)) - shuffled_from, 0) // 7)
-        bars = dataclasses.replace(bars, time=bars.time + gaps, price=Quotes(close, close, close, close))
+        bars = dataclasses.replace(bars, time=bars.time + gaps, price=OHLC(close, close, close, close))
     return bars
 
 
@@ -186,7 +186,7 @@ def test_before_the_first_fit_the_volatility_is_that_of_the_last_returns_but_for
     moves[90] = 0.5  # over a gap
     close = 100 * np.exp(np.cumsum(moves))
     time = 60.0 * np.arange(200) + 86_400 * (np.arange(200) >= 90)
-    bars = dataclasses.replace(bars[:200], time=time, price=Quotes(close, close, close, close))
+    bars = dataclasses.replace(bars[:200], time=time, price=OHLC(close, close, close, close))
     model = heston_bars(bars, [])
     expected = 0.001 / np.sqrt(bars.years_per_bar)
     np.testing.assert_allclose(model.volatility[1:], expected, rtol=1e-5)

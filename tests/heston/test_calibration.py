@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from twosided.core.errors import Refusal
-from twosided.data.bars import Bars, Quotes
+from twosided.data.bars import OHLC, Bars
 from twosided.heston.blocks import blocks_of, make_blocks, variance_path
 from twosided.heston.checks import Design, simulated_sample
 from twosided.heston.grid import (
@@ -55,7 +55,7 @@ def daily(number=300, size=1, seed=3):
 def bars_of(closes, times=None):
     closes = np.asarray(closes, float)
     times = 60.0 * np.arange(len(closes)) if times is None else np.asarray(times, float)
-    return Bars(times, Quotes(closes, closes, closes, closes), 60.0, sources=("made",))
+    return Bars(times, OHLC(closes, closes, closes, closes), 60.0, sources=("made",))
 
 
 def test_blocks_by_hand():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from twosided.data.bars import Bars, Quotes
+from twosided.data.bars import OHLC, Bars
 from twosided.limit_orders.calibration import FillsError, fit_fills
 from twosided.limit_orders.fills import ProbabilisticFill, TouchFill, TradeThroughFill
 
@@ -17,7 +17,7 @@ def bars_of(reach_down, reach_up, close=100.0, step=60.0):
     closes = np.full(number, close)
     low, high = closes * (1 - reach_down), closes * (1 + reach_up)
     # Open and close need not be in the bar for the fit; what is tested is what the extremes reach.
-    return Bars(step * np.arange(number), Quotes(closes, high, low, closes), step)
+    return Bars(step * np.arange(number), OHLC(closes, high, low, closes), step)
 
 
 def gumbel(rng, number):
@@ -85,7 +85,7 @@ def test_volatility_and_its_error():
     close = 50 * np.exp(np.cumsum(rng.normal(0, SIGMA, 20_000)))
     down, up = gumbel(rng, 20_000)
     before = np.append(close[0], close[:-1])
-    bars = Bars(60.0 * np.arange(20_000), Quotes(close, before * (1 + up), before * (1 - down), close), 60.0)
+    bars = Bars(60.0 * np.arange(20_000), OHLC(close, before * (1 + up), before * (1 - down), close), 60.0)
     fit = fit_fills(bars, OFFSETS)
     assert abs(fit.volatility - SIGMA) < 4 * fit.standard_errors["volatility"]
     # Of a normal: σ / √(2n).

@@ -1,4 +1,4 @@
-"""Shared by tests."""
+"""Order-book files, and mutations of files for fuzzing."""
 
 import gzip
 from pathlib import Path
@@ -11,14 +11,14 @@ from twosided.data.tables import DataError
 
 
 def lobster_pair(rows: int, levels: int, seed: int = 0) -> tuple[list[str], list[str]]:
-    """Lines of the messages and books of a random order book, as LOBSTER writes them.
+    """Simulate an order book, and return the lines of its LOBSTER message and orderbook files.
 
-    Few orders rest up to four ticks from the other side, so that levels have gaps and deep ones come and go.
+    It has few orders, up to four ticks from the opposite side, so that levels have gaps and deep levels come and go.
     """
     rng = np.random.default_rng(seed)
     orders = {1: (1, 300_000, 500), 2: (-1, 300_300, 400)}  # side (1 buys), price, size
     messages, books, time = [], [], 34_200.0
-    before = visible(orders, levels)
+    before = book_row(orders, levels)
     for order in range(3, 100 * rows):
         best = {1: max(p for s, p, _ in orders.values() if s == 1)}
         best[-1] = min(p for s, p, _ in orders.values() if s == -1)
@@ -35,18 +35,19 @@ def lobster_pair(rows: int, levels: int, seed: int = 0) -> tuple[list[str], list
             size = resting if kind == 3 else int(rng.integers(1, resting + (kind == 4 or resting == 1)))
             if size < resting:
                 orders[order] = (side, price, resting - size)
-        after = visible(orders, levels)
-        if after != before:  # LOBSTER leaves out what happens beyond its levels
+        after = book_row(orders, levels)
+        if after != before:  # LOBSTER omits events beyond its levels
             time += float(rng.exponential(0.01))
             messages.append(f"{time:.9f},{kind},{order},{size},{price},{side}")
             books.append(",".join(map(str, after)))
         before = after
         if len(books) == rows:
             return messages, books
-    raise AssertionError("a book that does not change")
+    raise AssertionError("the book does not change")
 
 
-def visible(orders: dict[int, tuple[int, int, int]], levels: int) -> list[int]:
+def book_row(orders: dict[int, tuple[int, int, int]], levels: int) -> list[int]:
+    """Return a row of an orderbook file for the resting orders (side, price, size)."""
     sides = {-1: [], 1: []}
     for side, best_first in sides.items():
         volume: dict[int, int] = {}
@@ -61,7 +62,11 @@ def visible(orders: dict[int, tuple[int, int, int]], levels: int) -> list[int]:
 MESSAGES, BOOKS = lobster_pair(rows=60, levels=3)
 
 
-NAMED = ["time,ask_price_1,ask_size_1,bid_price_1,bid_size_1,venue"]
+NAMED = [
+    "time,ask_price_1,ask_size_1,bid_price_1,bid_size_1,venue,ask_price_2,ask_size_2,bid_price_2,bid_size_2",
+    *(f"{i},100.5,{10 + i},100.25,7,XNAS,100.75,3,100,{4 * i}" for i in range(30)),
+]
+"""Lines of an order-book file with named columns."""
 
 
 def write(path: Path, lines: list[str]) -> Path:
@@ -70,8 +75,8 @@ def write(path: Path, lines: list[str]) -> Path:
     return path
 
 
-def changed(lines: list[str], line: int, column: int, cell: str) -> list[str]:
-    """The lines with one cell replaced; lines and columns count from 1."""
+def replace_cell(lines: list[str], line: int, column: int, cell: str) -> list[str]:
+    """Return the lines with one cell replaced. Lines and columns are counted from 1."""
     cells = lines[line - 1].split(",")
     cells[column - 1] = cell
     return [*lines[: line - 1], ",".join(cells), *lines[line:]]
@@ -96,55 +101,58 @@ CELLS = [
 ]
 
 
-PLACES = st.floats(0, 1, exclude_max=True)
+POSITIONS = st.floats(0, 1, exclude_max=True)
 
 
 MUTATION = st.one_of(
-    st.tuples(st.just("flip"), PLACES, st.integers(1, 255)),
-    st.tuples(st.just("delete"), PLACES, st.integers(1, 40)),
-    st.tuples(st.just("insert"), PLACES, st.binary(min_size=1, max_size=8)),
-    st.tuples(st.just("truncate"), PLACES, st.none()),
-    st.tuples(st.just("swap"), PLACES, PLACES),
-    st.tuples(st.just("repeat"), PLACES, PLACES),
-    st.tuples(st.just("cell"), PLACES, st.tuples(PLACES, st.sampled_from(CELLS))),
-    st.tuples(st.just("digit"), PLACES, st.tuples(PLACES, PLACES, st.integers(0, 9))),
+    st.tuples(st.just("flip"), POSITIONS, st.integers(1, 255)),
+    st.tuples(st.just("delete"), POSITIONS, st.integers(1, 40)),
+    st.tuples(st.just("insert"), POSITIONS, st.binary(min_size=1, max_size=8)),
+    st.tuples(st.just("truncate"), POSITIONS, st.none()),
+    st.tuples(st.just("swap"), POSITIONS, POSITIONS),
+    st.tuples(st.just("repeat"), POSITIONS, POSITIONS),
+    st.tuples(st.just("cell"), POSITIONS, st.tuples(POSITIONS, st.sampled_from(CELLS))),
+    st.tuples(st.just("digit"), POSITIONS, st.tuples(POSITIONS, POSITIONS, st.integers(0, 9))),
 )
 
 
 def mutate(content: bytes, mutations: list) -> bytes:
-    """Damage bytes (flip, delete, insert, truncate) or lines (swap, repeat, change a cell or a digit)."""
-    for kind, place, how in mutations:
+    """Apply mutations to bytes (flip, delete, insert, truncate) or to lines (swap, repeat, cell, digit)."""
+    for kind, position, argument in mutations:
         if not content:
             return content
-        at, lines = int(place * len(content)), content.split(b"\n")
-        line = int(place * len(lines))
+        at, lines = int(position * len(content)), content.split(b"\n")
+        line = int(position * len(lines))
         cells = lines[line].split(b",")
         if kind == "flip":
-            content = content[:at] + bytes([content[at] ^ how]) + content[at + 1 :]
+            content = content[:at] + bytes([content[at] ^ argument]) + content[at + 1 :]
         elif kind == "delete":
-            content = content[:at] + content[at + how :]
+            content = content[:at] + content[at + argument :]
         elif kind == "insert":
-            content = content[:at] + how + content[at:]
+            content = content[:at] + argument + content[at:]
         elif kind == "truncate":
             content = content[:at]
         elif kind == "swap":
-            other = int(how * len(lines))
+            other = int(argument * len(lines))
             lines[line], lines[other] = lines[other], lines[line]
         elif kind == "repeat":
-            lines.insert(int(how * len(lines)), lines[line])
+            lines.insert(int(argument * len(lines)), lines[line])
         elif kind == "cell":
-            cells[int(how[0] * len(cells))] = how[1].encode()
-        elif kind == "digit" and (cell := cells[int(how[0] * len(cells))]):
-            digit = int(how[1] * len(cell))
-            cells[int(how[0] * len(cells))] = cell[:digit] + str(how[2]).encode() + cell[digit + 1 :]
+            cells[int(argument[0] * len(cells))] = argument[1].encode()
+        elif kind == "digit" and (cell := cells[int(argument[0] * len(cells))]):
+            digit = int(argument[1] * len(cell))
+            cells[int(argument[0] * len(cells))] = (
+                cell[:digit] + str(argument[2]).encode() + cell[digit + 1 :]
+            )
         if kind in ("swap", "repeat", "cell", "digit"):
             lines[line] = b",".join(cells) if kind in ("cell", "digit") else lines[line]
             content = b"\n".join(lines)
     return content
 
 
-def survive_mutations(paths, folder, check_read):
-    """A thousand mutations of the first file each pass the check, or are refused in a sentence that names a file."""
+def check_mutations(paths, folder, check_read):
+    """Check that each of 1,000 mutations of the first file is read as valid data or raises a one-line error that names
+    a file."""
     original, *others = paths
     content, path, outcomes = original.read_bytes(), folder / original.name, []
 
@@ -168,4 +176,4 @@ def survive_mutations(paths, folder, check_read):
 
     check()
     assert len(outcomes) >= 1000
-    assert not all(outcomes), "some mutations must be noticed"
+    assert not all(outcomes), "some mutations must raise an error"

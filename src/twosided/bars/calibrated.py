@@ -121,7 +121,7 @@ def _filtered(bars: Bars, fit: HestonFit, begin: int, until: int) -> tuple[ndarr
 
 def _returns_so_far(bars: Bars) -> Int[ndarray, "bars"]:
     """How many of the bars' returns there are up to each of them."""
-    return np.cumsum(bars.follows)
+    return np.cumsum(bars.contiguous)
 
 
 class CalibratedBars(BarModel):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from twosided.core.numeric import Scalar
 from twosided.core.validation import check
-from twosided.data.bars import QUOTES, Bars, Quotes
+from twosided.data.bars import OHLC, OHLC_FIELDS, Bars
 from twosided.prices.bars import Bar, bar_of
 from twosided.prices.brownian import GeometricBrownian
 from twosided.prices.process import PriceProcess
@@ -166,7 +166,7 @@ class RecordedBars(BarSource):
         # A spread that is crossed for a moment, as bars of two files may be, pays nobody.
         half = np.maximum(ask - bid, 0.0) / 2
         rows: list[Any] = [x.astype(np.float32) for x in (*price, ask[2], bid[1], half[0], half[3])]
-        follows: Any = bars.follows
+        follows: Any = bars.contiguous
         return cls(QuotedBar(Bar(*rows[:4]), *rows[4:], follows=follows), steps)
 
     @property
@@ -196,10 +196,10 @@ class RecordedBars(BarSource):
         return state >= self.number - 1
 
 
-def _checked(side: str, quotes: Quotes) -> NDArray[np.float64]:
+def _checked(side: str, quotes: OHLC) -> NDArray[np.float64]:
     """Open, high, low and close, a row each, if they are bars. Raises ValueError."""
-    rows = np.stack([np.asarray(getattr(quotes, name), float) for name in QUOTES])
-    for name, array in zip(QUOTES, rows, strict=True):
+    rows = np.stack([np.asarray(getattr(quotes, name), float) for name in OHLC_FIELDS])
+    for name, array in zip(OHLC_FIELDS, rows, strict=True):
         bad = ~(np.isfinite(array) & (array > 0))
         if bad.any():
             row = int(bad.argmax())

@@ -1,1 +1,1 @@
-"""Readers of files: tables, order books, bars and dates."""
+"""Readers of files: tables, order books, bars and dates. Only this package parses data files."""

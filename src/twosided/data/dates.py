@@ -1,4 +1,4 @@
-"""Dates as texts to seconds, and clocks of time zones to UTC."""
+"""Parsing of dates and times, and conversion of local time to UTC."""
 
 from zoneinfo import available_timezones
 
@@ -14,56 +14,60 @@ _DATE = (
     r"(?:[ T]([0-9]{2}):?([0-9]{2})(?::?([0-9]{2})(\.[0-9]{1,9})?)?)?"
     r" ?(Z|UTC|[+-][0-9]{2}:?[0-9]{2})?$"
 )
-"""ISO 8601 and the like: with a time of day or without, with an offset from UTC or without."""
+"""ISO 8601 and variants of it: the time of day and the offset from UTC are optional."""
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 
 
-def seconds_of(cells: pl.Series) -> tuple[pl.Series, bool] | None:
-    """Seconds since 1970 of texts, all of them dates or all of them numbers; None where they are not.
+def parse_times(cells: pl.Series) -> tuple[pl.Series, bool] | None:
+    """Parse strings as seconds since 1970. Return them, and whether they are in UTC.
 
-    And whether the dates say their offset from UTC, all or none of them; without, the seconds are on their own clock.
-    An empty cell is null. Numbers are left as they are, and zoned.
+    The cells are either all dates or all numbers, and either all dates have an offset from UTC or none has; otherwise
+    the result is None. Dates without an offset are in local time, so the flag is False. Numbers are returned unchanged,
+    and the flag is True. An empty cell is null.
     """
     cells = cells.str.strip_chars()
     cells = cells.set(cells == "", None)
-    there = cells.drop_nulls()
-    if there.is_empty() or there.str.contains(_NUMBER).all():
+    non_empty = cells.drop_nulls()
+    if non_empty.is_empty() or non_empty.str.contains(_NUMBER).all():
         return cells.cast(pl.Float64, strict=False), True
-    parts = cells.str.extract_groups(_DATE).struct.unnest()
-    year, month, day, hour, minute, second, fraction, offset = (parts[str(i)] for i in range(1, 9))
+    groups = cells.str.extract_groups(_DATE).struct.unnest()
+    year, month, day, hour, minute, second, fraction, offset = (groups[str(i)] for i in range(1, 9))
     clock = [x.fill_null("00") for x in (hour, minute, second)]
-    written = year + "-" + month + "-" + day + " " + clock[0] + ":" + clock[1] + ":" + clock[2]
-    moments = written.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us")
-    zoned = offset.null_count() == cells.null_count()
-    if moments.null_count() != cells.null_count() or not (zoned or offset.drop_nulls().is_empty()):
+    text = year + "-" + month + "-" + day + " " + clock[0] + ":" + clock[1] + ":" + clock[2]
+    datetimes = text.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us")
+    has_offsets = offset.null_count() == cells.null_count()
+    if datetimes.null_count() != cells.null_count() or not (has_offsets or offset.drop_nulls().is_empty()):
         return None
-    east = offset.str.replace("Z|UTC", "+00:00").str.replace(":", "")
-    hours, minutes = east.str.slice(1, 2).cast(pl.Float64), east.str.slice(3, 2).cast(pl.Float64)
-    ahead = (60 * hours + minutes) * 60
-    ahead = pl.select(
-        pl.when(east.str.starts_with("-")).then(-ahead).otherwise(ahead).fill_null(0.0)
+    offset = offset.str.replace("Z|UTC", "+00:00").str.replace(":", "")
+    hours, minutes = offset.str.slice(1, 2).cast(pl.Float64), offset.str.slice(3, 2).cast(pl.Float64)
+    offset_seconds = (60 * hours + minutes) * 60
+    offset_seconds = pl.select(
+        pl.when(offset.str.starts_with("-")).then(-offset_seconds).otherwise(offset_seconds).fill_null(0.0)
     ).to_series()
-    part = fraction.cast(pl.Float64, strict=False).fill_null(0.0)
-    return moments.dt.epoch("us") / 1e6 + part - ahead, zoned
+    fraction = fraction.cast(pl.Float64, strict=False).fill_null(0.0)
+    return datetimes.dt.epoch("us") / 1e6 + fraction - offset_seconds, has_offsets
 
 
-def utc_of(clock: Float[ndarray, "n"], timezone: str) -> Float[ndarray, "n"]:
-    """Seconds since 1970 UTC of a zone's own clock, in order; NaN for times that the clock never showed.
+def local_to_utc(local: Float[ndarray, "n"], timezone: str) -> Float[ndarray, "n"]:
+    """Convert seconds since 1970 in local time, in order, to seconds since 1970 UTC.
 
-    Where the clock is put back it shows an hour twice: times are of the first unless they would then go backwards.
+    Local times that are skipped when clocks go forward are NaN. An hour that is repeated when clocks go back is
+    taken as its first occurrence, unless times would then decrease. Raises `Refusal` for an unknown time zone.
     """
     if timezone == "UTC":
-        return clock
+        return local
     if timezone not in available_timezones():
-        raise Refusal(f"timezone must be one of the tz database, such as Europe/London, but got {timezone!r}")
-    naive = pl.Series(np.round(clock * 1e6).astype(np.int64)).cast(pl.Datetime("us"))
-    first, second = (
+        raise Refusal(
+            f"timezone must be a name of the tz database, such as Europe/London, but got {timezone!r}"
+        )
+    naive = pl.Series(np.round(local * 1e6).astype(np.int64)).cast(pl.Datetime("us"))
+    earliest, latest = (
         naive.dt.replace_time_zone(timezone, ambiguous=which, non_existent="null").dt.epoch("us").to_numpy()
         / 1e6
         for which in ("earliest", "latest")
     )
-    times = first.astype(float)
-    for i in np.flatnonzero(first != second):
+    times = earliest.astype(float)
+    for i in np.flatnonzero(earliest != latest):
         if i and np.isfinite(times[i]) and times[i] <= times[i - 1]:
-            times[i] = second[i]
+            times[i] = latest[i]
     return times

@@ -1,7 +1,7 @@
-"""Files to tables of finite numbers: CSV, gzipped CSV and Parquet, refused at their first bad line.
+"""Read CSV, gzipped CSV and Parquet files as tables of finite numbers, or refuse them at their first invalid line.
 
-The fast path of CSV is polars; a line is looked for only once something is wrong. What the numbers mean is
-for `twosided.data.order_books` and `twosided.data.bar_files` to know.
+CSV is parsed by polars. The first invalid line is located only when a file fails to parse. The modules
+`twosided.data.order_books` and `twosided.data.bar_files` interpret the columns.
 """
 
 import difflib
@@ -22,27 +22,30 @@ from numpy import ndarray
 from pyarrow import parquet
 
 from twosided.core.errors import Refusal
-from twosided.data.dates import seconds_of
+from twosided.data.dates import parse_times
 
 _NUMBER = re.compile(rb" *[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 class DataError(Refusal):
-    """A file that cannot be used: one sentence that names it and, where there is one, the line."""
+    """Error about the content of a file: one sentence that names the file and, where possible, the line."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Named columns of numbers from a file; an empty cell is NaN, every other number is finite."""
+    """Named numeric columns of a file. Empty cells are NaN; all other values are finite."""
 
     name: str
+    """Path of the file, as given."""
     columns: tuple[str, ...]
     values: Float[ndarray, "rows columns"]
-    first: int = 1
-    """Number of the first row in the file."""
-    unit: str = "line"
-    zoned: bool = False
-    """Whether its dates say their offset from UTC; they are seconds since 1970 there, or else on their own clock."""
+    first_row: int = 1
+    """Number of the first row of values in the file; 2 below a header."""
+    row_unit: str = "line"
+    """Name of a row in error messages: "line" of a CSV file, "row" of a Parquet file."""
+    is_utc: bool = False
+    """Whether times are seconds since 1970 UTC, because dates have an offset or times are numbers. Otherwise times are
+    seconds since 1970 in local time."""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -50,42 +53,49 @@ class Table:
     def __getitem__(self, column: str) -> Float[ndarray, "rows"]:
         return self.values[:, self.columns.index(column)]
 
-    def where(self, row: int) -> str:
-        return f"{self.name}, {self.unit} {row + self.first}"
+    def location(self, row: int) -> str:
+        """Return the file and the line (or Parquet row) of a row of values, for error messages."""
+        return f"{self.name}, {self.row_unit} {row + self.first_row}"
 
 
-class FirstBad:
-    """Collects conditions that no row of a table may meet, then refuses the first row that meets one."""
+class RowValidator:
+    """Collect validity checks on the rows of a table, then raise an error for the first invalid row."""
 
     def __init__(self, table: Table):
         self.table = table
         self.row = len(table)
-        self.sentence: Callable[[], str] | None = None
+        self.message: Callable[[], str] | None = None
 
-    def add(self, bad: ndarray, sentence: Callable[..., str]) -> None:
-        """`bad` is (rows,) or (rows, levels); `sentence` takes the bad place, (row,) or (row, level)."""
-        by_row: ndarray = bad if bad.ndim == 1 else np.any(bad, axis=1)
+    def check(self, invalid: ndarray, message: Callable[..., str]) -> None:
+        """Register a check.
+
+        `invalid` has shape (rows,) or (rows, levels). `message` takes the indices of the first invalid entry, (row,) or
+        (row, level), and returns the error text.
+        """
+        by_row: ndarray = invalid if invalid.ndim == 1 else np.any(invalid, axis=1)
         row = int(np.argmax(by_row))
         if by_row[row] and row < self.row:
-            place = (row,) if bad.ndim == 1 else (row, int(np.argmax(bad[row])))
-            self.row, self.sentence = row, lambda: sentence(*place)
+            index = (row,) if invalid.ndim == 1 else (row, int(np.argmax(invalid[row])))
+            self.row, self.message = row, lambda: message(*index)
 
-    def refuse(self) -> None:
-        if self.sentence is not None:
-            raise DataError(f"{self.table.where(self.row)}: {self.sentence()}")
+    def raise_first(self) -> None:
+        """Raise `DataError` for the first invalid row, if there is one."""
+        if self.message is not None:
+            raise DataError(f"{self.table.location(self.row)}: {self.message()}")
 
 
 def read_table(
     path: Path,
-    choose: Callable[[str, list[str]], list[str]],
-    columns_of: Callable[[str, int], list[str]],
-    dates: Callable[[str], bool] = lambda column: False,
+    select_columns: Callable[[str, list[str]], list[str]],
+    default_columns: Callable[[str, int], list[str]],
+    is_date: Callable[[str], bool] = lambda column: False,
 ) -> Table:
-    """Read a file, told apart by its content: Parquet's magic, a header of names, or numbers at once.
+    """Read a CSV, gzipped CSV or Parquet file. The format is detected from the content.
 
-    `choose(where, header)` gives the columns to read of a file that names them, and `columns_of(where,
-    width)` the names of those of a file that does not ("" for one to skip); both refuse by DataError. Empty
-    cells are allowed in files with a header only. Columns for which `dates` holds may be written as dates.
+    `select_columns(location, header)` returns the columns to read from a file with a header. `default_columns(location,
+    width)` returns the column names of a CSV file without a header, with "" for a column to skip. Both raise
+    `DataError` for a file that they do not accept. Columns for which `is_date` holds may contain dates. Empty cells are
+    allowed only in files with a header. Raises `DataError` for anything that is not such a table.
     """
     name = str(path)
     try:
@@ -93,147 +103,154 @@ def read_table(
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({(error.strerror or str(error)).lower()})") from None
     except ValueError:  # a NUL character in the path
-        raise DataError(f"{name!r}: not the name of a file") from None
+        raise DataError(f"{name!r}: not a valid file name") from None
     if path.suffix in (".parquet", ".pq") or raw.startswith(b"PAR1"):
-        return _read_parquet(name, raw, choose, dates)
+        return _read_parquet(name, raw, select_columns, is_date)
     if path.suffix == ".gz" or raw.startswith(b"\x1f\x8b"):
         raw = _decompress(name, raw)
     raw = raw.removeprefix(b"\xef\xbb\xbf").rstrip()
     if not raw:
         raise DataError(f"{name}: the file is empty")
-    where = f"{name}, line 1"
+    location = f"{name}, line 1"
     first_line, _, rest = raw.partition(b"\n")
     cells = first_line.strip().split(b",")
     if len(cells) == 1:
-        found = show(first_line.decode(errors="replace").strip())
-        raise DataError(f"{where}: no columns separated by commas, but {found}")
-    # Half of the cells, so that a headerless file with a damaged number in its first line stays one.
+        text = format_value(first_line.decode(errors="replace").strip())
+        raise DataError(f"{location}: columns must be separated by commas, but the line is {text}")
+    # Half of the cells suffice: a file without a header is recognised despite a damaged number in its first line.
     if 2 * sum(_NUMBER.fullmatch(cell) is not None for cell in cells) >= len(cells):
-        header = columns_of(where, len(cells))
-        wanted = [column for column in header if column]
-        values, _ = _Rows(name, header, wanted, first=1, empty_cells=False).parse(raw)
-        return Table(name, tuple(wanted), values)
-    if not _is_text(first_line):
-        raise DataError(f"{where}: not UTF-8 text")
+        header = default_columns(location, len(cells))
+        selected = [column for column in header if column]
+        values, _ = _CsvRows(name, header, selected, first_row=1, allow_empty=False).parse(raw)
+        return Table(name, tuple(selected), values)
+    if not _is_utf8(first_line):
+        raise DataError(f"{location}: not UTF-8 text")
     header = [cell.decode().strip().strip('"') for cell in cells]
-    wanted = choose(where, header)
+    selected = select_columns(location, header)
     if not rest:
-        raise DataError(f"{where}: no rows follow the header")
-    rows = _Rows(name, header, wanted, first=2, empty_cells=True, dates=frozenset(filter(dates, wanted)))
-    values, zoned = rows.parse(rest)
-    return Table(name, tuple(wanted), values, first=2, zoned=zoned)
+        raise DataError(f"{location}: no rows follow the header")
+    rows = _CsvRows(
+        name, header, selected, first_row=2, allow_empty=True, dates=frozenset(filter(is_date, selected))
+    )
+    values, is_utc = rows.parse(rest)
+    return Table(name, tuple(selected), values, first_row=2, is_utc=is_utc)
 
 
-def nearest(name: str, names: Sequence[str]) -> str:
-    """The end of a sentence that misses a name: the most similar one of those there are."""
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"; is {show(near[0])} meant?" if near else ""
+def suggest(name: str, names: Sequence[str]) -> str:
+    """Return the end of an error message about a missing name: a suggestion of the most similar existing name, or
+    ""."""
+    matches = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {format_value(matches[0])}?" if matches else ""
 
 
-def show(value: object) -> str:
-    """A number in ten digits, or a text quoted, on one line and not too long."""
+def format_value(value: object) -> str:
+    """Format a value for an error message: a number to ten digits, or a quoted string of one line, shortened to 40
+    characters."""
     if isinstance(value, (float, np.floating)):
         return f"{value:.10g}"
     text = str(value)
     return repr(text if len(text) <= 40 else text[:40] + "…")
 
 
-# --- Comma-separated text ---
+# --- CSV ---
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """How to read the lines of comma-separated text that follow the header, if there is one."""
+class _CsvRows:
+    """Parser of the lines of a CSV file below its header, if it has one."""
 
     name: str
     header: Sequence[str]
-    wanted: Sequence[str]
-    first: int
+    selected: Sequence[str]
+    first_row: int
     """Number of the first of these lines in the file."""
-    empty_cells: bool
+    allow_empty: bool
     """Whether cells may be empty."""
     dates: frozenset[str] = frozenset()
-    """Columns that may be written as dates."""
+    """Columns that may contain dates."""
 
     def parse(self, text: bytes) -> tuple[Float[ndarray, "rows columns"], bool]:
-        """The wanted columns, and whether dates say their offsets; refuses the first line that is not a row of
-        numbers."""
-        values = self._numbers(text)
-        if values is not None:
-            return values
-        # The half that is bad is halved again, down to its first bad line: together that is one more reading.
+        """Return the selected columns, and whether their times are in UTC. Raises `DataError` for the first line that
+        is not a row of numbers."""
+        parsed = self._try_parse(text)
+        if parsed is not None:
+            return parsed
+        # Bisect to the first invalid line: all attempts together parse about as much text as the whole file.
         breaks = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n"))
         starts, ends = [0, *(breaks + 1)], [*breaks, len(text)]
         low, high = 0, len(starts)
         while high - low > 1:
             middle = (low + high) // 2
-            if self._numbers(text[starts[low] : ends[middle - 1]]) is None:
+            if self._try_parse(text[starts[low] : ends[middle - 1]]) is None:
                 high = middle
             else:
                 low = middle
-        self._refuse_line(text[starts[low] : ends[low]], self.first + low)
+        self._raise_for_line(text[starts[low] : ends[low]], self.first_row + low)
         raise DataError(
-            f"{self.name}: not a table of numbers and of dates that are written in one way: with offsets from UTC, "
-            "without, or as numbers"
+            f"{self.name}: not a table of numbers, or its dates are not all written in one way: with offsets from UTC,"
+            " without, or as numbers"
         )
 
-    def _numbers(self, text: bytes) -> tuple[Float[ndarray, "rows columns"], bool] | None:
-        """The wanted columns, and whether dates say their offsets; None if the text is not a table of numbers."""
-        rows = text.count(b"\n") + 1
-        # Columns go by their place: two that nobody wants may have the same name.
-        numbers = set(self.wanted) - self.dates
-        kinds = (pl.Float64 if column in numbers else pl.String for column in self.header)
-        schema = {str(place): kind for place, kind in enumerate(kinds)}
-        places = [str(self.header.index(column)) for column in self.wanted]
+    def _try_parse(self, text: bytes) -> tuple[Float[ndarray, "rows columns"], bool] | None:
+        """Return the selected columns, and whether their times are in UTC, or None if the text is not a table of
+        numbers."""
+        num_rows = text.count(b"\n") + 1
+        # Columns are addressed by position, because names of columns that are not selected may repeat.
+        numeric = set(self.selected) - self.dates
+        dtypes = (pl.Float64 if column in numeric else pl.String for column in self.header)
+        schema = {str(position): dtype for position, dtype in enumerate(dtypes)}
+        positions = [str(self.header.index(column)) for column in self.selected]
         try:
-            frame = pl.read_csv(text, has_header=False, schema=schema, quote_char=None).select(places)
+            frame = pl.read_csv(text, has_header=False, schema=schema, quote_char=None).select(positions)
         except pl.exceptions.PolarsError:
             return None
-        zoned = False
-        for place, column in zip(places, self.wanted, strict=True):
+        is_utc = False
+        for position, column in zip(positions, self.selected, strict=True):
             if column in self.dates:
-                read = seconds_of(frame[place])
-                if read is None:
+                times = parse_times(frame[position])
+                if times is None:
                     return None
-                frame, zoned = frame.with_columns(read[0].alias(place)), read[1]
+                frame, is_utc = frame.with_columns(times[0].alias(position)), times[1]
         # polars fills short and empty lines with nulls, and reads "nan" and "inf" as numbers.
-        empty = sum(frame[place].null_count() for place in places)
+        num_empty = sum(frame[position].null_count() for position in positions)
         values = frame.to_numpy()
-        whole = frame.height == rows and text.count(b",") == rows * (len(self.header) - 1)
-        finite = np.isfinite(values).sum() + empty == values.size
-        return (values, zoned) if whole and finite and (self.empty_cells or not empty) else None
+        complete = frame.height == num_rows and text.count(b",") == num_rows * (len(self.header) - 1)
+        finite = np.isfinite(values).sum() + num_empty == values.size
+        return (values, is_utc) if complete and finite and (self.allow_empty or not num_empty) else None
 
-    def _refuse_line(self, line: bytes, number: int) -> None:
-        """Refuse what is not a row of numbers, if it is not."""
-        where = f"{self.name}, line {number}"
+    def _raise_for_line(self, line: bytes, number: int) -> None:
+        """Raise `DataError` if the line is not a row of numbers."""
+        location = f"{self.name}, line {number}"
         line = line.rstrip(b"\r")
         if not line.strip():
-            raise DataError(f"{where}: the line is empty")
+            raise DataError(f"{location}: the line is empty")
         cells = line.split(b",")
         if len(cells) != len(self.header):
-            raise DataError(f"{where}: {len(cells)} columns, where the first line has {len(self.header)}")
+            raise DataError(f"{location}: {len(cells)} columns, but the first line has {len(self.header)}")
         for column, cell in zip(self.header, cells, strict=True):
-            if column not in self.wanted or (self.empty_cells and not cell):
+            if column not in self.selected or (self.allow_empty and not cell):
                 continue
             if column in self.dates:
-                self._refuse_date(where, column, cell)
+                self._raise_for_date(location, column, cell)
                 continue
             if not _NUMBER.fullmatch(cell) or not np.isfinite(float(cell)):
-                found = show(cell.decode(errors="replace")) if cell else "empty"
-                raise DataError(f"{where}: {column} is {found}, not a finite number")
-        if not _is_text(line):
-            raise DataError(f"{where}: not UTF-8 text")
+                value = format_value(cell.decode(errors="replace")) if cell else "empty"
+                raise DataError(f"{location}: {column} must be a finite number, but is {value}")
+        if not _is_utf8(line):
+            raise DataError(f"{location}: not UTF-8 text")
 
-    def _refuse_date(self, where: str, column: str, cell: bytes) -> None:
-        """Refuse what is neither a date nor a number."""
+    def _raise_for_date(self, location: str, column: str, cell: bytes) -> None:
+        """Raise `DataError` if the cell is neither a date nor a number."""
         text = cell.decode(errors="replace")
-        if seconds_of(pl.Series([text])) is None:
-            raise DataError(
-                f"{where}: {column} is {show(text)}, neither a date (2012-02-01 09:30) nor a number"
-            )
+        if parse_times(pl.Series([text])) is None:
+            raise DataError(f"{location}: {_not_a_date(column, text)}")
 
 
-def _is_text(line: bytes) -> bool:
+def _not_a_date(column: str, text: str) -> str:
+    return f"{column} must be a date (2012-02-01 09:30) or a number, but is {format_value(text)}"
+
+
+def _is_utf8(line: bytes) -> bool:
     try:
         line.decode()
     except UnicodeDecodeError:
@@ -242,7 +259,7 @@ def _is_text(line: bytes) -> bool:
 
 
 def _decompress(name: str, raw: bytes) -> bytes:
-    """The text of a gzip file; one that breaks off is refused with the line that it breaks off in."""
+    """Decompress a gzip file. Raises `DataError` with the line at which a truncated or damaged file ends."""
     parts = []
     try:
         with gzip.open(io.BytesIO(raw)) as file:
@@ -250,8 +267,8 @@ def _decompress(name: str, raw: bytes) -> bytes:
                 parts.append(part)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         line = sum(part.count(b"\n") for part in parts) + 1
-        what = "truncated" if isinstance(error, EOFError) else "damaged"
-        raise DataError(f"{name}, line {line}: the gzip file is {what} here") from None
+        state = "truncated" if isinstance(error, EOFError) else "damaged"
+        raise DataError(f"{name}, line {line}: the gzip file is {state} here") from None
     return b"".join(parts)
 
 
@@ -259,61 +276,67 @@ def _decompress(name: str, raw: bytes) -> bytes:
 
 
 def _read_parquet(
-    name: str, raw: bytes, choose: Callable[[str, list[str]], list[str]], dates: Callable[[str], bool]
+    name: str,
+    raw: bytes,
+    select_columns: Callable[[str, list[str]], list[str]],
+    is_date: Callable[[str], bool],
 ) -> Table:
-    """The wanted columns of a Parquet file; nulls are empty cells.
+    """Read the selected columns of a Parquet file; nulls are empty cells.
 
-    By pyarrow, because polars brings the whole process down on some damaged files.
+    Reads with pyarrow, because some damaged files crash the process in polars.
     """
     if not raw:
         raise DataError(f"{name}: the file is empty")
-    wanted = choose(name, _arrow(name, lambda: parquet.read_schema(pa.BufferReader(raw)).names))
-    table = _arrow(name, lambda: parquet.read_table(pa.BufferReader(raw), columns=wanted))
+    selected = select_columns(
+        name, _call_arrow(name, lambda: parquet.read_schema(pa.BufferReader(raw)).names)
+    )
+    table = _call_arrow(name, lambda: parquet.read_table(pa.BufferReader(raw), columns=selected))
     if table.num_rows == 0:
         raise DataError(f"{name}: the file has no rows")
-    columns, nulls, zoned = [], [], False
-    for column in map(table.column, wanted):
-        kind = column.type
-        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-            seconds = _arrow(
+    columns, nulls, is_utc = [], [], False
+    for column in map(table.column, selected):
+        dtype = column.type
+        if pa.types.is_timestamp(dtype) or pa.types.is_date(dtype):
+            microseconds = _call_arrow(
                 name, lambda column=column: column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
             )
-            columns.append(seconds.to_numpy() / 1e6)
-            zoned |= pa.types.is_timestamp(kind) and kind.tz is not None
-        elif dates(wanted[len(columns)]) and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-            texts = pl.Series(_arrow(name, column.to_pylist), dtype=pl.String)
-            read = seconds_of(texts)
-            if read is None:
+            columns.append(microseconds.to_numpy() / 1e6)
+            is_utc |= pa.types.is_timestamp(dtype) and dtype.tz is not None
+        elif is_date(selected[len(columns)]) and (
+            pa.types.is_string(dtype) or pa.types.is_large_string(dtype)
+        ):
+            texts = pl.Series(_call_arrow(name, column.to_pylist), dtype=pl.String)
+            times = parse_times(texts)
+            if times is None:
                 bad = next(
-                    i for i, text in enumerate(texts) if text and seconds_of(pl.Series([text])) is None
+                    i for i, text in enumerate(texts) if text and parse_times(pl.Series([text])) is None
                 )
-                found = f"{wanted[len(columns)]} is {show(texts[bad])}"
-                raise DataError(
-                    f"{name}, row {bad + 1}: {found}, neither a date (2012-02-01 09:30) nor a number"
-                )
-            columns.append(read[0].to_numpy())
-            zoned |= read[1]
-        elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+                raise DataError(f"{name}, row {bad + 1}: {_not_a_date(selected[len(columns)], texts[bad])}")
+            columns.append(times[0].to_numpy())
+            is_utc |= times[1]
+        elif pa.types.is_integer(dtype) or pa.types.is_floating(dtype) or pa.types.is_decimal(dtype):
             columns.append(
-                _arrow(name, lambda column=column: column.cast(pa.float64(), safe=False)).to_numpy()
+                _call_arrow(name, lambda column=column: column.cast(pa.float64(), safe=False)).to_numpy()
             )
-            zoned |= dates(wanted[len(columns) - 1])
+            is_utc |= is_date(selected[len(columns) - 1])
         else:
-            raise DataError(f"{name}: column {wanted[len(columns)]} holds {kind}, not numbers")
+            raise DataError(
+                f"{name}: column {selected[len(columns)]} must be numeric, but has the type {dtype}"
+            )
         nulls.append(column.is_null().to_numpy())
     values, null = np.stack(columns, axis=1), np.stack(nulls, axis=1)
-    read = Table(name, tuple(wanted), np.where(null, np.nan, values), unit="row", zoned=zoned)
-    finder = FirstBad(read)
-    finder.add(
+    result = Table(name, tuple(selected), np.where(null, np.nan, values), row_unit="row", is_utc=is_utc)
+    rows = RowValidator(result)
+    rows.check(
         ~np.isfinite(values) & ~null,
-        lambda i, k: f"{wanted[k]} is {show(values[i, k])}, not a finite number",
+        lambda i, k: f"{selected[k]} must be a finite number, but is {format_value(values[i, k])}",
     )
-    finder.refuse()
-    return read
+    rows.raise_first()
+    return result
 
 
-def _arrow(name: str, call: Callable[[], Any]) -> Any:
-    """What a call of pyarrow returns; its errors as refusals of the file."""
+def _call_arrow(name: str, call: Callable[[], Any]) -> Any:
+    """Return the result of a pyarrow call. Raises `DataError` in place of pyarrow's errors."""
     try:
         return call()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

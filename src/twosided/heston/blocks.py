@@ -80,7 +80,7 @@ def blocks_of(
     if years_per_bar is None:
         years_per_bar = bars.years_per_bar
     check("years_per_bar", years_per_bar, "positive and finite", 0 < years_per_bar < np.inf)
-    kept = bars.follows[1:]
+    kept = bars.contiguous[1:]
     time, returns = bars.time[1:][kept], bars.returns
     if size is None:
         size = max(1, -(-len(returns) // most))

@@ -89,7 +89,7 @@ def fit_fills(
     check("block", block, "at least 1", block >= 1)
     rule = rule or TradeThroughFill()
     sides = [each for each in ("bid", "ask") if side in ("both", each)]
-    follows = bars.follows[1:]
+    follows = bars.contiguous[1:]
     number = int(follows.sum())
     if offsets is not None:
         check_offsets(offsets)
@@ -162,7 +162,7 @@ def _filled(bars: Bars, side: str, offsets: Array, rule: BarFill, seed: int) -> 
 
 def _grid(bars: Bars, sides: Sequence[str]) -> Array:
     """Offsets beyond the close that at most 90% of the bars reach, down to one that a bar in 50 does."""
-    reach = np.concatenate([_reach(bars, side, np.zeros(1))[bars.follows[1:], 0] for side in sides])
+    reach = np.concatenate([_reach(bars, side, np.zeros(1))[bars.contiguous[1:], 0] for side in sides])
     most = min(0.9, 0.99 * (reach > 0).mean())
     found = np.unique(np.quantile(reach, 1 - np.geomspace(max(most, 0.04), 0.02, 9)))
     # A bid as far away as the price itself is no order.

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from twosided.data.bars import QUOTES, Bars, Quotes
+from twosided.data.bars import OHLC, OHLC_FIELDS, Bars
 from twosided.prices.process import PriceProcess
 
 
@@ -57,11 +57,11 @@ def simulate_bars(
     """
     state, shocks = _start(process, (number, substeps), seed)
     states, bar = _run(process, state, shocks)
-    price = Quotes(*(np.asarray(getattr(bar, name), float) for name in QUOTES))
+    price = OHLC(*(np.asarray(getattr(bar, name), float) for name in OHLC_FIELDS))
     time = start + seconds * np.arange(number)
     if not half_spread:
         return Bars(time, price, seconds, sources=("simulated",)), states
-    bid, ask = (Quotes(*(getattr(price, name) + side * half_spread for name in QUOTES)) for side in (-1, 1))
+    bid, ask = (OHLC(*(getattr(price, name) + side * half_spread for name in OHLC_FIELDS)) for side in (-1, 1))
     return Bars(time, price, seconds, bid, ask, sources=("simulated",)), states
 
 

@@ -19,7 +19,7 @@ from twosided.core import store
 from twosided.core.errors import Refusal
 from twosided.core.validation import check, check_seed
 from twosided.data.bar_files import read_bars
-from twosided.data.bars import Bars, moment
+from twosided.data.bars import Bars, format_time
 from twosided.heston.blocks import blocks_of, variance_path
 from twosided.heston.checks import STATISTICS, predictive, statistics
 from twosided.heston.files import (
@@ -112,7 +112,7 @@ class CalibrateHeston:
     def __call__(self, settings: Settings) -> int:
         console = Console(stderr=self.json)
         names = dict(column.split("=", 1) for column in self.columns)
-        bars = read_bars(*self.files, timezone=self.timezone, names=names)
+        bars = read_bars(*self.files, timezone=self.timezone, columns=names)
         text, last = dump(settings), bars if self.window is None else bars[-self.window :]
         if self.window is not None and self.refit is not None:
             found = self._refits(bars, self.window, self.refit, text, console)
@@ -228,7 +228,7 @@ class CalibrateHeston:
                     refits, kept = longer, done
                     pace = (time.perf_counter() - since) / (done - before)
                     left = time_left(pace * (total - done)) if done < total else ""
-                    told = f"refit {done} of {total}, to {moment(window.time[-1])}"
+                    told = f"refit {done} of {total}, to {format_time(window.time[-1])}"
                     if fit.refused:
                         told += f", is refused: R-hat {fit.rhat:.3f}, {fit.diverging} draws diverged"
                     if fit.refused or not console.is_terminal:
@@ -370,8 +370,8 @@ def _table_html(fit: HestonFit) -> str:
 def _report_html(bars: Bars, fit: HestonFit) -> str:
     left = [("returns over gaps, left out", f"{fit.sample.gaps:,}")] if fit.sample.gaps else []
     # A fit may be told another year than its bars', or have that of an earlier window.
-    year = {"a year": f"{1 / fit.sample.years_per_bar:,.0f} bars"}
-    facts = [*(dict(bars.report()) | year).items(), ("returns in a block", f"{fit.sample.size:,}"), *left]
+    year = {"bars per year": f"{1 / fit.sample.years_per_bar:,.0f}"}
+    facts = [*(dict(bars.summary()) | year).items(), ("returns in a block", f"{fit.sample.size:,}"), *left]
     items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts)
     return f'<section><h2>The bars</h2><dl class="facts">{items}</dl></section>'
 
