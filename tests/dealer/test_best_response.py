@@ -24,7 +24,7 @@ def independent_payoff(epsilon, law, p, objective, cost=0.0):
     competitor = (1 + epsilon) * (1 - p) * tied
     for value, weight in zip(*law.atoms, strict=True):
         competitor = competitor + weight * (1 + value) * (value < epsilon)
-    for low, high, weight in zip(*law.slabs, strict=True):
+    for low, high, weight in zip(*law.uniforms, strict=True):
         top = np.clip(epsilon, low, high)
         competitor = competitor + weight * ((1 + top) ** 2 - (1 + low) ** 2) / (2 * (high - low))
     return own - (competitor - cost * (1 - win))
@@ -129,7 +129,7 @@ def test_against_a_fine_grid(law, p, objective, cost):
     np.testing.assert_allclose(actual, values, atol=1e-13)
     # No point beats it, and the grid, which has every breakpoint and what is just left of it, comes near:
     # |h'| <= 1 + 2 (2 + c) density, and a maximum inside an interval is within half a spacing of the grid.
-    steepest = 1 + 2 * (2 + cost) * (law.slabs[2] / (law.slabs[1] - law.slabs[0])).sum()
+    steepest = 1 + 2 * (2 + cost) * (law.uniforms[2] / (law.uniforms[1] - law.uniforms[0])).sum()
     assert values.max() <= response.supremum + 1e-12
     assert values.max() >= response.supremum - steepest * spacing / 2 - steepest * undercut
 

@@ -326,7 +326,7 @@ def test_no_fixed_maker_does_better(penalty):
         ),
         ({"price": Bachelier()}, "a geometric Brownian midprice without drift"),
         ({"price": GeometricBrownian(drift=0.1)}, "a geometric Brownian midprice without drift"),
-        ({"competitor": RandomQuoter(one_draw=True)}, "makers that draw their sides apart"),
+        ({"competitor": RandomQuoter(symmetric=True)}, "makers that draw their sides apart"),
     ],
 )
 def test_what_it_does_not_cover_is_said(changes, reason):

@@ -46,7 +46,7 @@ def action_of(epsilon_buy, epsilon_sell, hedge):
 
 # Three of four investors sell, so the makers buy; the fourth buys, and its lot is maker 1's.
 THREE_SELL = shock_of(
-    UnitShock(selling=jnp.array([0b0111], jnp.uint32), lots=jnp.array([0b1010], jnp.uint32))
+    UnitShock(selling=jnp.array([0b0111], jnp.uint32), tie_breaks=jnp.array([0b1010], jnp.uint32))
 )
 
 
@@ -170,7 +170,7 @@ def test_buying_and_selling_are_mirror_images():
     # Long for short, bids for asks, sellers for buyers and up for down: the same money.
     everyone = jnp.uint32(0b1111)
     flow = THREE_SELL.flow
-    mirrored_flow = UnitShock(selling=everyone & ~flow.selling, lots=flow.lots)
+    mirrored_flow = UnitShock(selling=everyone & ~flow.selling, tie_breaks=flow.tie_breaks)
     action, mirrored = (
         action_of([-0.5, 0.0], [0.1, 0.1], [0.5, 1.0]),
         action_of([0.1, 0.1], [-0.5, 0.0], [0.5, 1.0]),
@@ -275,7 +275,7 @@ TWO_TIERS = DealerMarket(
 TIERED = shock_of(
     (
         THREE_SELL.flow,
-        UnitShock(selling=jnp.array([0b0001], jnp.uint32), lots=jnp.array([0b0110], jnp.uint32)),
+        UnitShock(selling=jnp.array([0b0001], jnp.uint32), tie_breaks=jnp.array([0b0110], jnp.uint32)),
     )
 )
 
@@ -471,7 +471,7 @@ def test_three_makers_and_orders_of_any_size_against_a_ledger(makers, investors,
             arrival=jnp.where(jnp.array(comes), 0.25, 0.75),
             selling=jnp.array(sells),
             size=jnp.array(normal),
-            lots=jnp.array(lots, jnp.uint32),
+            tie_breaks=jnp.array(lots, jnp.uint32),
         )
     assert_ledger(market, makers, shock, orders, move, hedge_cost)
 
@@ -482,7 +482,7 @@ STEPS, PATHS = 25, 32
 FLOWS = {
     "unit investors": UnitInvestors(),
     "sizes, one by one": Investors(size_variation=0.8, arrival_probability=0.7),
-    "sizes, together": Investors(size_variation=0.8, price_together=True),
+    "sizes, together": Investors(size_variation=0.8, aggregate_orders=True),
     "tiers": Tiers((Investors(size_variation=0.8), UnitInvestors(count=5, informed=4))),
 }
 

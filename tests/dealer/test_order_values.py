@@ -77,7 +77,7 @@ def test_those_who_know_nothing_are_worth_the_same_on_both_sides():
         ),
         (DealerMarket(price=Bachelier(drift=1.0)), optimum, "without drift"),
         (
-            DealerMarket(flow=Tiers((FLOWS[0], Investors(price_together=True)))),
+            DealerMarket(flow=Tiers((FLOWS[0], Investors(aggregate_orders=True)))),
             optimum,
             "priced on their own",
         ),

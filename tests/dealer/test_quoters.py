@@ -1,4 +1,4 @@
-"""Makers that follow a fixed rule: what they quote, and bad input."""
+"""Persistent and random market makers: distribution of their actions, and invalid parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -8,33 +8,33 @@ import pytest
 from twosided.dealer.market import DealerMarket
 from twosided.dealer.quoters import PersistentQuoter, RandomQuoter
 
-SEEN = jax.tree.map(
+OBSERVATION = jax.tree.map(
     lambda leaf: leaf[0], DealerMarket().reset(DealerMarket().shocks(jax.random.key(0), ()))[1]
 )
-"""What one maker sees; these look at nothing of it."""
+"""Observation of one maker; the policies under test use only its dtype."""
 DRAWS = 50_000
 
 
-def quotes(policy):
+def sampled_actions(policy):
     shocks = policy.shocks(jax.random.key(1), (DRAWS,))
-    action, memory = jax.vmap(lambda shock: policy.act(shock, policy.init(), SEEN))(shocks)
+    action, memory = jax.vmap(lambda shock: policy.act(shock, policy.init(), OBSERVATION))(shocks)
     assert memory is None
     return {name: np.asarray(value, float) for name, value in vars(action).items()}
 
 
-def test_persistent_quotes_the_same_for_ever():
+def test_persistent_quoter_action_is_constant():
     policy = PersistentQuoter(epsilon_buy=-0.5, epsilon_sell=0.25, hedge=0.75)
     assert policy.shocks(jax.random.key(0), (10,)) is None
-    action, memory = policy.act(None, policy.init(), SEEN)
+    action, memory = policy.act(None, policy.init(), OBSERVATION)
     assert (action.epsilon_buy, action.epsilon_sell, action.hedge_fraction) == (-0.5, 0.25, 0.75)
     assert memory is None
 
 
 @pytest.mark.parametrize("x64", [False, True])
-def test_persistent_quotes_in_the_precision_of_what_it_sees(x64):
+def test_persistent_quoter_action_has_dtype_of_observation(x64):
     with jax.enable_x64(x64):
-        seen = jax.tree.map(lambda leaf: leaf.astype(float), SEEN)
-        action, _ = PersistentQuoter().act(None, None, seen)
+        observation = jax.tree.map(lambda leaf: leaf.astype(float), OBSERVATION)
+        action, _ = PersistentQuoter().act(None, None, observation)
     assert {leaf.dtype for leaf in jax.tree.leaves(action)} == {jnp.dtype("float64" if x64 else "float32")}
 
 
@@ -46,8 +46,8 @@ def test_persistent_quotes_in_the_precision_of_what_it_sees(x64):
         RandomQuoter(low=0.3, high=0.3),
     ],
 )
-def test_random_draws_each_part_uniformly_and_apart(policy):
-    drawn = quotes(policy)
+def test_random_quoter_components_are_uniform_and_uncorrelated(policy):
+    drawn = sampled_actions(policy)
     hedges = policy.hedge_low, policy.hedge_high
     ranges = {"epsilon_buy": (policy.low, policy.high), "epsilon_sell": (policy.low, policy.high)}
     for name, (low, high) in {**ranges, "hedge_fraction": hedges}.items():
@@ -61,13 +61,13 @@ def test_random_draws_each_part_uniformly_and_apart(policy):
         assert np.abs(np.corrcoef(list(drawn.values())) - np.eye(3)).max() < 4 / np.sqrt(DRAWS)
 
 
-def test_random_may_draw_both_sides_at_once():
-    drawn = quotes(RandomQuoter(low=-0.5, high=0.5, one_draw=True))
+def test_symmetric_random_quoter_has_equal_epsilons():
+    drawn = sampled_actions(RandomQuoter(low=-0.5, high=0.5, symmetric=True))
     np.testing.assert_array_equal(drawn["epsilon_buy"], drawn["epsilon_sell"])
     assert abs(np.corrcoef(drawn["epsilon_buy"], drawn["hedge_fraction"])[0, 1]) < 4 / np.sqrt(DRAWS)
 
 
-def test_random_draws_anew_on_every_step_and_path():
+def test_random_quoter_draws_differ_between_steps_and_paths():
     policy = RandomQuoter()
     shocks = policy.shocks(jax.random.key(0), (20, 30))
     for leaf in jax.tree.leaves(shocks):
@@ -92,6 +92,6 @@ def test_random_draws_anew_on_every_step_and_path():
         ),
     ],
 )
-def test_bad_input(make, message):
+def test_invalid_parameters_are_rejected(make, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         make()

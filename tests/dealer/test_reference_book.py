@@ -1,4 +1,4 @@
-"""The reference book: gamma quantiles against SciPy, the cost curve against a walk, the default's moments."""
+"""Reference book: gamma quantiles against SciPy, costs against a level-by-level walk, moments of the default book."""
 
 import equinox as eqx
 import jax
@@ -18,18 +18,18 @@ slope_of_gamma = jax.jit(jax.jacrev(gamma_from_normal))
 
 
 def gamma_quantile(shape, z):
-    """F⁻¹(Φ(z)) for the gamma law of mean 1, through the tail that is small."""
-    law = stats.gamma(shape, scale=1 / shape)
-    return np.where(z < 0, law.ppf(stats.norm.cdf(z)), law.isf(stats.norm.sf(z)))
+    """F⁻¹(Φ(z)) for the gamma distribution of mean 1, from the smaller tail."""
+    gamma = stats.gamma(shape, scale=1 / shape)
+    return np.where(z < 0, gamma.ppf(stats.norm.cdf(z)), gamma.isf(stats.norm.sf(z)))
 
 
-# The errors of interpolation in a table of 2,048 knots, at its worst in the far right tail, as the docstring
-# of gamma_from_normal states them. A shape of less than 1/2 is steeper there.
+# Bounds of the interpolation error with 2,048 knots, largest in the far right tail, as stated in the docstring of
+# gamma_from_normal. For shapes below 1/2 the tail is steeper.
 @pytest.mark.parametrize(
     ("shape", "bound"),
     [(0.2, 5e-3), (0.5, 6e-4), (1.0, 6e-4), (1.5, 1e-4), (1.524253, 1e-4), (4.0, 1e-4), (200.0, 1e-4)],
 )
-def test_gamma_quantiles(shape, bound):
+def test_gamma_quantiles_match_scipy_within_stated_error(shape, bound):
     z = np.linspace(-5.0, 5.0, 4001)
     error = np.abs(
         np.asarray(gamma_from_normal(jnp.float32(shape), jnp.float32(z))) - gamma_quantile(shape, z)
@@ -37,8 +37,8 @@ def test_gamma_quantiles(shape, bound):
     assert error.max() < bound / np.sqrt(shape)
 
 
-def test_gamma_moments_by_quadrature():
-    # Of the law that is really sampled: mean 1 and variance 1/k, whatever the interpolation.
+def test_gamma_moments_match_mean_1_and_variance_1_over_k():
+    # Moments of the interpolated distribution, by quadrature over the normal.
     z = np.linspace(-6.0, 6.0, 100_001)
     weight = stats.norm.pdf(z) / stats.norm.pdf(z).sum()
     for shape in (0.5, 1.524253, 20.0):
@@ -48,14 +48,14 @@ def test_gamma_moments_by_quadrature():
 
 
 @pytest.mark.parametrize("shape", [0.01, 0.2, 1.0, 1e6])
-def test_gamma_is_finite_and_increases_even_beyond_the_table(shape):
+def test_gamma_is_finite_and_nondecreasing_beyond_the_table(shape):
     z = jnp.concatenate([jnp.float32([-40.0]), jnp.linspace(-7.0, 7.0, 2001), jnp.float32([40.0])])
     x = np.asarray(gamma_of(jnp.float32(shape), z))
     assert np.isfinite(x).all() and (x >= 0).all()
     assert (np.diff(x) >= -1e-6 * x[1:]).all()
 
 
-def test_gamma_can_be_mapped_over_the_shape():
+def test_gamma_can_be_vmapped_over_the_shape():
     z, shapes = jnp.linspace(-4.0, 4.0, 9), jnp.float32([0.2, 1.5, 30.0])
     mapped = jax.jit(jax.vmap(gamma_from_normal, (0, None)))(shapes, z)
     for row, shape in zip(mapped, shapes, strict=True):
@@ -63,20 +63,20 @@ def test_gamma_can_be_mapped_over_the_shape():
 
 
 @pytest.mark.parametrize("shape", [0.5, 1.524253, 50.0])
-def test_gamma_can_be_differentiated_in_the_shape(shape):
+def test_gamma_gradient_in_the_shape_matches_finite_differences(shape):
     z = np.linspace(-2.0, 3.0, 6)
     h = 1e-4 * shape
     expected = (gamma_quantile(shape + h, z) - gamma_quantile(shape - h, z)) / (2 * h)
     derivative = slope_of_gamma(jnp.float32(shape), jnp.float32(z))
-    # Knots move with the shape, so the slope of the interpolation is cruder than its value.
+    # The knots depend on the shape, so the derivative of the interpolation is less accurate than its value.
     np.testing.assert_allclose(derivative, expected, rtol=1e-2, atol=3e-3 * np.abs(expected).max())
 
 
-# What a size costs.
+# Cost of a trade.
 
 
 def walk(spread, volumes, tick, size):
-    """Take a size level by level, as a trader would; what is left trades at the last level's price."""
+    """Cost of taking a size level by level; the part beyond the last level trades at its price."""
     cost, rest = 0.0, size
     for n, volume in enumerate(volumes):
         taken = rest if n == len(volumes) - 1 else min(rest, volume)
@@ -90,7 +90,7 @@ sizes = st.just(0.0) | st.floats(1e-9, 40.0)
 
 
 @given(volumes_of_a_side, st.floats(1e-5, 3e-4), sizes, st.floats(1e-5, 1e-3))
-def test_cost_is_that_of_walking_the_levels(volumes, spread, size, tick):
+def test_cost_matches_level_by_level_walk(volumes, spread, size, tick):
     with jax.enable_x64(True):
         book = Snapshot(jnp.asarray(spread), jnp.asarray(volumes), jnp.asarray(tick))
         cost = float(book.cost(jnp.asarray(size)))
@@ -101,22 +101,22 @@ def test_cost_is_that_of_walking_the_levels(volumes, spread, size, tick):
     assert average == pytest.approx(expected / size if size > 0 else spread / 2, rel=1e-9)
 
 
-def test_cost_at_the_boundaries_of_levels():
+def test_cost_at_level_boundaries():
     book = Snapshot(jnp.float32(2e-4), jnp.array([0.5, 1.0, 2.0]), jnp.float32(1e-4))
     sizes = np.array([0.0, 0.25, 0.5, 1.0, 1.5, 3.5, 100.0])
     expected = np.array([0.0, 0.25, 0.5, 1.5, 2.5, 8.5, 8.5 + 3 * 96.5]) * 1e-4
     np.testing.assert_allclose(jax.vmap(book.cost)(jnp.float32(sizes)), expected, rtol=1e-6)
-    np.testing.assert_allclose(book.levels, [1e-4, 2e-4, 3e-4], rtol=1e-6)
+    np.testing.assert_allclose(book.level_prices, [1e-4, 2e-4, 3e-4], rtol=1e-6)
 
 
-def test_beyond_the_last_level_the_rest_trades_at_its_price():
+def test_marginal_price_beyond_the_last_level_is_its_price():
     book = ReferenceBook().snapshot(ReferenceBook().shocks(jax.random.key(0), ()))
     beyond = float(book.volumes.sum()) + 1.0
     marginal = (float(book.cost(jnp.float32(beyond + 8.0))) - float(book.cost(jnp.float32(beyond)))) / 8.0
-    assert marginal == pytest.approx(float(book.levels[-1]), rel=1e-4)
+    assert marginal == pytest.approx(float(book.level_prices[-1]), rel=1e-4)
 
 
-def test_cost_is_convex_and_the_average_rises_from_half_the_spread():
+def test_cost_is_convex_and_average_cost_rises_from_half_the_spread():
     book = ReferenceBook().snapshot(ReferenceBook().shocks(jax.random.key(1), (50,)))
     sizes = np.linspace(0.0, 6.0, 241)
     cost, average = (
@@ -130,12 +130,12 @@ def test_cost_is_convex_and_the_average_rises_from_half_the_spread():
     np.testing.assert_allclose(average[1:] * sizes[1:, None], cost[1:], rtol=1e-6)
 
 
-def test_the_average_has_a_derivative_at_size_0():
+def test_spread_curve_gradient_is_finite_at_size_0():
     book = Snapshot(jnp.float32(2e-4), jnp.array([0.5, 1.0, 2.0]), jnp.float32(1e-4))
     assert jax.grad(book.spread_curve)(jnp.float32(0.0)) == 0.0
 
 
-# The law of the book.
+# Distribution of the book.
 
 
 @pytest.fixture(scope="module")
@@ -149,14 +149,14 @@ def within(sample, mean, errors=4.0):
     return abs(sample.mean() - mean) < errors * sample.std() / np.sqrt(sample.size)
 
 
-def test_a_unit_trade_costs_4_7_basis_points(default_snapshots):
+def test_unit_trade_in_default_book_costs_4_7_basis_points(default_snapshots):
     cost = np.array(jax.vmap(lambda s: s.spread_curve(jnp.float32(1.0)))(default_snapshots), float)
     assert within(cost, 4.7e-4)
-    # And the sample is large enough to tell 4.70 from 4.72.
+    # The standard error is small enough to distinguish 4.70 from 4.72.
     assert cost.std() / np.sqrt(cost.size) < 0.005e-4
 
 
-def test_spread_is_a_clipped_normal(default_snapshots):
+def test_spread_is_clipped_normal(default_snapshots):
     book, spread = ReferenceBook(), default_snapshots.spread
     low, high = (book.spread_min - 1e-4) / 0.5e-4, (book.spread_max - 1e-4) / 0.5e-4
     below, above = stats.norm.cdf(low), stats.norm.sf(high)
@@ -181,22 +181,24 @@ def test_best_volume_is_gamma(default_snapshots):
     )
 
 
-def test_depth_shape_has_the_moments_of_its_coefficients(default_snapshots):
+def test_depth_shape_mean_matches_floored_normal(default_snapshots):
     book, n = ReferenceBook(), np.arange(10)
     shape = default_snapshots.volumes / default_snapshots.volumes[:, :1]
     assert shape.min() == pytest.approx(book.depth_floor, rel=1e-5)
-    # 1 + a n + b n² is normal at each level, with the covariance of (a, b); then floored.
+    # 1 + a n + b n² is normal at each level, with the covariance of (a, b), and then floored.
     mean = 1 + book.depth_linear * n + book.depth_quadratic * n**2
     cross = book.depth_correlation * book.depth_linear_std * book.depth_quadratic_std
     variance = (book.depth_linear_std * n) ** 2 + 2 * cross * n**3 + (book.depth_quadratic_std * n**2) ** 2
     for level in (1, 4, 9):
-        law = stats.norm(mean[level], np.sqrt(variance[level]))
-        below = law.cdf(book.depth_floor)
-        kept = stats.truncnorm((book.depth_floor - law.mean()) / law.std(), np.inf, law.mean(), law.std())
+        normal = stats.norm(mean[level], np.sqrt(variance[level]))
+        below = normal.cdf(book.depth_floor)
+        kept = stats.truncnorm(
+            (book.depth_floor - normal.mean()) / normal.std(), np.inf, normal.mean(), normal.std()
+        )
         assert within(shape[:, level], below * book.depth_floor + (1 - below) * kept.mean())
 
 
-def test_no_spread_of_the_parameters_is_one_book():
+def test_book_is_deterministic_with_zero_standard_deviations():
     book = ReferenceBook(spread_std=0.0, depth_linear_std=0.0, depth_quadratic_std=0.0, num_levels=4)
     snapshot = book.snapshot(BookShock(jnp.float32(2.0), jnp.float32(1.5), jnp.float32([3.0, -3.0])))
     n = np.arange(4)
@@ -205,7 +207,7 @@ def test_no_spread_of_the_parameters_is_one_book():
     np.testing.assert_allclose(snapshot.volumes, book.volume_scale * 1.5 * shape, rtol=1e-6)
 
 
-def test_one_level_is_half_the_spread_for_any_size():
+def test_book_of_one_level_costs_half_the_spread_for_any_size():
     book = ReferenceBook(num_levels=1).snapshot(ReferenceBook().shocks(jax.random.key(0), ()))
     for size in (0.01, 1.0, 1000.0):
         assert book.spread_curve(jnp.float32(size)) == pytest.approx(float(book.spread) / 2, rel=1e-6)
@@ -229,6 +231,6 @@ def test_one_level_is_half_the_spread_for_any_size():
         ("num_levels", 0, "from 1 to 1000"),
     ],
 )
-def test_bad_input(field, value, constraint):
+def test_invalid_parameters_are_rejected(field, value, constraint):
     with pytest.raises(ValueError, match=f"^{field} must be {constraint}, but got {value}$"):
         ReferenceBook(**{field: value})

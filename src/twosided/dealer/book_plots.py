@@ -1,4 +1,4 @@
-"""Figures of the reference book: the law that was fitted, drawn over the data."""
+"""Figure of a calibrated reference book: the fitted model over the data."""
 
 from typing import TYPE_CHECKING
 
@@ -21,15 +21,15 @@ DATA, MODEL = GREY, BLUE
 def figure_book_fit(
     fit: "BookFit", sizes: Float[ndarray, "sizes"], curves: Float[ndarray, "samples sizes"]
 ) -> go.Figure:
-    """The fitted law over the data, as figure 7 of Ganesh et al. (2019).
+    """Plot the fitted model over the data, as in figure 7 of Ganesh et al. (2019).
 
-    `curves` are S_ref of generated snapshots at the sizes (units of trade), fractions of the mid.
+    `curves` are S_ref(v) of simulated snapshots, as fractions of the mid, at the sizes v in units of trade.
     """
     gamma = f"gamma, shape {fit.estimates['best_volume_shape']:.2f}"
     titles = (
         key("best level’s volume", {"data": DATA, gamma: MODEL}),
-        key("depth shape", {"data": DATA, "law ± deviation": MODEL}),
-        key("S_ref(v)", {"generated snapshots": MODEL}),
+        key("depth shape", {"data": DATA, "model ± std": MODEL}),
+        key("S_ref(v)", {"simulated snapshots": MODEL}),
         key("quoted spread", {"data": DATA, "clipped normal": MODEL}),
     )
     figure = make_subplots(
@@ -49,10 +49,10 @@ def _best_volume(figure: go.Figure, fit: "BookFit") -> None:
     share = density / (len(fit.best_volumes) * np.diff(edges))
     x = np.linspace(end / 400, end, 400)
     figure.add_trace(_bars(edges, share, "data", shown=True), row=1, col=1)
-    # The gamma density of mean 1, through logarithms so that no shape is too large.
+    # The gamma density of mean 1, computed from its logarithm so that large shapes do not overflow.
     pdf = k * np.exp(special.xlogy(k - 1, k * x) - k * x - special.gammaln(k))
     figure.add_trace(_line(x, pdf, f"gamma, shape {k:.2f}"), row=1, col=1)
-    # A law that is infinite at 0 (k < 1) must not flatten the rest.
+    # The density is infinite at 0 for k < 1; it must not set the scale of the axis.
     figure.update_yaxes(range=[0, 1.15 * min(max(share.max(), pdf.max()), 3 * share.max())], row=1, col=1)
     figure.update_yaxes(title="density", row=1, col=1)
     figure.update_xaxes(title="V(0) / mean V(0)", row=1, col=1)
@@ -84,7 +84,7 @@ def _depth_shape(figure: go.Figure, fit: "BookFit") -> None:
         fillcolor=MODEL,
         opacity=0.2,
         hoverinfo="skip",
-        name="± a standard deviation",
+        name="± one standard deviation",
     )
     figure.add_trace(band, row=1, col=2)
     figure.add_trace(_line(level, fit.fitted_shape, "1 + a n + b n²"), row=1, col=2)
@@ -96,7 +96,7 @@ def _depth_shape(figure: go.Figure, fit: "BookFit") -> None:
 
 def _spread_curves(figure: go.Figure, sizes: ndarray, curves: ndarray) -> None:
     for number, curve in enumerate(curves):
-        trace = _line(sizes, BASIS_POINTS * curve, "generated snapshots", width=0.8)
+        trace = _line(sizes, BASIS_POINTS * curve, "simulated snapshots", width=0.8)
         trace.update(opacity=0.6, legendgroup="curves", showlegend=number == 0)
         figure.add_trace(trace, row=2, col=1)
     figure.update_yaxes(title="basis points of the mid", rangemode="tozero", row=2, col=1)
@@ -104,15 +104,15 @@ def _spread_curves(figure: go.Figure, sizes: ndarray, curves: ndarray) -> None:
 
 
 def _quoted_spread(figure: go.Figure, fit: "BookFit") -> None:
-    law = fit.estimates
-    low, high = law["spread_min"], law["spread_max"]
+    estimates = fit.estimates
+    low, high = estimates["spread_min"], estimates["spread_max"]
     if high == low:
         high = low * (1 + 1e-6)
     counts, edges = np.histogram(fit.spreads, bins=40, range=(low, high))
-    # The law has atoms at its bounds, in the first and the last bar.
-    below = np.where(edges <= law["spread_mean"], 0.0, 1.0)
-    if law["spread_std"] > 0:
-        below = special.ndtr((edges - law["spread_mean"]) / law["spread_std"])
+    # The clipped normal has atoms at its bounds, in the first and the last bar.
+    below = np.where(edges <= estimates["spread_mean"], 0.0, 1.0)
+    if estimates["spread_std"] > 0:
+        below = special.ndtr((edges - estimates["spread_mean"]) / estimates["spread_std"])
     below[0], below[-1] = 0, 1
     middle = (edges[:-1] + edges[1:]) / 2
     bars = _bars(BASIS_POINTS * edges, counts / counts.sum(), "data", shown=False)

@@ -1,10 +1,10 @@
-"""Laws of a real number that exact results can be computed from: finite mixtures of points and uniforms.
+"""Probability distributions on the real line for which the exact results are computed: mixtures of atoms and uniforms.
 
     X ~ Σ_i p_i δ(value_i) + Σ_j q_j Uniform[low_j, high_j],    Σ p_i + Σ q_j = 1
 
-Uniform, PointMass and Empirical are such mixtures and so is any mixture of them, so every probability below
-is a sum in float64: nothing is sampled or integrated numerically. In a market they describe what a maker
-draws anew on every step: its epsilon on one side, or the fraction of its inventory that it hedges.
+Uniform, PointMass and Empirical are such mixtures, and so is any mixture of them. Every probability below is a finite
+sum in float64; nothing is sampled or integrated numerically. In the dealer market they are the distributions from which
+a maker draws ε_b, ε_s or the hedge fraction x, independently in each step.
 """
 
 import abc
@@ -18,19 +18,19 @@ from numpy.typing import ArrayLike
 from twosided.core.numeric import Array
 from twosided.core.validation import check
 
-NONE = np.zeros(0)
+EMPTY = np.zeros(0)
 
 
 class Distribution(abc.ABC):
-    """The law of a real number: a finite mixture of point masses (atoms) and uniforms (slabs)."""
+    """Probability distribution on the real line: a finite mixture of point masses (atoms) and uniforms."""
 
     @abc.abstractmethod
     def parts(self) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
-        """The mixture, in any order: atoms (values, weights) and slabs (lows, highs, weights)."""
+        """Return the mixture, in any order: atoms (values, weights) and uniforms (lows, highs, weights)."""
 
     @cached_property
     def atoms(self) -> tuple[Array, Array]:
-        """Values of positive probability, ascending and distinct, and their probabilities."""
+        """Values with positive probability, distinct and ascending, and their probabilities."""
         values, weights = self.parts()[0]
         values, weights = values[weights > 0], weights[weights > 0]
         distinct, position = np.unique(values, return_inverse=True)
@@ -39,45 +39,46 @@ class Distribution(abc.ABC):
         return distinct, merged
 
     @cached_property
-    def slabs(self) -> tuple[Array, Array, Array]:
-        """Lows, highs and probabilities of the uniforms; they may overlap."""
+    def uniforms(self) -> tuple[Array, Array, Array]:
+        """Lower ends, upper ends and probabilities of the uniforms, which may overlap."""
         lows, highs, weights = self.parts()[1]
         return lows[weights > 0], highs[weights > 0], weights[weights > 0]
 
     @cached_property
     def breakpoints(self) -> Array:
-        """Where the cdf jumps or its slope changes, ascending: it is linear in between."""
-        return np.unique(np.concatenate([self.atoms[0], *self.slabs[:2]]))
+        """Points where the cdf jumps or changes slope, ascending; the cdf is linear between them."""
+        return np.unique(np.concatenate([self.atoms[0], *self.uniforms[:2]]))
 
     @property
     def support(self) -> tuple[float, float]:
-        """The smallest and the largest value."""
+        """Smallest and largest value."""
         return float(self.breakpoints[0]), float(self.breakpoints[-1])
 
     @property
     def mean(self) -> float:
-        (values, weights), (lows, highs, slab_weights) = self.atoms, self.slabs
-        return float(values @ weights + (lows + highs) / 2 @ slab_weights)
+        """E[X]."""
+        (values, weights), (lows, highs, uniform_weights) = self.atoms, self.uniforms
+        return float(values @ weights + (lows + highs) / 2 @ uniform_weights)
 
     def cdf(self, x: ArrayLike) -> Array:
-        """P[X <= x]."""
-        return self._atoms_below(x, "right") + self._slabs_below(x)
+        """Cumulative distribution function, P[X <= x]."""
+        return self._atoms_below(x, "right") + self._uniforms_below(x)
 
     def cdf_left(self, x: ArrayLike) -> Array:
-        """P[X < x]."""
-        return self._atoms_below(x, "left") + self._slabs_below(x)
+        """Left limit of the cdf, P[X < x]."""
+        return self._atoms_below(x, "left") + self._uniforms_below(x)
 
     def survival(self, x: ArrayLike) -> Array:
-        """P[X > x], summed from above so that it is exactly 0 beyond the support."""
+        """Survival function, P[X > x]; summed from above, so that it is exactly 0 beyond the support."""
         x = np.asarray(x, float)
         values, weights = self.atoms
         tails = np.append(np.cumsum(weights[::-1])[::-1], 0.0)
-        lows, highs, slab_weights = self.slabs
+        lows, highs, uniform_weights = self.uniforms
         share = np.clip((highs - x[..., None]) / (highs - lows), 0.0, 1.0)
-        return tails[np.searchsorted(values, x, "right")] + share @ slab_weights
+        return tails[np.searchsorted(values, x, "right")] + share @ uniform_weights
 
     def mass(self, x: ArrayLike) -> Array:
-        """P[X = x]."""
+        """Probability mass, P[X = x]."""
         x = np.asarray(x, float)
         values, weights = self.atoms
         position = np.searchsorted(values, x)
@@ -85,36 +86,36 @@ class Distribution(abc.ABC):
         return np.where(found, np.append(weights, 0.0)[position], 0.0)
 
     def density(self, x: ArrayLike) -> Array:
-        """The density of the uniforms, at points that are no breakpoints."""
+        """Density of the uniforms, at points that are not breakpoints."""
         x = np.asarray(x, float)[..., None]
-        lows, highs, weights = self.slabs
+        lows, highs, weights = self.uniforms
         return ((lows < x) & (x < highs)) @ (weights / (highs - lows))
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
-        """Independent draws."""
-        (values, weights), (lows, highs, slab_weights) = self.atoms, self.slabs
+        """Draw independent samples."""
+        (values, weights), (lows, highs, uniform_weights) = self.atoms, self.uniforms
         low, high = np.append(values, lows), np.append(values, highs)
-        chance = np.append(weights, slab_weights)
-        part = rng.choice(chance.size, size, p=chance / chance.sum())
-        return low[part] + (high[part] - low[part]) * rng.random(size)
+        probabilities = np.append(weights, uniform_weights)
+        component = rng.choice(probabilities.size, size, p=probabilities / probabilities.sum())
+        return low[component] + (high[component] - low[component]) * rng.random(size)
 
     def _atoms_below(self, x: ArrayLike, side) -> Array:
         values, weights = self.atoms
         return np.append(0.0, np.cumsum(weights))[np.searchsorted(values, np.asarray(x, float), side)]
 
-    def _slabs_below(self, x: ArrayLike) -> Array:
-        lows, highs, weights = self.slabs
+    def _uniforms_below(self, x: ArrayLike) -> Array:
+        lows, highs, weights = self.uniforms
         return np.clip((np.asarray(x, float)[..., None] - lows) / (highs - lows), 0.0, 1.0) @ weights
 
 
 @dataclass(frozen=True)
 class Uniform(Distribution):
-    """Every value of an interval alike."""
+    """Uniform distribution on [low, high]."""
 
     low: float
-    """Smallest value."""
+    """Lower end."""
     high: float
-    """Largest value, above low."""
+    """Upper end, above low."""
 
     def __post_init__(self):
         check("low", self.low, "finite", lambda: np.isfinite(self.low))
@@ -122,12 +123,12 @@ class Uniform(Distribution):
         check("high", self.high, above, lambda: np.isfinite(self.high) and self.high > self.low)
 
     def parts(self):
-        return (NONE, NONE), (np.array([float(self.low)]), np.array([float(self.high)]), np.ones(1))
+        return (EMPTY, EMPTY), (np.array([float(self.low)]), np.array([float(self.high)]), np.ones(1))
 
 
 @dataclass(frozen=True)
 class PointMass(Distribution):
-    """One value with certainty."""
+    """Point mass: a constant."""
 
     value: float
     """The value."""
@@ -136,46 +137,46 @@ class PointMass(Distribution):
         check("value", self.value, "finite", lambda: np.isfinite(self.value))
 
     def parts(self):
-        return (np.array([float(self.value)]), np.ones(1)), (NONE, NONE, NONE)
+        return (np.array([float(self.value)]), np.ones(1)), (EMPTY, EMPTY, EMPTY)
 
 
 @dataclass(frozen=True)
 class Mixture(Distribution):
-    """A component drawn by its weight, then a value from it."""
+    """Mixture of distributions, Σ_k w_k F_k."""
 
     components: Sequence[Distribution]
-    """The laws that are mixed, one or more."""
+    """Distributions F_k, one or more."""
     weights: Sequence[float]
-    """One a component, at least 0, in proportion to its probability."""
+    """Weights proportional to w_k, one per component, at least 0."""
 
     def __post_init__(self):
         object.__setattr__(self, "components", tuple(self.components))
         object.__setattr__(self, "weights", tuple(float(weight) for weight in self.weights))
         count = len(self.components)
-        check("components", count, "one or more laws", count > 0)
+        check("components", count, "one or more distributions", count > 0)
         _check_weights(self.weights, count, "component")
 
     def parts(self):
         shares = np.array(self.weights) / sum(self.weights)
-        values, weights, lows, highs, slab_weights = [], [], [], [], []
+        values, weights, lows, highs, uniform_weights = [], [], [], [], []
         for component, share in zip(self.components, shares, strict=True):
             values.append(component.atoms[0])
             weights.append(share * component.atoms[1])
-            lows.append(component.slabs[0])
-            highs.append(component.slabs[1])
-            slab_weights.append(share * component.slabs[2])
-        joined = [np.concatenate(part) for part in (values, weights, lows, highs, slab_weights)]
+            lows.append(component.uniforms[0])
+            highs.append(component.uniforms[1])
+            uniform_weights.append(share * component.uniforms[2])
+        joined = [np.concatenate(arrays) for arrays in (values, weights, lows, highs, uniform_weights)]
         return (joined[0], joined[1]), (joined[2], joined[3], joined[4])
 
 
 @dataclass(frozen=True, eq=False)
 class Empirical(Distribution):
-    """The law of observed samples, such as an adaptive maker's quotes after it has settled."""
+    """Empirical distribution of a sample, such as the quotes of an adaptive maker after convergence."""
 
     samples: ArrayLike
-    """What was observed, one or more values."""
+    """Observed values, one or more."""
     weights: ArrayLike | None = None
-    """One a sample, at least 0, in proportion to its probability; all alike if None."""
+    """Weights proportional to the probabilities, one per value, at least 0; None for equal weights."""
 
     def __post_init__(self):
         samples = np.array(self.samples, float).ravel()
@@ -189,12 +190,12 @@ class Empirical(Distribution):
 
     def parts(self):
         weights = np.asarray(self.weights)
-        return (np.asarray(self.samples), weights / weights.sum()), (NONE, NONE, NONE)
+        return (np.asarray(self.samples), weights / weights.sum()), (EMPTY, EMPTY, EMPTY)
 
 
 def _check_weights(weights: ArrayLike, count: int, what: str) -> None:
     weights = np.asarray(weights)
-    check("weights", weights.size, f"one a {what} ({count})", weights.size == count)
+    check("weights", weights.size, f"one per {what} ({count})", weights.size == count)
     bad = weights[~(np.isfinite(weights) & (weights >= 0))]
     check("weights", bad[:1], "finite and at least 0", bad.size == 0)
-    check("weights", float(weights.sum()), "of a positive sum", weights.sum() > 0)
+    check("weights", float(weights.sum()), "numbers with a positive sum", weights.sum() > 0)

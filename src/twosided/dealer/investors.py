@@ -1,16 +1,15 @@
-"""Order flows: who wants to trade, how much, on which side, and with whom.
+"""Order flows of the dealer market: how many investors trade, on which side, how much, and with which maker.
 
-In a dealer market an investor trades a step's order with the maker that offers the best price on its side;
-ties are split fairly, trade by trade. A flow is told which makers offer the best price and what sizes cost
-on the exchange, and answers with what each maker wins. Sides are the maker's: on side BUY the maker buys (the
-investor sells).
+An investor trades its order with the maker that quotes the best price on its side. Ties are split order by order with
+equal probabilities. `OrderFlow.fills` takes the makers that quote the best price and the exchange's book, and returns
+the volume and value that each maker wins. Sides are the maker's: on side BUY the maker buys and the investor sells.
 
-Informed investors (Ganesh et al. 2019, section 7.4) know where the midprice will be h steps ahead and trade with it:
+Informed investors (Ganesh et al. 2019, section 7.4) know the midprice h steps ahead and trade on it:
 
-    P_{t+h} > P_t    they buy, so makers sell to them;    P_{t+h} < P_t    they sell
+    P_{t+h} > P_t    they buy, so makers sell to them;    P_{t+h} < P_t    they sell, so makers buy from them
 
-With h = 1 they know the revaluation of the very step that they trade in. Where the midprice will not have moved
-they know nothing of use and take a side as all others do.
+With h = 1 they know the inventory revaluation of the step in which they trade. If P_{t+h} = P_t they draw their side
+like uninformed investors.
 """
 
 import abc
@@ -26,34 +25,34 @@ from twosided.core.validation import check, is_at_least
 from twosided.dealer.reference_book import Snapshot
 
 BUY, SELL = 0, 1
-"""Positions of the maker's two sides on an axis of sides."""
+"""Indices of the maker's two sides on an axis of sides."""
 
 
 class Fills(eqx.Module):
-    """What each maker wins in a step, a side at a time; with an axis of tiers where a flow has several."""
+    """Orders won by each maker in a step, by side; there is an axis of tiers if the flow has more than one."""
 
     volume: Float[Array, "makers *tiers 2"]
-    """Σ |v|, in units of trade."""
+    """Volume won, Σ |v|, in units of trade."""
     value: Float[Array, "makers *tiers 2"]
-    """Σ |v| S_ref(v): the volume times the exchange's spread, a fraction of the mid times units."""
+    """Value won at ε = 0, Σ |v| S_ref(v), as a fraction of the mid times units of trade."""
 
 
 class OrderFlow(eqx.Module):
-    """Who wants to trade, how much, and on which side."""
+    """Order flow of the investors: arrivals, sides and sizes of their orders."""
 
     @property
     @abc.abstractmethod
     def lookahead(self) -> int:
-        """How many steps ahead the investor with the longest sight knows the midprice; 0 if nobody knows any."""
+        """Largest number of steps ahead that an investor knows the midprice; 0 if no investor is informed."""
 
     @property
     @abc.abstractmethod
     def tiers(self) -> int:
-        """How many kinds of investors a maker can tell apart; with one, arrays have no axis of tiers."""
+        """Number of investor tiers that a maker can tell apart; with one, arrays have no axis of tiers."""
 
     @abc.abstractmethod
     def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...], num_makers: int) -> Any:
-        """The orders of a step and the lots that decide ties, with the given leading axes."""
+        """Draw the random inputs of a step (orders and tie-breaks), with the given leading axes."""
 
     @abc.abstractmethod
     def fills(
@@ -63,33 +62,34 @@ class OrderFlow(eqx.Module):
         book: Snapshot,
         moves: Float[Array, "lookahead"] | None = None,
     ) -> Fills:
-        """What each maker wins, given who offers the best price on each side (one or more a side).
+        """Return the fills of each maker.
 
-        `moves` are P_{t+k} - P_t, k = 1..lookahead, in currency; a flow that knows nothing asks for none.
+        `best` marks the makers that quote the best price on each side (one or more per side, or per tier and side).
+        `moves` are P_{t+k} - P_t for k = 1..lookahead, in currency; None if no investor is informed.
         """
 
 
 class UnitShock(eqx.Module):
-    """Packed bits, one an investor: 32 orders cost one random word."""
+    """Random draws of unit orders, one bit per investor: 32 orders take one random word."""
 
     selling: UInt32[Array, "*batch words"]
-    """Bit set: the investor sells, so the maker buys."""
-    lots: UInt32[Array, "*batch lots"]
-    """What decides ties: with two makers a bit an investor (set: the second maker), else a word each."""
+    """Bit of an investor: set if the investor sells, so that the maker buys."""
+    tie_breaks: UInt32[Array, "*batch draws"]
+    """Tie-breaking draws: with two makers one bit per investor (set: the second maker wins), else one word each."""
 
 
 class UnitInvestors(OrderFlow):
-    """Investors that each bring one unit order a step, a buy or a sale with equal probability.
+    """Investors that each place one unit order per step, a buy or a sell with equal probability.
 
-    Each order is priced at S_ref(1) on its own. Ganesh et al. (2019), section 6.
+    Every order is priced on its own, at S_ref(1). Ganesh et al. (2019), section 6.
     """
 
     count: int = eqx.field(static=True, default=20)
     """N, number of investors."""
     informed: int = eqx.field(static=True, default=0)
-    """How many of them know where the midprice goes and trade with it."""
+    """Number of investors that are informed: they know the midprice h steps ahead and trade on it."""
     foresight: int = eqx.field(static=True, default=1)
-    """h, how many steps ahead the informed know the midprice."""
+    """h, number of steps ahead that informed investors know the midprice, from 1 to 1000."""
 
     def __check_init__(self):
         _check_investors(self)
@@ -104,71 +104,71 @@ class UnitInvestors(OrderFlow):
 
     def shocks(self, key, shape, num_makers):
         words = -(-self.count // 32)
-        key_selling, key_lots = jax.random.split(key)
-        lots = words if num_makers <= 2 else self.count
+        key_selling, key_ties = jax.random.split(key)
+        num_draws = words if num_makers <= 2 else self.count
         return UnitShock(
             selling=jax.random.bits(key_selling, (*shape, words)),
-            lots=jax.random.bits(key_lots, (*shape, lots)),
+            tie_breaks=jax.random.bits(key_ties, (*shape, num_draws)),
         )
 
     def fills(self, shock, best, book, moves=None):
-        everyone = jnp.array(_packed_ones(self.count), dtype=jnp.uint32)
+        all_mask = jnp.array(_packed_mask(self.count), dtype=jnp.uint32)
         selling = shock.selling
         if self.informed:
-            the_informed = jnp.array(_packed_ones(self.informed, len(everyone)), dtype=jnp.uint32)
+            informed_mask = jnp.array(_packed_mask(self.informed, len(all_mask)), dtype=jnp.uint32)
             falls, rises = _direction(self, moves)
             selling = jnp.where(
-                falls, selling | the_informed, jnp.where(rises, selling & ~the_informed, selling)
+                falls, selling | informed_mask, jnp.where(rises, selling & ~informed_mask, selling)
             )
-        orders = jnp.stack([everyone & selling, everyone & ~selling], -1)  # words, sides
+        orders = jnp.stack([all_mask & selling, all_mask & ~selling], -1)  # (words, sides)
         if best.shape[0] <= 2:
-            volume = _share_bits(orders, shock.lots, best)
+            volume = _split_unit_orders(orders, shock.tie_breaks, best)
         else:
-            volume = _share_trades(self._each(orders), shock.lots, best).sum(1)
+            volume = _split_orders(self._unpack(orders), shock.tie_breaks, best).sum(1)
         unit_price = book.spread_curve(jnp.ones_like(book.spread))
         volume = volume.astype(book.spread.dtype)
         return Fills(volume=volume, value=volume * unit_price)
 
-    def _each(self, orders: UInt32[Array, "words 2"]) -> Float[Array, "investors 2"]:
-        """The packed orders as sizes of 0 or 1, an investor a row."""
+    def _unpack(self, orders: UInt32[Array, "words 2"]) -> Float[Array, "investors 2"]:
+        """Unpack the bits of the orders into sizes of 0 or 1, one row per investor."""
         investor = jnp.arange(self.count)
         return ((orders[investor // 32] >> (investor % 32)[:, None].astype(jnp.uint32)) & 1).astype(float)
 
 
 class InvestorShock(eqx.Module):
-    """One entry an investor."""
+    """Random draws of the orders, one entry per investor."""
 
     arrival: Float[Array, "*batch investors"]
-    """Uniform: the investor comes if it is below the arrival probability."""
+    """Uniform on [0, 1); the investor places an order if this is below the arrival probability."""
     selling: Bool[Array, "*batch investors"]
-    """The investor sells, so the maker buys."""
+    """Whether the investor sells, so that the maker buys."""
     size: Float[Array, "*batch investors"]
-    """Standard normal."""
-    lots: UInt32[Array, "*batch investors"]
-    """What decides ties."""
+    """Standard normal Z of the log-normal size."""
+    tie_breaks: UInt32[Array, "*batch investors"]
+    """Tie-breaking draws."""
 
 
 class Investors(OrderFlow):
-    """Investors that come with a probability and bring orders of log-normal size.
+    """Investors that arrive with a given probability and place orders of log-normal size.
 
-    |v| = mean_size exp(s Z - s²/2), s² = log(1 + size_variation²), so E|v| = mean_size. Ganesh et al.
-    (2019), section 3.2, leaves the laws of size and arrival open.
+    |v| = mean_size exp(s Z - s²/2) with s² = log(1 + size_variation²) and Z standard normal, so that E|v| = mean_size.
+    Ganesh et al. (2019), section 3.2, does not specify the distributions of size and arrival.
     """
 
     count: int = eqx.field(static=True, default=20)
     """N, number of investors."""
     arrival_probability: Scalar = 1.0
-    """Probability that an investor comes in a step, in [0, 1]."""
+    """Probability that an investor places an order in a step, in [0, 1]."""
     mean_size: Scalar = 1.0
     """Mean size of an order, in units of trade."""
     size_variation: Scalar = 0.0
-    """Standard deviation of the size over its mean."""
-    price_together: bool = eqx.field(static=True, default=False)
-    """Price what a maker wins on a side as one trade of the step's sum, not each order on its own."""
+    """Coefficient of variation of the size (standard deviation over mean), at least 0."""
+    aggregate_orders: bool = eqx.field(static=True, default=False)
+    """Price the orders that a maker wins on a side as one trade of their total size, not each on its own."""
     informed: int = eqx.field(static=True, default=0)
-    """How many of the investors know where the midprice goes and trade with it."""
+    """Number of investors that are informed: they know the midprice h steps ahead and trade on it."""
     foresight: int = eqx.field(static=True, default=1)
-    """h, how many steps ahead the informed know the midprice."""
+    """h, number of steps ahead that informed investors know the midprice, from 1 to 1000."""
 
     def __check_init__(self):
         _check_investors(self)
@@ -187,13 +187,13 @@ class Investors(OrderFlow):
         return 1
 
     def shocks(self, key, shape, num_makers):
-        key_arrival, key_selling, key_size, key_lots = jax.random.split(key, 4)
+        key_arrival, key_selling, key_size, key_ties = jax.random.split(key, 4)
         shape = (*shape, self.count)
         return InvestorShock(
             arrival=jax.random.uniform(key_arrival, shape),
             selling=jax.random.bernoulli(key_selling, 0.5, shape),
             size=jax.random.normal(key_size, shape),
-            lots=jax.random.bits(key_lots, shape),
+            tie_breaks=jax.random.bits(key_ties, shape),
         )
 
     def fills(self, shock, best, book, moves=None):
@@ -202,28 +202,28 @@ class Investors(OrderFlow):
         size = jnp.where(shock.arrival < self.arrival_probability, size, 0.0)
         selling = shock.selling
         if self.informed:
-            the_informed = jnp.arange(self.count) < self.informed
+            informed_mask = jnp.arange(self.count) < self.informed
             falls, rises = _direction(self, moves)
-            selling = jnp.where(the_informed & (falls | rises), falls, selling)
+            selling = jnp.where(informed_mask & (falls | rises), falls, selling)
         orders = jnp.stack([jnp.where(selling, size, 0.0), jnp.where(selling, 0.0, size)], -1)
-        won = _share_trades(orders, shock.lots, best)
+        won = _split_orders(orders, shock.tie_breaks, best)
         volume = won.sum(1)
-        value = book.cost(volume) if self.price_together else book.cost(won).sum(1)
+        value = book.cost(volume) if self.aggregate_orders else book.cost(won).sum(1)
         return Fills(volume=volume, value=value)
 
 
 class Tiers(OrderFlow):
-    """Several kinds of investors side by side, which makers may tell apart and quote each its own price."""
+    """Several investor tiers; makers can tell them apart and may quote a price for each (`DealerMarket.by_tier`)."""
 
     flows: tuple[OrderFlow, ...] = eqx.field(
         default_factory=lambda: (UnitInvestors(count=10), UnitInvestors(count=10, informed=10))
     )
-    """The investors of each tier, two tiers or more."""
+    """Order flow of each tier; two or more tiers."""
 
     def __check_init__(self):
-        check("flows", len(self.flows), "two or more", len(self.flows) >= 2)
+        check("flows", len(self.flows), "two or more order flows", len(self.flows) >= 2)
         tiers = [flow.tiers for flow in self.flows]
-        check("flows", tiers, "of one tier each", max(tiers) == 1)
+        check("flows", tiers, "flows of one tier each", max(tiers) == 1)
 
     @property
     def lookahead(self):
@@ -252,38 +252,38 @@ def _check_investors(flow: UnitInvestors | Investors) -> None:
 def _direction(
     flow: UnitInvestors | Investors, moves: Float[Array, "lookahead"] | None
 ) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
-    """Whether the midprice falls, and whether it rises, by the time that the informed know of."""
-    assert moves is not None, "informed investors need to be told how the midprice moves"
+    """Return whether the midprice falls, and whether it rises, over the horizon h of informed investors."""
+    assert moves is not None, "informed investors need the moves of the midprice"
     move = moves[flow.foresight - 1]
     return move < 0, move > 0
 
 
-def _share_bits(
-    orders: UInt32[Array, "words 2"], lots: UInt32[Array, "words"], best: Bool[Array, "makers 2"]
+def _split_unit_orders(
+    orders: UInt32[Array, "words 2"], tie_breaks: UInt32[Array, "words"], best: Bool[Array, "makers 2"]
 ) -> UInt32[Array, "makers 2"]:
-    """Orders won by each of at most two makers: all of a side alone, the bits of its lots when tied."""
+    """Number of orders won by each of at most two makers: all of a side if alone, by tie-breaking bits if tied."""
     total = jax.lax.population_count(orders).sum(0)
     if best.shape[0] == 1:
         return total[None] * best
-    second = jax.lax.population_count(orders & lots[:, None]).sum(0)
+    second = jax.lax.population_count(orders & tie_breaks[:, None]).sum(0)
     second = jnp.where(best[0], jnp.where(best[1], second, 0), total)
     return jnp.stack([total - second, second])
 
 
-def _share_trades(
-    orders: Float[Array, "investors 2"], lots: UInt32[Array, "investors"], best: Bool[Array, "makers 2"]
+def _split_orders(
+    orders: Float[Array, "investors 2"], tie_breaks: UInt32[Array, "investors"], best: Bool[Array, "makers 2"]
 ) -> Float[Array, "makers investors 2"]:
-    """Each order to one of the makers with the best price, drawn with equal probability by its lot."""
+    """Sizes won by each maker; every order goes to one of the makers at the best price, with equal probability."""
     tied = best.sum(0)
-    # The lot's upper 24 bits as a uniform in [0, 1): the rank of the winner among the tied.
-    uniform = (lots >> 8).astype(orders.dtype) * 2.0**-24
+    # The upper 24 bits of the draw as a uniform on [0, 1) give the rank of the winner among the tied makers.
+    uniform = (tie_breaks >> 8).astype(orders.dtype) * 2.0**-24
     rank = jnp.floor(uniform[:, None] * tied)
     position = jnp.cumsum(best, axis=0) - 1
     wins = best[:, None] & (position[:, None] == rank[None])
     return jnp.where(wins, orders[None], 0.0)
 
 
-def _packed_ones(count: int, words: int | None = None) -> list[int]:
-    """Words whose first `count` bits are set; as many words as that takes, if it is not said."""
+def _packed_mask(count: int, words: int | None = None) -> list[int]:
+    """Return words whose first `count` bits are set; by default as few words as hold them."""
     words = -(-count // 32) if words is None else words
     return [(1 << min(32, max(0, count - 32 * word))) - 1 for word in range(words)]

@@ -1,4 +1,4 @@
-"""Makers that follow a fixed rule: the baselines of Ganesh et al. (2019), section 3.1, and one that joins two."""
+"""Baseline market makers of Ganesh et al. (2019), section 3.1 (persistent and random), and a combined policy."""
 
 import equinox as eqx
 import jax
@@ -11,14 +11,14 @@ from twosided.dealer.market import DealerAction
 
 
 class PersistentQuoter(StatelessPolicy):
-    """Quotes the same epsilon on every step and hedges the same fraction of its inventory."""
+    """Persistent market maker: constant epsilons and a constant hedge fraction."""
 
     epsilon_buy: Scalar = 0.0
-    """ε_b, the spread of its bid over the exchange's: S_ref (1 + ε_b); in [-1, 1]."""
+    """ε_b, in [-1, 1]; the half-spread of the bid is S_ref (1 + ε_b)."""
     epsilon_sell: Scalar = 0.0
-    """ε_s, the spread of its ask over the exchange's: S_ref (1 + ε_s); in [-1, 1]."""
+    """ε_s, in [-1, 1]; the half-spread of the ask is S_ref (1 + ε_s)."""
     hedge: Scalar = 0.2
-    """x, the fraction of its inventory that it hedges in a step; in [0, 1]."""
+    """x, the fraction of the inventory hedged in each step, in [0, 1]."""
 
     def __check_init__(self):
         _check_epsilon(epsilon_buy=self.epsilon_buy, epsilon_sell=self.epsilon_sell)
@@ -31,18 +31,18 @@ class PersistentQuoter(StatelessPolicy):
 
 
 class RandomQuoter(Policy):
-    """Draws epsilon uniformly on each side, and the fraction to hedge uniformly, anew on every step."""
+    """Random market maker: ε_b, ε_s ~ Unif[low, high] and x ~ Unif[hedge_low, hedge_high], drawn anew in each step."""
 
     low: Scalar = -1.0
-    """Smallest ε; in [-1, 1]."""
+    """Smallest ε, in [-1, 1]."""
     high: Scalar = 1.0
-    """Largest ε; in [low, 1]."""
+    """Largest ε, in [low, 1]."""
     hedge_low: Scalar = 0.0
-    """Smallest fraction x of its inventory that it hedges in a step; in [0, 1]."""
+    """Smallest hedge fraction x, in [0, 1]."""
     hedge_high: Scalar = 1.0
-    """Largest fraction x of its inventory that it hedges in a step; in [hedge_low, 1]."""
-    one_draw: bool = eqx.field(static=True, default=False)
-    """Draw one ε for both sides (section 7.7) instead of one for each (section 3.1)."""
+    """Largest hedge fraction x, in [hedge_low, 1]."""
+    symmetric: bool = eqx.field(static=True, default=False)
+    """Quote one ε on both sides (section 7.7); by default each side has its own (section 3.1)."""
 
     def __check_init__(self):
         _check_epsilon(low=self.low, high=self.high)
@@ -53,7 +53,7 @@ class RandomQuoter(Policy):
 
     def shocks(self, key, shape):
         uniform = jax.random.uniform(key, (3, *shape))
-        return DealerAction(uniform[0], uniform[0] if self.one_draw else uniform[1], uniform[2])
+        return DealerAction(uniform[0], uniform[0] if self.symmetric else uniform[1], uniform[2])
 
     def init(self):
         return None
@@ -73,12 +73,12 @@ def _check_epsilon(**values):
 
 
 class SplitPolicy(Policy):
-    """Prices by one policy and hedges by another, to compare ways of hedging under the same prices."""
+    """Quotes of one policy and hedge fraction of another, to compare hedging rules under equal prices (section 7.6)."""
 
     pricing: Policy = PersistentQuoter()
-    """Whose quotes it gives."""
+    """Policy that sets ε_b and ε_s."""
     hedging: Policy = PersistentQuoter()
-    """Whose fraction of the inventory it hedges."""
+    """Policy that sets the hedge fraction x."""
 
     def shocks(self, key, shape):
         key_pricing, key_hedging = jax.random.split(key)

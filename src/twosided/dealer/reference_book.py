@@ -1,18 +1,18 @@
-"""The reference book: the exchange next door, whose spread curve prices every quote and every hedge.
+"""The exchange's limit order book, whose spread curve S_ref is the reference for all quotes and hedges.
 
-A snapshot of the book has K levels a side, the same on both sides (Ganesh et al. 2019, appendix 7.2):
+A snapshot of the book has K levels per side, the same on both sides (Ganesh et al. 2019, appendix 7.2):
 
-    level n costs       s_0 / 2 + n · tick            n = 0..K-1, as a fraction of the mid
-    and holds           v(n) = λ · v(0) · shape(n)    shape(0) = 1
-    s_0                 normal(mean, std), clipped to [min, max]
-    v(0)                gamma with mean 1
-    shape(n)            1 + a n + b n², (a, b) bivariate normal, floored so that no level is empty
+    price of level n     s_0 / 2 + n · tick            n = 0..K-1, over the mid, as a fraction of the mid
+    volume of level n    v(n) = λ · v(0) · shape(n)    shape(0) = 1
+    s_0                  normal(mean, std), clipped to [min, max]
+    v(0)                 gamma with mean 1
+    shape(n)             1 + a n + b n², (a, b) bivariate normal, floored so that no level is empty
 
-A trade of size v walks the levels; what lies beyond the last one trades at its price. `S_ref(v)` is the
-average cost of a unit of it over the mid, a fraction of the mid; v · S_ref(v) is convex in v.
+A trade of size v takes the levels in order; the part beyond the last level trades at the price of the last level.
+`S_ref(v)` is the average cost per unit over the mid, as a fraction of the mid. v · S_ref(v) is convex in v.
 
-Units: spreads, ticks and S_ref are fractions of the mid (1e-4 is one basis point); volumes are in units
-of trade, the size of a unit investor's order being 1.
+Units: spreads, ticks and S_ref are fractions of the mid (1e-4 is one basis point). Volumes are in units of trade; the
+order of a unit investor has size 1.
 """
 
 import equinox as eqx
@@ -26,40 +26,40 @@ from twosided.core.validation import check, is_at_least, is_positive
 
 
 class BookShock(eqx.Module):
-    """What chance decides about one snapshot; leading axes free."""
+    """Random draws of a snapshot, with any leading axes."""
 
     spread: Float[Array, "*batch"]
-    """Standard normal."""
+    """Standard normal of s_0."""
     best_volume: Float[Array, "*batch"]
     """v(0), gamma with mean 1."""
     shape: Float[Array, "*batch 2"]
-    """Two independent standard normals, for the linear and the quadratic coefficient."""
+    """Two independent standard normals, from which a and b are formed."""
 
 
 class Snapshot(eqx.Module):
-    """One side of the book at one moment (both sides are the same)."""
+    """One side of the book at one time; both sides are the same."""
 
     spread: Float[Array, "*batch"]
-    """s_0, best ask less best bid, a fraction of the mid."""
+    """Quoted spread s_0, best ask less best bid, as a fraction of the mid."""
     volumes: Float[Array, "*batch levels"]
-    """What each level holds, in units of trade."""
+    """Volume of each level, in units of trade."""
     tick: Float[Array, "*batch"]
-    """Distance between levels, a fraction of the mid."""
+    """Distance between neighbouring levels, as a fraction of the mid."""
 
     @property
-    def levels(self) -> Float[Array, "*batch levels"]:
-        """The price of each level over the mid, a fraction of the mid."""
+    def level_prices(self) -> Float[Array, "*batch levels"]:
+        """Price of each level over the mid, as a fraction of the mid."""
         steps = jnp.arange(self.volumes.shape[-1], dtype=self.volumes.dtype)
         return self.spread[..., None] / 2 + jnp.asarray(self.tick)[..., None] * steps
 
     def cost(self, size: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-        """v · S_ref(v): what taking the size costs over the mid, a fraction of the mid times units.
+        """Return v · S_ref(v), the cost of a trade of size v over the mid, as a fraction of the mid times units.
 
-        The marginal price is the last level's, less one tick for each level that the size does not
-        exhaust, so that only the K - 1 inner boundaries are needed:
-        cost(v) = a_0 v + tick Σ_{k=1}^{K-1} max(v - Σ_{j<k} n_j, 0).
+        The marginal price is s_0 / 2 at the best level and rises by one tick at each boundary between levels, so that
+
+            cost(v) = s_0 / 2 · v + tick Σ_{k=1}^{K-1} max(v - V_k, 0),    V_k the volume of levels 0..k-1
         """
-        # Level by level: XLA compiles a running sum along a short axis to something several times slower.
+        # A loop over levels, because XLA compiles a cumulative sum along a short axis to slower code.
         rest, beyond = size, jnp.zeros_like(size)
         for level in range(self.volumes.shape[-1] - 1):
             rest = rest - self.volumes[..., level]
@@ -67,43 +67,43 @@ class Snapshot(eqx.Module):
         return self.spread / 2 * size + self.tick * beyond
 
     def spread_curve(self, size: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-        """S_ref(v), the average over a size v > 0; S_ref(0) = s_0 / 2."""
+        """Return S_ref(v), the average cost per unit of a trade of size v; S_ref(0) = s_0 / 2."""
         positive = size > 0
         safe = jnp.where(positive, size, 1.0)
         return jnp.where(positive, self.cost(safe) / safe, self.spread / 2)
 
 
 class ReferenceBook(eqx.Module):
-    """The statistical law of the exchange's book (Ganesh et al. 2019, appendix 7.2)."""
+    """Statistical model of the exchange's order book (Ganesh et al. 2019, appendix 7.2)."""
 
     spread_mean: Scalar = 1e-4
-    """Mean of the quoted spread s_0 before clipping, fraction of the mid."""
+    """Mean of the quoted spread s_0 before clipping, as a fraction of the mid."""
     spread_std: Scalar = 0.5e-4
-    """Standard deviation of s_0 before clipping, fraction of the mid."""
+    """Standard deviation of s_0 before clipping, as a fraction of the mid."""
     spread_min: Scalar = 1e-5
-    """Smallest s_0, fraction of the mid."""
+    """Lower bound of s_0, as a fraction of the mid."""
     spread_max: Scalar = 2.5e-4
-    """Largest s_0, fraction of the mid."""
+    """Upper bound of s_0, as a fraction of the mid."""
     tick: Scalar = 1e-4
-    """Distance between two levels, fraction of the mid."""
+    """Distance between neighbouring levels, as a fraction of the mid."""
     best_volume_shape: Scalar = 1.524253
-    """Shape k of the gamma law of the best level's volume, whose mean is 1."""
+    """Shape parameter k of v(0), gamma-distributed with mean 1, from 0.01 to 1e6."""
     depth_linear: Scalar = -0.064361
     """Mean of a in the depth shape 1 + a n + b n²."""
     depth_quadratic: Scalar = -0.000732
     """Mean of b in the depth shape 1 + a n + b n²."""
     depth_linear_std: Scalar = 0.182515
-    """Standard deviation of a across snapshots."""
+    """Standard deviation of a over snapshots."""
     depth_quadratic_std: Scalar = 0.019566
-    """Standard deviation of b across snapshots."""
+    """Standard deviation of b over snapshots."""
     depth_correlation: Scalar = -0.99708
-    """Correlation of a and b across snapshots, in [-1, 1]."""
+    """Correlation of a and b over snapshots, in [-1, 1]."""
     depth_floor: Scalar = 0.05
-    """Smallest value of the depth shape, so that no level is empty."""
+    """Lower bound of the depth shape, so that no level is empty."""
     volume_scale: Scalar = 0.178941
-    """λ, mean volume of the best level in units of trade (one unit is one investor's order)."""
+    """λ, mean volume of the best level, in units of trade; the order of a unit investor is one unit."""
     num_levels: int = eqx.field(static=True, default=10)
-    """Number of levels a side, K."""
+    """K, number of levels per side, from 1 to 1000."""
 
     def __check_init__(self):
         check("spread_mean", self.spread_mean, "positive and finite", lambda: is_positive(self.spread_mean))
@@ -128,11 +128,11 @@ class ReferenceBook(eqx.Module):
             check(name, value, "at least 0 and finite", lambda value=value: is_at_least(value, 0))
         correlation = self.depth_correlation
         check("depth_correlation", correlation, "in [-1, 1]", lambda: abs(correlation) <= 1)
-        # The bound keeps a slip of the finger in a file from asking for all of a machine's memory.
+        # The upper bound keeps a typing error in a settings file from exhausting the memory of the machine.
         check("num_levels", self.num_levels, "from 1 to 1000", 1 <= self.num_levels <= 1000)
 
     def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> BookShock:
-        """What decides snapshots, for any leading axes."""
+        """Draw the random inputs of snapshots, with the given leading axes."""
         draws = jax.random.normal(key, (4, *shape))
         return BookShock(
             spread=draws[0],
@@ -141,7 +141,7 @@ class ReferenceBook(eqx.Module):
         )
 
     def snapshot(self, shock: BookShock) -> Snapshot:
-        """The book that a shock decides."""
+        """Return the snapshot determined by the random draws."""
         spread = jnp.clip(self.spread_mean + self.spread_std * shock.spread, self.spread_min, self.spread_max)
         first, second = shock.shape[..., 0], shock.shape[..., 1]
         rho = self.depth_correlation
@@ -158,51 +158,52 @@ class ReferenceBook(eqx.Module):
 def gamma_from_normal(
     shape: Scalar, normal: Float[Array, "*batch"], knots: int = 2048
 ) -> Float[Array, "*batch"]:
-    """Gamma variables of mean 1, as the quantile function at Φ(normal).
+    """Return gamma variables of mean 1 and shape k, by transforming standard normals with the quantile function.
 
-    G(z) = F⁻¹(Φ(z)) with F the gamma law of the given shape k and scale 1/k, tabulated on a grid of z in
-    [-6, 6] and interpolated. A rejection sampler costs a hundred times more on a CPU, and it cannot be
-    vmapped over k or differentiated. For |z| <= 5 the table is within 1e-4 deviations for k in [1.5, 200] and
-    within 6e-4 for k in [0.5, 1.5], where the far tail is the worst (tests/test_book.py).
+    G(z) = F⁻¹(Φ(z)), where F is the distribution function of the gamma distribution with shape k and scale 1/k, is
+    tabulated on a grid of z in [-6, 6] and interpolated linearly. Rejection sampling is about a hundred times slower
+    on a CPU, and can be neither vmapped over k nor differentiated. For |z| <= 5 the error is at most 1e-4 standard
+    deviations for k in [1.5, 200] and 6e-4 for k in [0.5, 1.5], largest in the far right tail
+    (tests/dealer/test_reference_book.py).
 
-    F is summed up from its density, of u = log G on a grid of its own,
+    F is integrated from the density of u = log G, on a grid of u, by the corrected trapezoidal rule
 
         f(u) ∝ exp(k (u - e^u)),   ∫ f over a cell = h/2 (f_0 + f_1) - h²/12 (f'_1 - f'_0) + O(h⁵),   f' = k (1 - e^u) f
 
-    which compiles in less than half the time of incomplete gamma functions, runs in half, and keeps its digits for
-    large k, where theirs cancel.
+    which compiles and runs in less than half the time of incomplete gamma functions, and loses no digits to
+    cancellation for large k.
     """
-    # F(G) <= (k G)^k / Γ(k + 1), with equality as G goes to 0, gives the lower end; where k is large the cube of a
-    # normal does (Wilson & Hilferty 1931).
-    near_zero = (_LOG_SMALLEST + jax.scipy.special.gammaln(shape + 1)) / shape - jnp.log(shape)
-    root = 1 - 1 / (9 * shape) - (_REACH + 1) / (3 * jnp.sqrt(shape))
+    # Lower end of the grid: the bound F(G) <= (k G)^k / Γ(k + 1), tight as G goes to 0; for large k, the cube of a
+    # normal (Wilson & Hilferty 1931).
+    near_zero = (_LOG_TAIL + jax.scipy.special.gammaln(shape + 1)) / shape - jnp.log(shape)
+    root = 1 - 1 / (9 * shape) - (_TABLE_END + 1) / (3 * jnp.sqrt(shape))
     lowest = jnp.maximum(near_zero, 3 * jnp.log(jnp.maximum(root, 1e-30)))
-    u, step = jnp.linspace(lowest, jnp.log(_largest_gamma(shape)), knots, retstep=True)
+    u, step = jnp.linspace(lowest, jnp.log(_max_gamma(shape)), knots, retstep=True)
     excess = jnp.expm1(u)
     density = jnp.exp(shape * (u - excess))
     slope = -shape * excess * density
     cells = step / 2 * (density[1:] + density[:-1]) - jnp.square(step) / 12 * (slope[1:] - slope[:-1])
-    # Where f falls by more than a factor e^6 in a cell the rule is below 0, and f is nothing.
+    # The rule is negative where f falls by more than a factor e^6 in a cell; f is negligible there.
     cells = jnp.maximum(cells, 0.0)
-    # From both ends, so that neither tail loses its digits; below the grid f is e^{ku}, whose integral is f / k.
+    # Summed from both ends, so that neither tail loses digits; below the grid f is e^{ku}, with integral f / k.
     below = jnp.cumsum(jnp.concatenate([density[:1] / shape, cells]))
     above = jnp.append(jnp.cumsum(cells[::-1])[::-1], 0.0)
     tail = jax.scipy.special.ndtri(jnp.minimum(below, above) / below[-1])
     z_of_u = jnp.where(below < above, tail, -tail)
-    grid = jnp.linspace(-_REACH, _REACH, knots, dtype=normal.dtype)
+    grid = jnp.linspace(-_TABLE_END, _TABLE_END, knots, dtype=normal.dtype)
     table = jnp.exp(jnp.interp(grid, z_of_u, u)).astype(normal.dtype)
-    position = jnp.clip((normal + _REACH) * ((knots - 1) / (2 * _REACH)), 0, knots - 1)
+    position = jnp.clip((normal + _TABLE_END) * ((knots - 1) / (2 * _TABLE_END)), 0, knots - 1)
     left = jnp.minimum(position.astype(jnp.int32), knots - 2)
     weight = position - left
     return table[left] + weight * (table[left + 1] - table[left])
 
 
-_REACH = 6.0
-"""The table ends at ± this many deviations, where a normal is once in 500 million draws."""
-_LOG_SMALLEST = -20.8
-"""Less than log Φ(-_REACH)."""
+_TABLE_END = 6.0
+"""Half-width of the table in standard deviations; a normal is outside it once in 500 million draws."""
+_LOG_TAIL = -20.8
+"""Lower bound of log Φ(-_TABLE_END)."""
 
 
-def _largest_gamma(shape: Scalar):
-    """Beyond the quantile at Φ(_REACH) of the gamma law of mean 1, for every shape."""
+def _max_gamma(shape: Scalar):
+    """Upper bound, for every shape, of the quantile at Φ(_TABLE_END) of the gamma distribution with mean 1."""
     return 1 + 7 / jnp.sqrt(shape) + 25.0 / shape

@@ -47,8 +47,8 @@ class CalibrateBook:
 
     def __call__(self, settings: Settings) -> int:
         fit = fit_book(read_snapshots(*self.files), levels=self.levels, seed=self.seed)
-        spread_of = ReferenceBook() if self.paper_spread else None
-        book = reference_book(fit, spread_of=spread_of, target=self.target)
+        spread_from = ReferenceBook() if self.paper_spread else None
+        book = reference_book(fit, spread_from=spread_from, target=self.target)
         sizes = np.linspace(0.0, 2.0, 81)
         figure = figure_book_fit(fit, sizes, sample_curves(book, sizes))
         picture = self.out.with_suffix(".html")

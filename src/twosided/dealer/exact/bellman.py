@@ -293,4 +293,4 @@ def _priced(books: Snapshot, sizes: jax.Array) -> tuple[jax.Array, ...]:
         jnp.broadcast_to(sizes[:, None, None], (sizes.size, *books.spread.shape))
     )
     unit = books.spread_curve(jnp.ones_like(books.spread))
-    return unit, cost, books.levels[..., -1], books.volumes[..., :-1].sum(-1)
+    return unit, cost, books.level_prices[..., -1], books.volumes[..., :-1].sum(-1)

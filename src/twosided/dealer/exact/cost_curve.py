@@ -42,7 +42,7 @@ class CostCurve:
         sizes = np.sinh(np.arange(0.0, np.arcsinh(4096.0), 1 / 64))
         with jax.enable_x64(True):
             snapshots = sampled_books(book, points, replicates, seed)
-            costs, levels = _mean_costs(snapshots, sizes), snapshots.levels
+            costs, levels = _mean_costs(snapshots, sizes), snapshots.level_prices
             slopes = float(levels[..., 0].mean()), float(levels[..., -1].mean())
         return cls(sizes=sizes, costs=costs, slopes=slopes)
 

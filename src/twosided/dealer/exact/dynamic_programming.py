@@ -173,7 +173,7 @@ def penalised_value(scenario: Scenario, policy: Policy) -> float:
     """
     market, price, flow = _parts(scenario)
     policies = (policy, *scenario.competitors)
-    _refuse_one_draw(*policies)
+    _refuse_symmetric(*policies)
     makers = [fixed_maker(other) for other in policies]
     if makers[0].hedge.support[1] > 0:
         raise NotExact("the penalty's mean is exact only for a maker that never hedges")
@@ -276,12 +276,12 @@ def _parts(scenario: Scenario) -> tuple[DealerMarket, GeometricBrownian, UnitInv
 def _competitor(scenario: Scenario) -> FixedMaker:
     if scenario.learners != 1 or len(scenario.competitors) != 1:
         raise NotExact("the program over inventory is for one learner against one competitor")
-    _refuse_one_draw(*scenario.competitors)
+    _refuse_symmetric(*scenario.competitors)
     return fixed_maker(scenario.competitors[0])
 
 
-def _refuse_one_draw(*policies: Policy) -> None:
-    if any(isinstance(policy, RandomQuoter) and policy.one_draw for policy in policies):
+def _refuse_symmetric(*policies: Policy) -> None:
+    if any(isinstance(policy, RandomQuoter) and policy.symmetric for policy in policies):
         raise NotExact("the program over inventory is for makers that draw their sides apart")
 
 

@@ -217,7 +217,7 @@ def _hedge_points(hedge: Distribution, cells: int) -> tuple[Points, Points]:
     """The law of x with its uniform parts spread to the ends, and contracted to the middles, of cells."""
     values, chances = hedge.atoms
     spread, contracted = [(values, chances)], [(values, chances)]
-    for low, high, chance in zip(*hedge.slabs, strict=True):
+    for low, high, chance in zip(*hedge.uniforms, strict=True):
         edges, share = np.linspace(low, high, cells + 1), np.full(cells, chance / cells)
         spread.append((edges, (np.append(share, 0.0) + np.append(0.0, share)) / 2))
         contracted.append(((edges[1:] + edges[:-1]) / 2, share))

@@ -82,7 +82,7 @@ def _orders(flow: OrderFlow, book: ReferenceBook, price: GeometricBrownian | Bac
     mid = float(price.initial)
     if isinstance(flow, UnitInvestors):
         arrival, sizes, weights = 1.0, np.ones(1), np.ones(1)
-    elif isinstance(flow, Investors) and not flow.price_together:
+    elif isinstance(flow, Investors) and not flow.aggregate_orders:
         log_variance = np.log1p(float(flow.size_variation) ** 2)
         nodes, weights = np.polynomial.hermite_e.hermegauss(HERMITE_POINTS)
         sizes = float(flow.mean_size) * np.exp(np.sqrt(log_variance) * nodes - log_variance / 2)

@@ -71,7 +71,7 @@ def fixed_values(scenario: Scenario, policy: Policy) -> tuple[Array, Array, list
     elif not isinstance(flow, UnitInvestors):
         raise NotExact("the cost of hedging is known only for unit orders")
     policies = (policy, *scenario.competitors)
-    if any(isinstance(other, RandomQuoter) and other.one_draw for other in policies):
+    if any(isinstance(other, RandomQuoter) and other.symmetric for other in policies):
         raise NotExact("the cost of hedging is known only for makers that draw their sides apart")
     makers = [fixed_maker(other) for other in policies]
     curve = CostCurve.from_book(market.book)

@@ -170,7 +170,7 @@ def against_adaptive(share: float, aversion: float, kind: str) -> Callable[[Budg
     """Table 2 and figure 2, and the best response to what the adaptive maker quotes in the long run."""
 
     def run(budget: Budget, tell: Tell) -> Outcome:
-        rival = AdaptiveQuoter(share_target=share, risk_aversion=float(aversion))
+        rival = AdaptiveQuoter(market_share_target=share, risk_aversion=float(aversion))
         scenario = Scenario(DealerMarket(), (rival,), KINDS[kind])
         # The adaptive maker learns back, so even what a maker wins itself has a future.
         policies, curve = fit(scenario, _paid(kind, budget, own=0.9), budget, tell)
@@ -197,7 +197,7 @@ def adaptive_against(competitors: Mapping[str, Policy]) -> Callable[[Budget, Tel
                 scenario = Scenario(DealerMarket(price=GeometricBrownian(time_step=step)), (competitor,))
                 makers = {
                     f"{name}, {hours}, {share}, {aversion}": AdaptiveQuoter(
-                        share_target=share, risk_aversion=float(aversion), time_step=step
+                        market_share_target=share, risk_aversion=float(aversion), time_step=step
                     )
                     for share, aversion in ADAPTIVE
                 }
@@ -218,12 +218,12 @@ def hedging(budget: Budget, tell: Tell) -> Outcome:
     records = []
     for hours, step in DAYS.items():
         scenario = Scenario(DealerMarket(price=GeometricBrownian(time_step=step)), (FIXED["persistent-0"],))
-        priced = AdaptiveQuoter(share_target=0.5, risk_aversion=0.0, time_step=step)
+        priced = AdaptiveQuoter(market_share_target=0.5, risk_aversion=0.0, time_step=step)
         ways: dict[str, Policy] = {"random": RandomQuoter(), "persistent": PersistentQuoter(hedge=0.2)}
-        for internalises, name in ((True, "adaptive"), (False, "ignoring")):
+        for internalize, name in ((True, "adaptive"), (False, "ignoring")):
             for aversion in (1, 2):
                 ways[f"{name} {aversion}"] = dataclasses.replace(
-                    priced, risk_aversion=float(aversion), internalises=internalises
+                    priced, risk_aversion=float(aversion), internalize=internalize
                 )
         makers = {f"{hours}, {name}": SplitPolicy(priced, way) for name, way in ways.items()}
         tell(f"days of {hours}")
@@ -236,7 +236,7 @@ def skewing(budget: Budget, tell: Tell) -> Outcome:
     scenario = Scenario(DealerMarket(), (SKEWED,))
     records, frames = [], {}
     for aversion in (0, 2):
-        maker = AdaptiveQuoter(share_target=0.25, risk_aversion=float(aversion))
+        maker = AdaptiveQuoter(market_share_target=0.25, risk_aversion=float(aversion))
         steps = trace(scenario, maker, budget.seed, 16 if budget.quick else 128)
         own = steps.filter(pl.col("maker") == 0)
         buy, sell = (own[f"epsilon_{side}"].to_numpy() for side in ("buy", "sell"))
@@ -259,7 +259,7 @@ def drifting(drift: float) -> Callable[[Budget, Tell], Outcome]:
     def run(budget: Budget, tell: Tell) -> Outcome:
         market = DealerMarket(price=GeometricBrownian(drift=drift), num_makers=3)
         scenario = Scenario(
-            market, (AdaptiveQuoter(share_target=0.5, risk_aversion=1.0), FIXED["persistent-0"])
+            market, (AdaptiveQuoter(market_share_target=0.5, risk_aversion=1.0), FIXED["persistent-0"])
         )
         policies, curve = fit(scenario, learner(budget, 1.0, discount=0.97, decay=0.9), budget, tell)
         steps = trace(scenario, policies[0], budget.seed, 16)
@@ -317,7 +317,7 @@ def toxic(budget: Budget, tell: Tell) -> Outcome:
     market = DealerMarket(
         flow=UnitInvestors(informed=20, foresight=FORESIGHT), book=TOXIC_BOOK, hedge_cost=0.0
     )
-    rival = AdaptiveQuoter(share_target=0.5, risk_aversion=2.0, tick=4e-4, hedge_cost=0.0)
+    rival = AdaptiveQuoter(market_share_target=0.5, risk_aversion=2.0, tick=4e-4, hedge_cost=0.0)
     scenario = Scenario(market, (rival,))
     policies, curve = fit(scenario, learner(budget, 2.0, discount=0.9, decay=0.9), budget, tell)
     records = judge(scenario, policies, budget, tell)
@@ -418,7 +418,7 @@ def book(budget: Budget, tell: Tell) -> Outcome:
     shots = model.snapshot(model.shocks(jax.random.key(budget.seed), (24,)))
     sizes = jnp.linspace(0.0, 3.0, 61)
     curves = jax.vmap(lambda shot: jax.vmap(shot.spread_curve)(sizes))(shots)
-    levels = {"level": np.asarray(shots.levels[0]), "volume": np.asarray(shots.volumes[0])}
+    levels = {"level": np.asarray(shots.level_prices[0]), "volume": np.asarray(shots.volumes[0])}
     lines = {
         "snapshot": np.repeat(np.arange(24), sizes.size),
         "size": np.tile(np.asarray(sizes), 24),
@@ -433,7 +433,7 @@ def book(budget: Budget, tell: Tell) -> Outcome:
 def _cases() -> tuple[Case, ...]:
     made = [Case("book", book), Case("skewing", skewing), Case("hedging", hedging)]
     made.append(Case("adaptive-persistent", adaptive_against({"persistent": SKEWED})))
-    draws = {"one draw": RandomQuoter(one_draw=True), "two draws": RandomQuoter()}
+    draws = {"one draw": RandomQuoter(symmetric=True), "two draws": RandomQuoter()}
     made.append(Case("adaptive-random", adaptive_against(draws)))
     made += [Case("duel", duel), Case("tiers", tiered), Case("toxic", toxic)]
     for name in FIXED:
