@@ -26,8 +26,8 @@ MARKETS: dict[str, tuple[Market, Policy]] = {
     "hedging": (HedgingMarket(), FractionalHedger()),
     "hedging with skew": (HedgingMarket(skews=True), FractionalHedger()),
     "portfolio of 2": (PortfolioMarket(), PortfolioHedger()),
-    "portfolio of 10": (PortfolioMarket(EqualCorrelation(assets=10)), PortfolioHedger()),
-    "portfolio of 100": (PortfolioMarket(EqualCorrelation(assets=100)), PortfolioHedger()),
+    "portfolio of 10": (PortfolioMarket(EqualCorrelation(num_assets=10)), PortfolioHedger()),
+    "portfolio of 100": (PortfolioMarket(EqualCorrelation(num_assets=100)), PortfolioHedger()),
 }
 
 

@@ -59,7 +59,7 @@ MARKETS = {
     ),
     "portfolio": PortfolioMarket(),
     "portfolio of ten, convex": PortfolioMarket(
-        EqualCorrelation(assets=10, correlation=0.5), convex=True, informed=True
+        EqualCorrelation(num_assets=10, correlation=0.5), convex=True, informed=True
     ),
 }
 STEPS, PATHS = 12, 4

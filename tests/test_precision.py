@@ -55,7 +55,7 @@ def lived(market, act, shocks):
     ("market", "act"),
     [
         (HedgingMarket(skews=True, max_position=1e6), hedged),
-        (PortfolioMarket(EqualCorrelation(assets=3, correlation=0.3), informed=True), hedged_each),
+        (PortfolioMarket(EqualCorrelation(num_assets=3, correlation=0.3), informed=True), hedged_each),
     ],
     ids=["hedging", "portfolio"],
 )

@@ -66,8 +66,8 @@ def test_clients_who_know_take_the_whole_move_and_no_more(foresight, lags):
 def test_a_share_of_the_flow_takes_its_share_of_the_move():
     price = GeometricBrownian(volatility=0.02, time_step=0.01)
     frame = marks_of(Tiers((Investors(count=3), UnitInvestors(count=2, informed=2))), 3, price)
-    change = price.change(price.reset(np.zeros((), np.float32)))
-    loss = 2 / 5 * float(change.mean - 2 * change.fall)
+    change = price.change_moments(price.reset(np.zeros((), np.float32)))
+    loss = 2 / 5 * float(change.mean - 2 * change.downside)
     assert_within(frame, half_spread() - loss * np.array([0, 1, 1, 1]))
 
 

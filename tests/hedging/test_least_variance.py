@@ -15,7 +15,7 @@ SIGMA = np.array([[1.0, 0.6, 0.0], [0.6, 2.0, -0.3], [0.0, -0.3, 0.5]])
 
 
 def test_covariances_are_those_of_the_prices():
-    market = PortfolioMarket(EqualCorrelation(assets=3, correlation=0.5))
+    market = PortfolioMarket(EqualCorrelation(num_assets=3, correlation=0.5))
     variance = 0.15**2 / 512
     expected = 1e4 * np.expm1(variance * (0.5 + 0.5 * np.eye(3)))
     np.testing.assert_allclose(covariance(market), expected, rtol=1e-3)

@@ -144,7 +144,7 @@ def test_a_trace_of_the_hedging_market_holds_what_the_market_did():
 
 def test_a_trace_of_the_portfolio_holds_every_asset():
     weights = (0.25, 0.75)
-    market = PortfolioMarket(EqualCorrelation(assets=2), weights)
+    market = PortfolioMarket(EqualCorrelation(num_assets=2), weights)
     steps = trace(Scenario(market, (), horizon=12), PortfolioHedger(weights), paths=1)
     mids = [steps[f"asset_mid_{i}"].to_numpy() for i in range(2)]
     hedges = [steps[f"hedge_position_{i}"].to_numpy() for i in range(2)]

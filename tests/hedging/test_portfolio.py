@@ -14,7 +14,7 @@ from twosided.hedging.spreads import StochasticSpread
 from twosided.prices.assets import EqualCorrelation
 
 PLAIN = PortfolioMarket(
-    EqualCorrelation(assets=2, volatility=0.02, time_step=1.0),
+    EqualCorrelation(num_assets=2, volatility=0.02, time_step=1.0),
     weights=(0.75, 0.25),
     clients=PoissonClients(sensitivity=0.0),
     client_spread=StochasticSpread(multiplier=0.9, noise=0.0, clamp=False),
@@ -89,13 +89,13 @@ def test_convex_actions_are_an_amount_and_its_division():
     two = PortfolioMarket(convex=True)
     hedges = two._hedges(ConvexAction(jnp.array([10.0]), jnp.array([[0.3]])))
     np.testing.assert_allclose(hedges, [3.0, 7.0], rtol=1e-6)
-    four = PortfolioMarket(EqualCorrelation(assets=4), convex=True)
+    four = PortfolioMarket(EqualCorrelation(num_assets=4), convex=True)
     hedges = four._hedges(ConvexAction(jnp.array([99.0]), jnp.array([[0.5, 0.5, 2.0]])))
     np.testing.assert_allclose(hedges, [32.0, 16.0, 16.0, 0.0], rtol=1e-6)
 
 
 def test_pnl_is_the_change_of_wealth():
-    market = PortfolioMarket(EqualCorrelation(assets=5, correlation=0.3))
+    market = PortfolioMarket(EqualCorrelation(num_assets=5, correlation=0.3))
     with jax.enable_x64(True):
         shocks = jax.tree.map(lambda leaf: leaf.astype(float), market.shocks(jax.random.key(0), (30,)))
         state, _ = market.reset(jax.tree.map(lambda leaf: leaf[0], shocks))
@@ -113,7 +113,9 @@ def test_pnl_is_the_change_of_wealth():
 @pytest.mark.parametrize("assets", [1, 2, 10, 100])
 def test_any_number_of_assets_runs_and_its_hedge_is_exact(assets):
     market = PortfolioMarket(
-        EqualCorrelation(assets=assets, correlation=0.2 if assets > 1 else 0.0), informed=True, max_hedge=1e3
+        EqualCorrelation(num_assets=assets, correlation=0.2 if assets > 1 else 0.0),
+        informed=True,
+        max_hedge=1e3,
     )
     scenario, policy = Scenario(market, (), horizon=20), PortfolioHedger(weights=market.weights)
 

@@ -55,7 +55,7 @@ def test_moments_of_the_next_change_are_those_of_the_step(variance, correlation)
     )
     with jax.enable_x64(True):
         state = HestonState(jnp.asarray(80.0, float), jnp.asarray(variance, float))
-        change = process.change(state)
+        change = process.change_moments(state)
         # A coarse rule serves the price's normal, in which nothing is kinked once the other is integrated.
         z = (np.arange(200) + 0.5) / 12.5 - 8.0
         weight = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / 12.5
@@ -67,7 +67,7 @@ def test_moments_of_the_next_change_are_those_of_the_step(variance, correlation)
     # Martingale correction: the mean is exact.
     assert float(change.mean) == pytest.approx(80 * np.expm1(0.05), rel=1e-9)
     np.testing.assert_allclose(
-        found, [float(x) for x in (change.mean, change.square, change.fall)], rtol=5e-3
+        found, [float(x) for x in (change.mean, change.mean_square, change.downside)], rtol=5e-3
     )
 
 
@@ -83,7 +83,7 @@ def test_with_hardly_any_volatility_of_variance_it_is_geometric_brownian_motion(
             stepped = calm.step(state, HestonShock(jnp.asarray(0.4, float), jnp.asarray(z, float)))
             assert float(stepped.mid) == pytest.approx(float(plain.step(start, z).mid), rel=1e-5)
         for a, b in zip(
-            *(jax.tree.leaves(p.change(s)) for p, s in ((calm, state), (plain, start))), strict=True
+            *(jax.tree.leaves(p.change_moments(s)) for p, s in ((calm, state), (plain, start))), strict=True
         ):
             assert float(a) == pytest.approx(float(b), rel=1e-4)
 

@@ -64,7 +64,7 @@ def test_values_are_the_papers():
         0.0,
     )
     two = portfolio(weight=0.25, correlation=0.9).market
-    assert (two.max_hedge, two.weights, two.prices.correlation, two.prices.number) == (
+    assert (two.max_hedge, two.weights, two.prices.correlation, two.prices.num_assets) == (
         64.0,
         (0.25, 0.75),
         0.9,

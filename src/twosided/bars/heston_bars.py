@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from twosided.bars.source import BarModel, QuotedBar, RecordedBars
 from twosided.heston.process import Heston, HestonState
-from twosided.prices.bars import Bar, bar_of
+from twosided.prices.bars import Bar, step_bar
 
 
 class HestonDraws(eqx.Module):
@@ -96,7 +96,7 @@ class HestonBars(BarModel):
         return HestonBarsState(process, HestonState(close, variance), bar.mid, bar.half_spread / close)
 
     def step(self, state, shock):
-        price, bar = bar_of(state.process, state.price, shock.price)
+        price, bar = step_bar(state.process, state.price, shock.price)
         return HestonBarsState(state.process, price, bar, state.relative_half_spread)
 
     def bar(self, state):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from twosided.core.numeric import Scalar
 from twosided.core.validation import check
 from twosided.data.bars import OHLC, OHLC_FIELDS, Bars
-from twosided.prices.bars import Bar, bar_of
+from twosided.prices.bars import Bar, step_bar
 from twosided.prices.brownian import GeometricBrownian
 from twosided.prices.process import PriceProcess
 
@@ -127,7 +127,7 @@ class SimulatedBars(BarSource):
         return SimulatedState(price, Bar(price.mid, price.mid, price.mid, price.mid))
 
     def step(self, state, shock):
-        return SimulatedState(*bar_of(self.price, state.price, shock))
+        return SimulatedState(*step_bar(self.price, state.price, shock))
 
     def bar(self, state):
         return QuotedBar.around(state.bar, self.relative_half_spread)

@@ -232,7 +232,7 @@ class DealerMarket(Market):
         """E[Y | state, action], E[Y²] and E[min(Y, 0)] of inventory PnL Y; itself where investors know it."""
         if self.flow.lookahead:
             return inventory_pnl, jnp.square(inventory_pnl), jnp.minimum(inventory_pnl, 0.0)
-        return self.price.change(state.price).revaluation(inventory)
+        return self.price.change_moments(state.price).of_position(inventory)
 
     def _observe(self, state: DealerState, bought, sold, inventory_pnl) -> DealerObservation:
         def everyone(value):

@@ -144,9 +144,9 @@ def _sample(market: HedgingMarket, horizon: int, paths: int, seed: int) -> tuple
         idle = HedgingAction(jnp.zeros(1))
 
         def one(state, shock):
-            change = market.price.change(state.price)
+            change = market.price.change_moments(state.price)
             after, _ = market.step(state, idle, shock)
-            deviation = jnp.sqrt(jnp.maximum(change.square - change.mean**2, 0.0)) / state.price.mid
+            deviation = jnp.sqrt(jnp.maximum(change.mean_square - change.mean**2, 0.0)) / state.price.mid
             imbalance = market.clients.imbalance(shock.clients[2], after.returns, deviation)
             volatility = after.volatility
             told = (
@@ -157,7 +157,7 @@ def _sample(market: HedgingMarket, horizon: int, paths: int, seed: int) -> tuple
                 market.clients.rate(volatility),
                 imbalance,
             )
-            return after, (*told, change.mean, change.square)
+            return after, (*told, change.mean, change.mean_square)
 
         return jax.lax.scan(jax.vmap(one), state, jax.tree.map(lambda leaf: leaf[1:], shocks))[1]
 

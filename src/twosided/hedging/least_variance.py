@@ -33,12 +33,12 @@ from twosided.hedging.portfolio import PortfolioAction, PortfolioMarket
 
 def covariance(market: PortfolioMarket) -> Array:
     """Of a step's price changes at the first prices, assets by assets, in currency squared."""
-    number = market.prices.number
+    number = market.prices.num_assets
     state = market.prices.reset(jnp.zeros(number))
     units = np.eye(number)
 
     def second(position: Array) -> float:
-        mean, square = market.prices.change(state, jnp.asarray(position))
+        mean, square = market.prices.position_moments(state, jnp.asarray(position))
         return float(square - mean**2)
 
     own = np.array([second(unit) for unit in units])

@@ -181,7 +181,7 @@ class HedgingMarket(Market):
         held = state.client_position + state.hedge_position
 
         price = self.price.step(state.price, self._foretold(state, shock))
-        mid, change = price.mid, self.price.change(state.price)
+        mid, change = price.mid, self.price.change_moments(state.price)
         revaluation = held * (mid - state.price.mid)
         volatility = state.volatility.after(mid)
         returns = self.clients.after(state.returns, jnp.log(mid / state.price.mid))
@@ -191,7 +191,7 @@ class HedgingMarket(Market):
         hedge_cost = jnp.maximum(-hedge, 0.0) * exchange[0] + jnp.maximum(hedge, 0.0) * exchange[1]
 
         rate = self.clients.rate(volatility)
-        deviation = jnp.sqrt(jnp.maximum(change.square - jnp.square(change.mean), 0.0)) / state.price.mid
+        deviation = jnp.sqrt(jnp.maximum(change.mean_square - jnp.square(change.mean), 0.0)) / state.price.mid
         sell, buy = self.clients.trades(shock.clients, rate, returns, deviation)
         moved = skew * self.elasticity * self.max_hedge / jnp.maximum(rate, 1e-6)
         client = skewed(self.client_spread.half(shock.spreads[:2], mid, volatility), skew)
@@ -216,7 +216,7 @@ class HedgingMarket(Market):
             signals=self._signals(state, shock),
         )
         inventory = after.client_position + after.hedge_position
-        expected = change.revaluation(held)
+        expected = change.of_position(held)
         if state.signals is not None:
             # The state knows more than the process: the draw itself is what is expected.
             expected = revaluation, jnp.square(revaluation), jnp.minimum(revaluation, 0.0)

@@ -125,7 +125,7 @@ class PortfolioMarket(Market):
 
     def __check_init__(self):
         check_dealing(self)
-        number, weights = self.prices.number, self.weights
+        number, weights = self.prices.num_assets, self.weights
         what = f"one of each of the {number} assets, at least 0, summing to 1"
         check("weights", len(weights), what, len(weights) in (0, number))
         # Of weights that are being traced only the number is known.
@@ -138,7 +138,7 @@ class PortfolioMarket(Market):
 
     @property
     def action_space(self) -> Box:
-        number, most = self.prices.number, jnp.asarray(self.max_hedge, float)
+        number, most = self.prices.num_assets, jnp.asarray(self.max_hedge, float)
         if self.convex:
             nothing, all_ = jnp.zeros(number - 1), jnp.ones(number - 1)
             return Box(ConvexAction(-most, nothing), ConvexAction(most, all_))
@@ -147,7 +147,7 @@ class PortfolioMarket(Market):
 
     def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> PortfolioShock:
         key_price, key_spreads, key_clients = jax.random.split(key, 3)
-        price, number = self.prices.shocks(key_price, shape), self.prices.number
+        price, number = self.prices.shocks(key_price, shape), self.prices.num_assets
         return PortfolioShock(
             price=price,
             spreads=jax.random.normal(key_spreads, (*shape, number, 4)),
@@ -186,7 +186,7 @@ class PortfolioMarket(Market):
         sold_there, bought_there = jnp.maximum(-hedge, 0.0), jnp.maximum(hedge, 0.0)
         hedge_cost = (sold_there * exchange[:, 0] + bought_there * exchange[:, 1]).sum()
 
-        rate, deviation = self.clients.rate(volatility), self.prices.deviation(state.price)
+        rate, deviation = self.clients.rate(volatility), self.prices.return_std(state.price)
         trades = jax.vmap(self.clients.trades)(shock.clients, rate, returns, deviation)
         net = (weights * (trades[:, 0] - trades[:, 1])).sum()
         bought, sold = jnp.maximum(net, 0.0), jnp.maximum(-net, 0.0)
@@ -204,8 +204,8 @@ class PortfolioMarket(Market):
             client_position=state.client_position + net,
             hedge_positions=state.hedge_positions + hedge,
         )
-        mean, square = self.prices.change(state.price, held)
-        first, (value, over) = self.prices.first, self._values(after)
+        mean, square = self.prices.position_moments(state.price, held)
+        first, (value, over) = self.prices.initial_mid, self._values(after)
         inventory = value / first
         told = {
             "pnl": PnL(bought * client[0] + sold * client[1], -hedge_cost, revaluation, jnp.zeros_like(net)),
@@ -243,7 +243,7 @@ class PortfolioMarket(Market):
         return amount * left * jnp.concatenate([fractions, jnp.ones_like(fractions[:1])])
 
     def _weights(self, dtype: np.dtype) -> Float[Array, "assets"]:
-        number = self.prices.number
+        number = self.prices.num_assets
         return (
             jnp.stack([jnp.asarray(w, dtype) for w in self.weights])
             if self.weights

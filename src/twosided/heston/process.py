@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 
 from twosided.core.numeric import Scalar
 from twosided.core.validation import check, is_at_least, is_positive
-from twosided.prices.process import PriceProcess, log_normal_change, mixed
+from twosided.prices.process import PriceProcess, correlated_normal, log_normal_moments
 
 SWITCH = 1.5
 """ψ_c: above this relative variance V' is exponential, below it quadratic (Andersen 2008, section 3.2.3)."""
@@ -83,7 +83,7 @@ class HestonProcess(PriceProcess):
 
     def correlated(self, shock, normal, correlation):
         """A signal of the price's own part: with the whole move its correlation is √(1 - ρ²) times as large."""
-        return HestonShock(shock.variance, mixed(shock.price, normal, correlation))
+        return HestonShock(shock.variance, correlated_normal(shock.price, normal, correlation))
 
     def reset(self, shock):
         dtype = shock.price.dtype
@@ -100,12 +100,12 @@ class Heston(HestonProcess):
         growth = jnp.exp(mean + jnp.sqrt(spread) * shock.price)
         return HestonState((state.mid * growth).astype(state.mid.dtype), variance.astype(state.mid.dtype))
 
-    def change(self, state):
+    def change_moments(self, state):
         """Given V' the change is log-normal: a quadrature over V'."""
         law = self._variance_law(state.variance)
         chance, variance = law.nodes()
         mean, spread = self._log_return(law, state.variance, variance)
-        given = log_normal_change(state.mid, mean + spread / 2, spread)
+        given = log_normal_moments(state.mid, mean + spread / 2, spread)
         expected = jax.tree.map(lambda leaf: (chance * leaf).sum().astype(state.mid.dtype), given)
         exact = state.mid * jnp.expm1(jnp.asarray(self.drift * self.time_step, state.mid.dtype))
         return eqx.tree_at(
@@ -165,9 +165,9 @@ class HestonEuler(HestonProcess):
         variance = state.variance + drift + self.vol_of_vol * deviation * shock.variance
         return HestonState(mid.astype(state.mid.dtype), variance.astype(state.mid.dtype))
 
-    def change(self, state):
+    def change_moments(self, state):
         variance = jnp.maximum(state.variance, 0.0) * self.time_step
-        return log_normal_change(state.mid, self.drift * self.time_step, variance)
+        return log_normal_moments(state.mid, self.drift * self.time_step, variance)
 
 
 class _VarianceLaw(eqx.Module):

@@ -286,7 +286,7 @@ def _drift(market: LimitOrderMarket) -> float:
     price = market.price
     if isinstance(price, Bachelier):
         return float(price.drift)
-    if float(price.change(price.reset(price.shocks(jax.random.key(0), ()))).mean):
+    if float(price.change_moments(price.reset(price.shocks(jax.random.key(0), ()))).mean):
         raise NotExact(f"the optimum is known for a {type(price).__name__} price without drift")
     return 0.0
 

@@ -147,9 +147,9 @@ class LimitOrderMarket(Market):
         nothing = jnp.zeros_like(mid)
         trades = Trades(bought, bid, sold, ask, nothing, nothing, self.fee * (bought + sold))
 
-        price, change = self.price.step(state.price, shock.price), self.price.change(state.price)
+        price, change = self.price.step(state.price, shock.price), self.price.change_moments(state.price)
         after = LimitOrderState(price, state.time + 1, state.cash + trades.cash(mid), held + trades.volume)
-        expected, square, loss = change.revaluation(after.inventory)
+        expected, square, loss = change.of_position(after.inventory)
         told = {
             "pnl": trades.pnl(held, price.mid - mid),
             "quotes": Quotes(mid, price.mid, mid - bid, mid + ask),

@@ -1,15 +1,18 @@
-"""Midprice processes: how the price that everybody refers to moves, whoever trades.
+"""Midprice processes, which do not depend on trades.
 
-A process is deterministic given its shock, `step(state, shock)`, so that paths are compared on common
-chance and history can stand in its place. Its state is a pytree whose `mid` the market reads.
+A process is deterministic given its shock, `step(state, shock)`, so that policies can be compared on common random
+numbers, and recorded prices can take its place. Its state is a pytree with a field `mid`.
 
-process.py     what a process is, and the moments that it must know
+process.py     the interface, and the moments of the next price change
 brownian.py    geometric and arithmetic Brownian motion
-departures.py  jumps and volatility clustering
-heston.py      stochastic volatility
-assets.py      several assets whose moves are correlated
-bars.py        open, high, low and close from substeps
-bar_source.py  bars one after the other, simulated or of history; bar_history.py: of files
+merton.py      geometric Brownian motion with jumps
+garch.py       GARCH(1,1) volatility
+assets.py      several correlated assets
+bars.py        open, high, low and close, from substeps of a process
+poisson.py     Poisson counts from standard normals
+
+Heston's stochastic volatility is in `twosided.heston.process`; sources of bars, simulated or recorded, are in
+`twosided.bars.source`.
 """
 
 from twosided.prices.brownian import Bachelier, GeometricBrownian

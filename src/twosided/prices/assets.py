@@ -1,8 +1,8 @@
-"""Several assets, log-normal, whose moves are correlated (Bakshaev 2020, eq. 7-9 and section 7).
+"""Several log-normal assets with correlated returns (Bakshaev 2020, eq. 7-9 and section 7).
 
     S_k(t+1) = S_k(t) exp((μ - σ²/2) Δ + σ √Δ Z_k),   E[Z_j Z_k] = R_jk
 
-The market asks what is expected of the change of a position, q · ΔS; with x_k = q_k S_k e^{μΔ},
+The moments of the revaluation of a position q, with x_k = q_k S_k e^{μΔ}, are
 
     E[q·ΔS] = Σ x_k - q·S,      Var[q·ΔS] = Σ_jk x_j x_k (exp(R_jk σ² Δ) - 1)
 """
@@ -18,53 +18,52 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from twosided.core.numeric import Scalar
 from twosided.core.validation import check
-from twosided.prices.process import check_motion
+from twosided.prices.process import check_parameters
 
 
 class AssetsState(eqx.Module):
-    """Where the prices stand."""
+    """Midprices of the assets."""
 
     mid: Float[Array, "assets"]
+    """S_k(t), in currency."""
 
 
 class AssetPrices(eqx.Module):
-    """How the midprices of several assets move."""
+    """Joint process of the midprices of several assets."""
+
+    num_assets: eqx.AbstractVar[int]
+    """Number of assets."""
 
     @property
     @abc.abstractmethod
-    def number(self) -> int:
-        """Of assets."""
-
-    @property
-    @abc.abstractmethod
-    def first(self) -> Any:
-        """Midprices at the start of an episode, in currency: one for all, or each."""
+    def initial_mid(self) -> Any:
+        """Midprices at the start of an episode, in currency: one for all assets, or one for each."""
 
     @abc.abstractmethod
     def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Any:
-        """The innovations, with the given leading axes."""
+        """Draw the shocks of steps, with leading axes of the given shape."""
 
     @abc.abstractmethod
     def reset(self, shock: Any) -> AssetsState:
-        """The state at the start of an episode."""
+        """Return the state at the start of an episode."""
 
     @abc.abstractmethod
     def step(self, state: AssetsState, shock: Any) -> AssetsState:
-        """The state one step later."""
+        """Return the state one step later."""
 
     @abc.abstractmethod
-    def change(
+    def position_moments(
         self, state: AssetsState, position: Float[Array, "assets"]
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """E[q·ΔS] and E[(q·ΔS)²] of a position q, in currency and its square."""
+        """Return E[q·ΔS] and E[(q·ΔS)²] of a position q, in currency and currency squared."""
 
     @abc.abstractmethod
-    def deviation(self, state: AssetsState) -> Float[Array, "assets"]:
-        """Of the next log return of each."""
+    def return_std(self, state: AssetsState) -> Float[Array, "assets"]:
+        """Return the standard deviation of each asset's next log return."""
 
 
 class _LogNormal(AssetPrices):
-    """What the two ways of giving correlations share."""
+    """Base class of log-normal assets; subclasses define the correlations."""
 
     initial: Scalar = 100.0
     """S_0 of every asset, in currency."""
@@ -73,17 +72,17 @@ class _LogNormal(AssetPrices):
     volatility: Scalar = 0.15
     """σ of every asset, per square root of a unit of time."""
     time_step: Scalar = 1 / 512
-    """Δ, units of time in a step."""
+    """Δ, length of a step in units of time."""
 
     def __check_init__(self):
-        check_motion(self)
+        check_parameters(self)
 
     @property
-    def first(self):
+    def initial_mid(self):
         return self.initial
 
     def shocks(self, key, shape):
-        return jax.random.normal(key, (*shape, self.number))
+        return jax.random.normal(key, (*shape, self.num_assets))
 
     def reset(self, shock):
         return AssetsState(jnp.broadcast_to(jnp.asarray(self.initial, shock.dtype), shock.shape))
@@ -91,82 +90,79 @@ class _LogNormal(AssetPrices):
     def step(self, state, shock):
         variance = jnp.square(self.volatility) * self.time_step
         drift = self.drift * self.time_step - variance / 2
-        return AssetsState(state.mid * jnp.exp(drift + jnp.sqrt(variance) * self._correlated(shock)))
+        return AssetsState(state.mid * jnp.exp(drift + jnp.sqrt(variance) * self._correlate(shock)))
 
-    def change(self, state, position):
+    def position_moments(self, state, position):
         value = position * state.mid
-        grown = value * jnp.exp(jnp.asarray(self.drift * self.time_step, value.dtype))
+        expected_value = value * jnp.exp(jnp.asarray(self.drift * self.time_step, value.dtype))
         mean = value.sum() * jnp.expm1(jnp.asarray(self.drift * self.time_step, value.dtype))
         variance = jnp.asarray(jnp.square(self.volatility) * self.time_step, value.dtype)
-        return mean, jnp.square(mean) + self._quadratic(grown, variance)
+        return mean, jnp.square(mean) + self._position_variance(expected_value, variance)
 
-    def deviation(self, state):
+    def return_std(self, state):
         return jnp.full_like(state.mid, self.volatility * jnp.sqrt(self.time_step))
 
     @abc.abstractmethod
-    def _correlated(self, shock: Float[Array, "assets"]) -> Float[Array, "assets"]:
-        """Normals with the correlations, from independent ones."""
+    def _correlate(self, shock: Float[Array, "assets"]) -> Float[Array, "assets"]:
+        """Return normals with correlation R from independent standard normals."""
 
     @abc.abstractmethod
-    def _quadratic(self, x: Float[Array, "assets"], variance: Float[Array, ""]) -> Float[Array, ""]:
-        """Σ_jk x_j x_k (exp(R_jk variance) - 1)."""
+    def _position_variance(self, x: Float[Array, "assets"], variance: Float[Array, ""]) -> Float[Array, ""]:
+        """Return Σ_jk x_j x_k (exp(R_jk variance) - 1)."""
 
 
 class EqualCorrelation(_LogNormal):
-    """Assets with the same correlation between any two; of two assets, that of eq. 9."""
+    """Assets with the same correlation between any two of them; for two assets, eq. 9."""
 
-    assets: int = eqx.field(static=True, default=2)
-    """How many."""
+    num_assets: int = eqx.field(static=True, default=2)
+    """Number of assets."""
     correlation: Scalar = 0.0
-    """ρ between any two, from -1 / (assets - 1) to 1."""
+    """ρ, correlation of any two assets, from -1 / (num_assets - 1) to 1."""
 
     def __check_init__(self):
-        check("assets", self.assets, "from 1 to 10000", 1 <= self.assets <= 10_000)
-        least = -1 / max(self.assets - 1, 1)
-        check("correlation", self.correlation, f"in [{least:g}, 1]", lambda: least <= self.correlation <= 1)
+        check("num_assets", self.num_assets, "from 1 to 10000", 1 <= self.num_assets <= 10_000)
+        low = -1 / max(self.num_assets - 1, 1)
+        check("correlation", self.correlation, f"in [{low:g}, 1]", lambda: low <= self.correlation <= 1)
 
-    @property
-    def number(self):
-        return self.assets
-
-    def _correlated(self, shock):
+    def _correlate(self, shock):
         # R = (1 - ρ) I + ρ 1 1ᵀ has the square root √(1-ρ) I + (√(1 + (n-1) ρ) - √(1-ρ)) 1 1ᵀ / n.
         own = jnp.sqrt(1 - self.correlation)
-        common = jnp.sqrt(jnp.maximum(1 + (self.assets - 1) * self.correlation, 0.0))
+        common = jnp.sqrt(jnp.maximum(1 + (self.num_assets - 1) * self.correlation, 0.0))
         return own * shock + (common - own) * shock.mean()
 
-    def _quadratic(self, x, variance):
+    def _position_variance(self, x, variance):
         squares = jnp.square(x).sum()
-        pairs = jnp.square(x.sum()) - squares
-        return squares * jnp.expm1(variance) + pairs * jnp.expm1(self.correlation * variance)
+        cross_products = jnp.square(x.sum()) - squares
+        return squares * jnp.expm1(variance) + cross_products * jnp.expm1(self.correlation * variance)
 
 
-class AnyCorrelation(_LogNormal):
-    """Assets with any matrix of correlations; made by `of`."""
+class GeneralCorrelation(_LogNormal):
+    """Assets with an arbitrary correlation matrix. Construct with `from_matrix`."""
 
     correlations: Float[Array, "assets assets"] = eqx.field(kw_only=True)
-    """R."""
-    root: Float[Array, "assets assets"] = eqx.field(kw_only=True)
-    """A matrix L with L Lᵀ = R."""
+    """R, the correlation matrix."""
+    factor: Float[Array, "assets assets"] = eqx.field(kw_only=True)
+    """L with L Lᵀ = R."""
 
     @classmethod
-    def of(cls, correlations: np.ndarray, **parameters: Any) -> "AnyCorrelation":
-        """From a correlation matrix, which may be singular. Raises ValueError for what is none."""
+    def from_matrix(cls, correlations: np.ndarray, **parameters: Any) -> "GeneralCorrelation":
+        """Construct from a correlation matrix, which may be singular. Raises ValueError if it is not a correlation
+        matrix."""
         matrix = np.asarray(correlations, float)
         square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
         symmetric = square and np.allclose(matrix, matrix.T) and np.allclose(np.diag(matrix), 1)
         values, vectors = np.linalg.eigh(matrix) if symmetric else (np.array([-1.0]), np.eye(1))
-        what = "a symmetric matrix with ones on its diagonal and no negative eigenvalue"
-        check("correlations", matrix, what, bool(values.min() >= -1e-8))
-        root = vectors * np.sqrt(np.maximum(values, 0))
-        return cls(correlations=jnp.asarray(matrix), root=jnp.asarray(root), **parameters)
+        constraint = "a symmetric matrix with ones on its diagonal and without negative eigenvalues"
+        check("correlations", matrix, constraint, bool(values.min() >= -1e-8))
+        factor = vectors * np.sqrt(np.maximum(values, 0))
+        return cls(correlations=jnp.asarray(matrix), factor=jnp.asarray(factor), **parameters)
 
     @property
-    def number(self):
+    def num_assets(self):
         return self.correlations.shape[0]
 
-    def _correlated(self, shock):
-        return self.root.astype(shock.dtype) @ shock
+    def _correlate(self, shock):
+        return self.factor.astype(shock.dtype) @ shock
 
-    def _quadratic(self, x, variance):
+    def _position_variance(self, x, variance):
         return x @ jnp.expm1(self.correlations.astype(x.dtype) * variance) @ x

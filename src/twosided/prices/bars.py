@@ -1,7 +1,7 @@
-"""Bars from substeps: any price process, stepped finely, seen as open, high, low and close.
+"""Simulated bars: open, high, low and close over substeps of any price process.
 
-Between substeps nothing is seen, so that the high of n substeps falls short of the path's own by about
-0.58 σ √(Δ/n) (Broadie, Glasserman & Kou 1997), and the low likewise.
+The price is not observed between substeps, so the high over n substeps is below that of the continuous path by about
+0.58 σ √(Δ/n), with Δ the length of a bar (Broadie, Glasserman & Kou 1997). The low is above by as much.
 """
 
 from typing import Any
@@ -17,19 +17,20 @@ from twosided.prices.process import PriceProcess
 
 
 class Bar(eqx.Module):
-    """Prices of an interval, in currency."""
+    """Open, high, low and close of an interval, in currency."""
 
     open: Float[Array, "*batch"]
-    """Where it starts: the close of the bar before."""
+    """Price at the start, which is the close of the previous bar."""
     high: Float[Array, "*batch"]
     low: Float[Array, "*batch"]
     close: Float[Array, "*batch"]
 
 
-def bar_of(process: PriceProcess, state: Any, shocks: Any) -> tuple[Any, Bar]:
-    """The state after a bar, and the bar: a step of the process for each of the shocks along their first axis.
+def step_bar(process: PriceProcess, state: Any, shocks: Any) -> tuple[Any, Bar]:
+    """Simulate one bar: one step of the process for each shock along the first axis. Return the final state and the
+    bar.
 
-    The process's `time_step` is that of a substep. Batches go by `jax.vmap`.
+    The process's `time_step` is the length of a substep. Use `jax.vmap` for batches.
     """
 
     def substep(carry, shock):
@@ -43,7 +44,7 @@ def bar_of(process: PriceProcess, state: Any, shocks: Any) -> tuple[Any, Bar]:
 
 def simulate_bars(
     process: PriceProcess,
-    number: int,
+    num_bars: int,
     *,
     substeps: int = 4,
     seconds: float = 60.0,
@@ -51,29 +52,32 @@ def simulate_bars(
     start: float = 1.6e9,
     seed: int = 0,
 ) -> tuple[Bars, Any]:
-    """Bars of a process, each of `substeps` of its steps; and its states at the end of each bar.
+    """Simulate bars of `substeps` steps of the process each. Return the bars, and the states at the end of each bar.
 
-    With a half-spread, in currency, bid and ask stand around the price.
+    Bars have a length of `seconds` and begin at `start`, in seconds since 1970 UTC. With a `half_spread`, in currency,
+    bid and ask prices are the simulated price less and plus it.
     """
-    state, shocks = _start(process, (number, substeps), seed)
+    state, shocks = _start(process, (num_bars, substeps), seed)
     states, bar = _run(process, state, shocks)
     price = OHLC(*(np.asarray(getattr(bar, name), float) for name in OHLC_FIELDS))
-    time = start + seconds * np.arange(number)
+    time = start + seconds * np.arange(num_bars)
     if not half_spread:
         return Bars(time, price, seconds, sources=("simulated",)), states
-    bid, ask = (OHLC(*(getattr(price, name) + side * half_spread for name in OHLC_FIELDS)) for side in (-1, 1))
+    bid, ask = (
+        OHLC(*(getattr(price, name) + side * half_spread for name in OHLC_FIELDS)) for side in (-1, 1)
+    )
     return Bars(time, price, seconds, bid, ask, sources=("simulated",)), states
 
 
 def _start(process: PriceProcess, shape: tuple[int, int], seed: int) -> tuple[Any, Any]:
-    first, rest = jax.random.split(jax.random.key(seed))
-    return process.reset(process.shocks(first, ())), process.shocks(rest, shape)
+    key_reset, key_steps = jax.random.split(jax.random.key(seed))
+    return process.reset(process.shocks(key_reset, ())), process.shocks(key_steps, shape)
 
 
 @jax.jit
 def _run(process: PriceProcess, state: Any, shocks: Any) -> tuple[Any, Any]:
-    def one(state, shock):
-        after, bar = bar_of(process, state, shock)
+    def scan_step(state, shock):
+        after, bar = step_bar(process, state, shock)
         return after, (after, bar)
 
-    return jax.lax.scan(one, state, shocks)[1]
+    return jax.lax.scan(scan_step, state, shocks)[1]

@@ -8,32 +8,32 @@ from twosided.prices.process import (
     ChangeMoments,
     PriceProcess,
     PriceState,
-    check_motion,
-    log_normal_change,
-    mixed,
+    check_parameters,
+    correlated_normal,
+    log_normal_moments,
 )
 
 
 class Brownian(PriceProcess):
-    """What the Brownian processes share."""
+    """Base class of the Brownian processes."""
 
     initial: Scalar = 100.0
-    """P_0, the midprice at the start of an episode, in currency."""
+    """P_0, midprice at the start of an episode, in currency."""
     drift: Scalar = 0.0
-    """μ, per unit of time: a year in the dealer market, a whole simulation where clients are hedged."""
+    """μ, per unit of time: a year in the dealer market, one simulation in the hedging markets."""
     volatility: Scalar = 0.1
     """σ, per square root of a unit of time."""
     time_step: Scalar = 1 / 6552
-    """Δ, units of time in a step; 15 minutes of a year of 252 days of 6.5 hours."""
+    """Δ, length of a step in units of time. Default: 15 minutes in a year of 252 days of 6.5 hours."""
 
     def __check_init__(self):
-        check_motion(self)
+        check_parameters(self)
 
     def shocks(self, key, shape):
         return jax.random.normal(key, shape)
 
     def correlated(self, shock, normal, correlation):
-        return mixed(shock, normal, correlation)
+        return correlated_normal(shock, normal, correlation)
 
     def reset(self, shock):
         return PriceState(mid=jnp.asarray(self.initial, dtype=shock.dtype))
@@ -50,9 +50,9 @@ class GeometricBrownian(Brownian):
         growth = jnp.exp(self.drift * self.time_step - variance / 2 + jnp.sqrt(variance) * shock)
         return PriceState(mid=state.mid * growth)
 
-    def change(self, state):
+    def change_moments(self, state):
         variance = jnp.square(self.volatility) * self.time_step
-        return log_normal_change(state.mid, self.drift * self.time_step, variance)
+        return log_normal_moments(state.mid, self.drift * self.time_step, variance)
 
 
 class Bachelier(Brownian):
@@ -62,20 +62,18 @@ class Bachelier(Brownian):
     """
 
     drift: Scalar = 0.0
-    """μ, currency per unit of time."""
+    """μ, in currency per unit of time."""
     volatility: Scalar = 10.0
-    """σ, currency per square root of a unit of time."""
+    """σ, in currency per square root of a unit of time."""
 
     def step(self, state, shock):
         change = self.drift * self.time_step + self.volatility * jnp.sqrt(self.time_step) * shock
         return PriceState(mid=state.mid + change)
 
-    def change(self, state):
+    def change_moments(self, state):
         mean = jnp.asarray(self.drift * self.time_step, state.mid.dtype)
-        deviation = jnp.asarray(self.volatility * jnp.sqrt(self.time_step), state.mid.dtype)
-        z = mean / jnp.where(deviation > 0, deviation, 1.0)
+        std = jnp.asarray(self.volatility * jnp.sqrt(self.time_step), state.mid.dtype)
+        z = mean / jnp.where(std > 0, std, 1.0)
         normal = jax.scipy.stats.norm
-        fall = jnp.where(
-            deviation > 0, mean * normal.cdf(-z) - deviation * normal.pdf(z), jnp.minimum(mean, 0.0)
-        )
-        return ChangeMoments(mean=mean, square=jnp.square(mean) + jnp.square(deviation), fall=fall)
+        downside = jnp.where(std > 0, mean * normal.cdf(-z) - std * normal.pdf(z), jnp.minimum(mean, 0.0))
+        return ChangeMoments(mean=mean, mean_square=jnp.square(mean) + jnp.square(std), downside=downside)

@@ -1,4 +1,4 @@
-"""Departures from Brownian motion: jumps, and volatility that clusters. Without drift both are martingales."""
+"""GARCH(1,1): log returns with clustered volatility."""
 
 import equinox as eqx
 import jax
@@ -7,55 +7,51 @@ from jaxtyping import Array, Float
 
 from twosided.core.numeric import Scalar
 from twosided.core.validation import check
-from twosided.prices.process import (
-    PriceProcess,
-    check_motion,
-    log_normal_change,
-    mixed,
-)
+from twosided.prices.process import PriceProcess, check_parameters, correlated_normal, log_normal_moments
 
 
 class GarchState(eqx.Module):
-    """The price, and what decides the deviation of its next move."""
+    """Midprice, and variance of the next log return."""
 
     mid: Float[Array, ""]
+    """P_t, in currency."""
     variance: Float[Array, ""]
-    """h, of the next step's log return."""
+    """h_t, variance of the next step's log return."""
 
 
 class Garch(PriceProcess):
-    """Log returns whose variance remembers the last ones: GARCH(1,1) (Bollerslev 1986).
+    """GARCH(1,1) log returns, whose variance depends on the previous returns (Bollerslev 1986).
 
-    P_{t+1} = P_t exp(μ Δ - h_t / 2 + √h_t Z),   h_{t+1} = (1 - a - b) σ² Δ + a h_t Z² + b h_t,   h_0 = σ² Δ
+    P_{t+1} = P_t exp(μ Δ - h_t / 2 + √h_t Z),   h_{t+1} = (1 - α - β) σ² Δ + α h_t Z² + β h_t,   h_0 = σ² Δ
 
-    E[h_t] = σ² Δ on every step, so the log return over t has about the variance σ² t, and E[P_t] = P_0 exp(μ t).
+    E[h_t] = σ² Δ in every step, so the log return over time t has a variance of about σ² t, and E[P_t] = P_0 exp(μ t).
+    Without drift the price is a martingale.
     """
 
     initial: Scalar = 100.0
-    """P_0, the midprice at the start of an episode, in currency."""
+    """P_0, midprice at the start of an episode, in currency."""
     drift: Scalar = 0.0
     """μ, per unit of time."""
     volatility: Scalar = 0.15
-    """σ, the long run's, per square root of a unit of time."""
-    reaction: Scalar = 0.1
-    """a, how much of the variance the last return makes; a + b is below 1."""
-    persistence: Scalar = 0.88
-    """b, how much of it stays."""
+    """σ, long-run volatility, per square root of a unit of time."""
+    alpha: Scalar = 0.1
+    """α, weight of the last squared return in the variance; α + β < 1."""
+    beta: Scalar = 0.88
+    """β, weight of the last variance in the variance."""
     time_step: Scalar = 1 / 512
-    """Δ, units of time in a step."""
+    """Δ, length of a step in units of time."""
 
     def __check_init__(self):
-        check_motion(self)
-        check("reaction", self.reaction, "in [0, 1)", lambda: 0 <= self.reaction < 1)
-        rest = 1 - self.reaction
-        within = f"at least 0 and below 1 - reaction ({rest})"
-        check("persistence", self.persistence, within, lambda: 0 <= self.persistence < rest)
+        check_parameters(self)
+        check("alpha", self.alpha, "in [0, 1)", lambda: 0 <= self.alpha < 1)
+        bound = 1 - self.alpha
+        check("beta", self.beta, f"at least 0 and below 1 - alpha ({bound})", lambda: 0 <= self.beta < bound)
 
     def shocks(self, key, shape):
         return jax.random.normal(key, shape)
 
     def correlated(self, shock, normal, correlation):
-        return mixed(shock, normal, correlation)
+        return correlated_normal(shock, normal, correlation)
 
     def reset(self, shock):
         variance = jnp.square(self.volatility) * self.time_step
@@ -64,9 +60,9 @@ class Garch(PriceProcess):
     def step(self, state, shock):
         h = state.variance
         mid = state.mid * jnp.exp(self.drift * self.time_step - h / 2 + jnp.sqrt(h) * shock)
-        constant = (1 - self.reaction - self.persistence) * jnp.square(self.volatility) * self.time_step
-        variance = constant + h * (self.reaction * jnp.square(shock) + self.persistence)
+        constant = (1 - self.alpha - self.beta) * jnp.square(self.volatility) * self.time_step
+        variance = constant + h * (self.alpha * jnp.square(shock) + self.beta)
         return GarchState(mid, variance.astype(h.dtype))
 
-    def change(self, state):
-        return log_normal_change(state.mid, self.drift * self.time_step, state.variance)
+    def change_moments(self, state):
+        return log_normal_moments(state.mid, self.drift * self.time_step, state.variance)

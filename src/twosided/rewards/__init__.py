@@ -1,15 +1,16 @@
-"""Rewards: the PnL of a step, and a memory of the reward's own, to the number that a learner maximises.
+"""Rewards: functions from the PnL of a step, and the reward's own state, to the number that a learner maximises.
 
-The innovation of the midprice is independent of the action, so for a reward that is linear in inventory PnL
-a learner may see its conditional expectation in place of its sample: the objective is the same, and nearly
-all of the noise is gone; likewise for a penalty that is a function of the step's inventory PnL alone. What is
-reported is always the sample.
+The innovation of the midprice is independent of the action. For a reward that is linear in inventory PnL, a learner may
+therefore use the conditional expectation of that PnL in place of its sample: the objective is the same, and almost all
+of the noise is removed. The same holds for a penalty that is a function of the step's inventory PnL alone. Reported PnL
+is always the sample.
 
-reward.py     what a reward is
-dealing.py    PnL, alone or against others, and penalties on the risk of inventory PnL
-positions.py  penalties on the position itself, and the price of risk
-moments.py    the Sharpe ratio and the variance of PnL
-thresholds.py cash flow, and a penalty on much inventory
+pnl.py        spread PnL, PnL in excess of the competitors', and a weighted sum of PnL, inventory and spread
+risk.py       penalties on the risk of inventory PnL
+moments.py    the differential Sharpe ratio and the variance of PnL
+inventory.py  a penalty on the inventory
+
+The interface is `twosided.core.reward`. Rewards that need quantities of one market are in that market's package.
 """
 
 from twosided.rewards.inventory import InventoryPenalty

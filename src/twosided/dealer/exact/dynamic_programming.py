@@ -248,14 +248,14 @@ def _extended(game: Game, value: Array, beyond: Array) -> Array:
 def _risk(reward: Reward, price: GeometricBrownian) -> Risk:
     """φ at P_0."""
     with jax.enable_x64(True):
-        change = price.change(PriceState(jnp.asarray(float(price.initial), jnp.float64)))
+        change = price.change_moments(PriceState(jnp.asarray(float(price.initial), jnp.float64)))
     if isinstance(reward, TotalPnL):
         return Risk()
     if isinstance(reward, SquarePenalty):
-        return Risk(square=float(reward.weight) * float(change.square))
+        return Risk(square=float(reward.weight) * float(change.mean_square))
     if isinstance(reward, AsymmetricPenalty):
         weight = float(reward.weight)
-        return Risk(long=weight * float(change.fall), short=weight * float(change.mean - change.fall))
+        return Risk(long=weight * float(change.downside), short=weight * float(change.mean - change.downside))
     raise NotExact(f"no optimum over inventory is known for the reward {type(reward).__name__}")
 
 

@@ -96,8 +96,8 @@ def _orders(flow: OrderFlow, book: ReferenceBook, price: GeometricBrownian | Bac
     uninformed, informed = flow.count - flow.informed, flow.informed
     chance_of_fall = _chance_of_fall(price)
     with jax.enable_x64(True):
-        change = price.change(PriceState(jnp.asarray(mid, float)))
-        fall, rise = -float(change.fall), float(change.mean - change.fall)
+        change = price.change_moments(PriceState(jnp.asarray(mid, float)))
+        fall, rise = -float(change.downside), float(change.mean - change.downside)
 
     def side(chance: float, move: float) -> SideOrders:
         return SideOrders(mid * cost * (uninformed / 2 + informed * chance), size * informed * move)

@@ -185,7 +185,7 @@ def many(budget: Budget, tell: Tell) -> Outcome:
     records = []
     for assets in ASSETS:
         market = PortfolioMarket(
-            prices=EqualCorrelation(assets=assets, correlation=0.5),
+            prices=EqualCorrelation(num_assets=assets, correlation=0.5),
             weights=(1 / assets,) * assets,
             max_hedge=MOST[assets],
             breach=5.0,

@@ -56,7 +56,7 @@ JUMPS = 0.03
 PROCESSES: Mapping[str, PriceProcess] = {
     "Brownian": GeometricBrownian(initial=100.0, volatility=0.15, time_step=STEP),
     "jumps": MertonJumps(
-        volatility=(0.15**2 - 5 * JUMPS**2) ** 0.5, jump_rate=5.0, jump_deviation=JUMPS, time_step=STEP
+        volatility=(0.15**2 - 5 * JUMPS**2) ** 0.5, jump_rate=5.0, jump_std=JUMPS, time_step=STEP
     ),
     "clusters": Garch(time_step=STEP),
     "drift": GeometricBrownian(initial=100.0, drift=0.5, volatility=0.15, time_step=STEP),

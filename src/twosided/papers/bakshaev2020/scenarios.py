@@ -42,7 +42,7 @@ def price_of_risk(exchange: float = 0.1) -> Scenario:
 def portfolio(weight: float = 0.5, correlation: float = 0.0) -> Scenario:
     """Section 7: two assets; it ends at 5 limits, as in the paper's code."""
     market = PortfolioMarket(
-        prices=EqualCorrelation(assets=2, correlation=correlation),
+        prices=EqualCorrelation(num_assets=2, correlation=correlation),
         weights=(weight, 1 - weight),
         client_spread=_unclamped(0.18),
         exchange_spread=_unclamped(0.07),
