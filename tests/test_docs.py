@@ -11,7 +11,9 @@ from twosided.cli.main import ALIASES, POSITIONAL, ROOTS
 from twosided.settings import PRESETS, parse, read, ready_made
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Built pages are excluded: docs/_build is no source.
+SOURCES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "_build" not in path.parts]
+PAGES = [ROOT / "README.md", *SOURCES]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -73,6 +75,13 @@ def test_the_commands_of_a_page_are_commands(command):
         aliases=ALIASES,
         presets=presets,
     )
+
+
+def test_links_of_the_readme_exist():
+    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text())
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
 
 
 def test_the_setup_commands_of_the_readme_are_marked_for_ci():

@@ -1,0 +1,199 @@
+"""Pages of the API reference, generated from `src/twosided/__init__.pyi` and the docstrings.
+
+A page for each package that has public names. A page shows the docstrings of the modules that define the names (equations,
+units, sources), then the names. Pages are written into docs/reference before Sphinx reads its sources, and only where
+their text changed, so that a warm build reads few of them again.
+
+Text in backticks that is exactly a public name, on any page, becomes a link to the reference.
+"""
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+from docstrings import fields_of, markdown
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.transforms import SphinxTransform
+
+import twosided
+
+STUB = Path(twosided.__file__).with_suffix(".pyi")
+
+PACKAGES = {
+    "core": ("Scenarios, evaluation and records", "Protocol of markets, policies and rewards, the loop over time, and the evaluation of policies."),
+    "prices": ("Price processes", "Midprice processes."),
+    "rewards": ("Rewards", "Rewards that learners maximise, computed from the parts of PnL."),
+    "learn": ("Learners", "Learners and the networks of their policies."),
+    "dealer": ("Dealer market", "Market of Ganesh et al. (2019): makers compete for investors' orders."),
+    "hedging": ("Hedging of client flow", "Market of Bakshaev (2020): a dealer hedges the trades of its clients."),
+    "electronic": ("Electronic market", "Tick market of Chan and Shelton (2001)."),
+    "limit_orders": ("Limit orders around a midprice", "Market of Avellaneda and Stoikov (2008), with its exact optimum."),
+    "bars": ("Limit orders on bars", "Limit and market orders on bars of open, high, low and close."),
+    "heston": ("Heston model", "Simulation and calibration of the Heston model."),
+    "data": ("Data", "Readers of files."),
+    "plots": ("Figures", "Figures of traces and records."),
+    "adapters": ("Environment adapters", "Scenarios as Gymnasium and PettingZoo environments."),
+    "report": ("Reports", "HTML pages."),
+    "runs": ("Runs", "Trained policies with their settings, results and files."),
+}  # fmt: skip
+"""Title and summary of each package's page, in the order of the table of contents."""
+
+ALSO = {
+    "plots": ["twosided.plots"],
+}
+"""Modules whose `__all__` is documented beside the names of the stub."""
+
+
+def public_names() -> dict[str, list[str]]:
+    """Return the names of the stub by package."""
+    found: dict[str, list[str]] = {}
+    for statement in ast.parse(STUB.read_text("utf-8")).body:
+        if isinstance(statement, ast.ImportFrom) and statement.level == 1:
+            package = (statement.module or "core").split(".")[0]
+            found.setdefault(package, []).extend(alias.asname or alias.name for alias in statement.names)
+    return found
+
+
+def write_pages(app: Sphinx) -> None:
+    """Write the pages and their index."""
+    folder = Path(app.srcdir) / "reference"
+    folder.mkdir(exist_ok=True)
+    names = public_names()
+    if unknown := set(names) - set(PACKAGES):
+        raise ValueError(f"docs/_ext/reference.py: no title for the packages {', '.join(sorted(unknown))}")
+    pages = [package for package in PACKAGES if package in names or package in ALSO]
+    for package in pages:
+        objects = {f"twosided.{name}": getattr(twosided, name) for name in names.get(package, [])}
+        for module in ALSO.get(package, []):
+            found = importlib.import_module(module)
+            objects |= {f"{module}.{name}": getattr(found, name) for name in found.__all__}
+        _write(folder / f"{package}.rst", _page(package, objects))
+    _write(folder / "index.rst", _index(pages, names))
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text("utf-8") != text:
+        path.write_text(text, "utf-8")
+
+
+def _page(package: str, objects: dict[str, Any]) -> str:
+    title, summary = PACKAGES[package]
+    modules: dict[str, list[str]] = {}
+    for name, thing in objects.items():
+        modules.setdefault(_module_of(thing, package), []).append(name)
+    lines = [title, "=" * len(title), "", summary, "", *_summary(objects)]
+    for module in sorted(modules, key=lambda name: not name.endswith(".market")):
+        heading = module.removeprefix(f"twosided.{package}").strip(".").replace("_", " ").replace(".", ": ") or package
+        heading = heading[0].upper() + heading[1:]
+        text = inspect.getdoc(importlib.import_module(module)) or ""
+        lines += [heading, "-" * len(heading), "", *markdown(text)]
+        for name in modules[module]:
+            lines += _directive(name, objects[name])
+    return "\n".join(lines) + "\n"
+
+
+def _module_of(thing: Any, package: str) -> str:
+    module = getattr(thing, "__module__", "")
+    return module if module.startswith("twosided") else f"twosided.{package}"
+
+
+def _summary(objects: dict[str, Any]) -> list[str]:
+    """Return a table of the names with the first sentences of their docstrings."""
+    lines = [".. list-table::", "   :class: summary", "   :widths: auto", ""]
+    for name, thing in sorted(objects.items()):
+        lines += [f"   * - :py:obj:`~{name}`", *(f"     {'- ' if i == 0 else '  '}{line}" for i, line in enumerate(markdown(_first_sentence(thing))))]
+    return [*lines, ""]
+
+
+def _first_sentence(thing: Any) -> str:
+    paragraph = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+    first, stop, rest = paragraph.partition(". ")
+    return first + "." if stop else paragraph
+
+
+def _directive(name: str, thing: Any) -> list[str]:
+    if inspect.isclass(thing):
+        inherits = ["   :show-inheritance:"] if public_bases(thing) else []
+        kind = "autoexception" if issubclass(thing, BaseException) else "autoclass"
+        excluded = ", ".join(fields_of(thing))
+        options = [f"   :exclude-members: {excluded}"] if excluded else []
+        return [f".. {kind}:: {name}", *inherits, *options, ""]
+    if callable(thing):
+        return [f".. autofunction:: {name}", ""]
+    return [f".. autodata:: {name}", ""]
+
+
+def public_bases(cls: type) -> list[type]:
+    """Return the base classes that a reader can look up, where a private one stands for its own bases."""
+    found: list[type] = []
+    for base in cls.__bases__:
+        if getattr(twosided, base.__name__, None) is base or base.__module__ == "builtins" and base is not object:
+            found.append(base)
+        else:
+            found += public_bases(base)
+    return found
+
+
+def show_public_bases(app: Sphinx, name: str, cls: type, options: Any, bases: list[type]) -> None:
+    bases[:] = public_bases(cls)
+
+
+def _index(pages: list[str], names: dict[str, list[str]]) -> str:
+    lines = ["API reference", "=============", ""]
+    lines += markdown(
+        "Every public name of `twosided`, by package. `import twosided as ts` gives all of them; each is loaded when it is first "
+        "used. Deeper modules can be imported too, but may change without notice before version 1."
+    )
+    lines += [".. toctree::", "   :hidden:", "", *(f"   {page}" for page in pages), ""]
+    lines += [".. list-table::", "   :class: summary", "   :widths: auto", ""]
+    for page in pages:
+        listed = ", ".join(f":py:obj:`~twosided.{name}`" for name in names.get(page, []))
+        lines += [f"   * - :doc:`{page}`", f"     - {listed or PACKAGES[page][1]}"]
+    return "\n".join(lines) + "\n"
+
+
+class LinkPublicNames(SphinxTransform):
+    """Link literals that are public names to the reference."""
+
+    default_priority = 400
+
+    def apply(self, **options: Any) -> None:
+        names = {name for found in public_names().values() for name in found}
+        for literal in list(self.document.findall(nodes.literal)):
+            text = literal.astext().removeprefix("twosided.").removeprefix("ts.").removesuffix("()")
+            inside = literal.parent
+            while inside is not None and not isinstance(inside, (nodes.reference, addnodes.pending_xref, nodes.title)):
+                inside = inside.parent
+            if text in names and inside is None:
+                link = addnodes.pending_xref(
+                    "", refdomain="py", reftype="obj", reftarget=f"twosided.{text}", refexplicit=True, refdoc=self.env.docname
+                )  # fmt: skip
+                literal.replace_self(link)
+                link += literal
+
+
+def resolve(app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, content: nodes.Node) -> nodes.Node | None:
+    """Resolve a name in an annotation: a public name to the reference, any other (of JAX, of Python) to plain text."""
+    if node.get("refdomain") != "py" or node.get("reftype") not in ("class", "obj", "exc", "data"):
+        return None
+    name = node["reftarget"].rpartition(".")[2]
+    domain = env.domains.python_domain
+    if f"twosided.{name}" in domain.objects:
+        found = domain.resolve_xref(env, node["refdoc"], app.builder, "obj", f"twosided.{name}", node, content)
+        if found is not None:
+            return found
+    in_signature = isinstance(node.parent, (addnodes.desc_sig_name, addnodes.desc_type, addnodes.desc_returns, addnodes.desc_annotation))
+    return content if in_signature or not node["reftarget"].startswith("twosided") else None
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("builder-inited", write_pages)
+    app.connect("autodoc-process-bases", show_public_bases)
+    app.connect("missing-reference", resolve)
+    app.add_transform(LinkPublicNames)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
