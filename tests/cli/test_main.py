@@ -63,7 +63,8 @@ def test_list_tells_people_and_programs(capsys):
     assert code == 0
     assert "dealer-market" in out
     _, out, _ = call(capsys, "list", "policies", "--json")
-    assert {"adaptive-quoter", "full-hedger", "persistent-quoter", "random-quoter", "split-policy"} <= json.loads(out)["policies"].keys()
+    policies = {"adaptive-quoter", "full-hedger", "persistent-quoter", "random-quoter", "split-policy"}
+    assert policies <= json.loads(out)["policies"].keys()
 
 
 def test_evaluate_judges_on_common_chance(capsys):

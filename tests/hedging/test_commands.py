@@ -118,11 +118,11 @@ HEDGING = "--market hedging-market"
     [
         (
             f"train {HEDGING} --competitor persistent-quoter",
-            "hedging-market takes no competitors: it takes no",
+            "hedging-market takes no competitors",
         ),
         (
             "train --preset portfolio --competitor random-quoter",
-            "portfolio-market takes no competitors: it takes no",
+            "portfolio-market takes no competitors",
         ),
         (
             f"train {HEDGING} --learner sarsa",

@@ -101,7 +101,7 @@ def write_frame(path: Path, frame: pl.DataFrame) -> None:
 def read_text(path: Path) -> str:
     """A text. Raises StoreError."""
     try:
-        return _read(path).decode()
+        return read_bytes(path).decode()
     except UnicodeDecodeError:
         raise StoreError(f"{path} is not a text in UTF-8") from None
 
@@ -120,7 +120,7 @@ def read_frame(path: Path) -> pl.DataFrame:
     """A table from Parquet. Raises StoreError."""
     try:
         # pyarrow, because polars aborts the process on some damaged files.
-        return pl.DataFrame(parquet.read_table(io.BytesIO(_read(path))))
+        return pl.DataFrame(parquet.read_table(io.BytesIO(read_bytes(path))))
     except (pa.ArrowException, OSError):
         raise StoreError(f"{path} is not a Parquet file") from None
 
@@ -157,15 +157,20 @@ def read_checkpoint(path: Path, like: Any) -> Any:
     )
 
 
-def _read(path: Path) -> bytes:
+def read_bytes(path: Path, limit: int | None = None) -> bytes:
+    """Content of a file of at most `limit` bytes. Raises StoreError."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(-1 if limit is None else limit + 1)
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from None
+    if limit is not None and len(content) > limit:
+        raise StoreError(f"{path} must have at most {limit} bytes, but has more")
+    return content
 
 
 def _parts(path: Path) -> tuple[dict[str, Any], bytes]:
-    head, _, leaves = _read(path).partition(b"\n")
+    head, _, leaves = read_bytes(path).partition(b"\n")
     return _header(path, head), leaves
 
 
