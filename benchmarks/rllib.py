@@ -189,7 +189,8 @@ def _config(seed: int, **more: Any) -> Any:
     return (
         PPOConfig()
         .environment(
-            "twosided:twosided/Dealer-v0", env_config={"competitors": ["random-quoter:low=-1,high=1"], **more}
+            "twosided.adapters.gymnasium:twosided/Dealer-v0",
+            env_config={"competitors": ["random-quoter:low=-1,high=1"], **more},
         )
         .env_runners(num_env_runners=0)
         .learners(num_learners=0)

@@ -1,12 +1,21 @@
-"""Reinforcement-learning market making: simulate two-sided markets, train makers, measure how far from the best.
+"""Reinforcement-learning market making: simulate two-sided markets, train makers, measure their distance from
+the optimum.
 
-The public names stand in `__init__.pyi`. Each is loaded when it is first used, so that the command line's help
-does not wait for JAX. `gymnasium.make` knows "twosided/Dealer-v0" from here on.
+The public names are listed in `__init__.pyi`. Each is imported when it is first used, so that the command line
+prints its
+help without importing JAX.
 """
+
+from typing import Any
 
 import lazy_loader
 
-from twosided.adapters.registration import register_with_gymnasium
+_lazy, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-register_with_gymnasium()
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(__name__)
+    return _lazy(name)

@@ -15,7 +15,8 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
-from twosided.adapters.gymnasium import ScenarioEnv, ScenarioVectorEnv, scenario_of_words
+from twosided.adapters import gymnasium as adapter
+from twosided.adapters.gymnasium import ENVIRONMENTS, ScenarioEnv, ScenarioVectorEnv, scenario_of
 from twosided.core.errors import Refusal
 from twosided.core.market import Market
 from twosided.core.numeric import as_arrays
@@ -23,13 +24,14 @@ from twosided.core.policy import Policy
 from twosided.core.reward import TotalPnL
 from twosided.core.scenario import Scenario
 from twosided.core.spaces import Box, Discrete
-from twosided.core.transition import PnL, Quotes, Transition
+from twosided.core.transition import PARTS, PnL, Quotes, Transition
 from twosided.dealer.market import DealerMarket
 from twosided.dealer.quoters import PersistentQuoter, RandomQuoter
 from twosided.learn.networks import features
 from twosided.prices import GeometricBrownian
 from twosided.rewards import ExcessPnL
 from twosided.runs.run import TrainSettings
+from twosided.settings import choices
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*observation space m.*imum value is.*infinity", "ignore:.*does not have a spec|.*having a spec"
@@ -60,7 +62,7 @@ class Walk(Market):
         pnl = PnL(spread=place, hedge=-2 * place, inventory=4 * place, fees=-8 * place)
         ends = place[0] > 2.5
         quotes = Quotes(*[nothing] * 4)
-        return place, Transition(self._observe(place, shock), pnl, quotes, *[nothing] * 7, terminated=ends)
+        return place, Transition(self._observe(place, shock), pnl, quotes, *[nothing] * 5, terminated=ends)
 
     def _observe(self, place, shock):
         return {"place": place, "chance": jnp.broadcast_to(shock, 2), "other": place[::-1]}
@@ -272,36 +274,39 @@ def test_gymnasium_s_wrappers_fit():
     np.testing.assert_allclose(info["episode"]["r"], [-9 * (0.5 + 1 + 1.5 + 2), 0], rtol=1e-6)
 
 
-def test_importing_twosided_announces_its_environment_and_waits_for_nothing():
+def test_importing_the_adapter_registers_every_market():
+    named = "import gymnasium; gymnasium.make('twosided.adapters.gymnasium:twosided/Dealer-v0')"
+    subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", named], check=True)
+    gymnasium.register_envs(adapter)
+    ids = {name for name in gymnasium.registry if name.startswith("twosided/")}
+    assert ids == {f"twosided/{name}-v0" for name in ENVIRONMENTS}
+
+
+def test_importing_twosided_imports_neither_gymnasium_nor_jax():
     program = """
-import importlib.util
 import sys
+before = list(sys.meta_path)
 import twosided
-assert not {"gymnasium", "jax"} & sys.modules.keys()
-before = len(sys.meta_path)
-assert importlib.util.find_spec("gymnasium") is not None  # to ask whether it is there is not to import it
-import gymnasium
-assert len(sys.meta_path) == before - 1
-assert gymnasium.spec("twosided/Dealer-v0").entry_point == "twosided.adapters.gymnasium:dealer"
+assert not {"gymnasium", "jax", "numpy"} & sys.modules.keys()
+assert sys.meta_path == before
 """
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
-    named = "import gymnasium; gymnasium.make('twosided:twosided/Dealer-v0')"
-    subprocess.run([sys.executable, "-c", named], check=True)
 
 
-def test_without_gymnasium_twosided_is_itself():
-    hidden = """
-import sys
-import twosided
-sys.path[:] = [place for place in sys.path if "site-packages" not in place]
-try:
-    import gymnasium
-except ModuleNotFoundError as error:
-    assert error.name == "gymnasium", error
-else:
-    raise AssertionError
-"""
-    subprocess.run([sys.executable, "-c", hidden], check=True)
+def test_every_concrete_market_has_an_id():
+    markets = {type(scenario_of(name).market).__name__ for name in ENVIRONMENTS}
+    assert markets == {part.name for part in choices("twosided.core.market:Market")}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_id_steps(environment):
+    env = gymnasium.make(f"twosided/{environment}-v0", block=4)
+    observation, _ = env.reset(seed=0)
+    env.action_space.seed(0)
+    following, reward, *_, info = env.step(env.action_space.sample())
+    assert observation.shape == following.shape == env.observation_space.shape
+    assert np.isfinite(following).all() and np.isfinite(reward)
+    assert set(info) == {f"pnl_{part}" for part in PARTS}
 
 
 @pytest.mark.parametrize(
@@ -329,22 +334,25 @@ def test_a_scenario_is_said_as_on_the_command_line(parts):
     )
     env = gymnasium.make("twosided/Dealer-v0", **parts)
     assert eqx.tree_equal(env.unwrapped._simulation.scenario, as_arrays(expected))
-    assert eqx.tree_equal(scenario_of_words(**parts), expected)
+    assert eqx.tree_equal(scenario_of(**parts), expected)
 
 
 def test_what_is_not_said_is_the_default():
-    assert eqx.tree_equal(scenario_of_words(), TrainSettings().scenario)
-    assert eqx.tree_equal(scenario_of_words(competitors="none"), TrainSettings(competitors=()).scenario)
-    assert len(scenario_of_words(competitors="random-quoter").competitors) == 1
+    assert eqx.tree_equal(scenario_of(), TrainSettings().scenario)
+    assert eqx.tree_equal(scenario_of(competitors="none"), TrainSettings(competitors=()).scenario)
+    assert len(scenario_of(competitors="random-quoter").competitors) == 1
 
 
 @pytest.mark.parametrize(
     "parts, message",
     [
-        ({"competitors": ["randm"]}, r"competitors\[0\] takes .* but got 'randm'; did you mean random\?"),
+        (
+            {"competitors": ["randm-quoter"]},
+            r"competitors\[0\] takes .* but got 'randm-quoter'; did you mean random-quoter\?",
+        ),
         (
             {"competitors": [PersistentQuoter(), "random-quoter:lo=1"]},
-            r"random has no parameter 'lo'; did you mean low\?",
+            r"random-quoter has no parameter 'lo'; did you mean low\?",
         ),
         ({"horizon": "ten"}, "horizon takes a whole number, but got 'ten'"),
         ({"horizon": 0}, "horizon must be from 1 to 1000000, but got 0"),
@@ -363,7 +371,7 @@ def test_many_dealers_by_name_are_the_same_markets():
     words = {"competitors": ["random-quoter"], "horizon": 5}
     named = gymnasium.make_vec("twosided/Dealer-v0", num_envs=2, **words)
     assert isinstance(named, ScenarioVectorEnv)
-    direct = ScenarioVectorEnv(scenario_of_words(**words), 2)
+    direct = ScenarioVectorEnv(scenario_of(**words), 2)
     np.testing.assert_array_equal(named.reset(seed=5)[0], direct.reset(seed=5)[0])
     action = named.action_space.low
     np.testing.assert_array_equal(named.step(action)[0], direct.step(action)[0])

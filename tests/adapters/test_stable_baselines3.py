@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from twosided.adapters.gymnasium import ScenarioEnv, ScenarioVectorEnv, scenario_of_words
+from twosided.adapters.gymnasium import ScenarioEnv, ScenarioVectorEnv, scenario_of
 from twosided.dealer.exact.total_pnl import optimum
 
 # Makers so dear that the exchange's own spread, about which one that has learned nothing quotes, is two thirds of the
@@ -15,7 +15,7 @@ THEIRS = pytest.mark.filterwarnings("ignore")  # of which they raise many
 def assert_better(before, after):
     """By ten standard errors, and by a quarter of what was missing to the best at least."""
     error = np.hypot(*[np.std(means, ddof=1) / np.sqrt(len(means)) for means in (before, after)])
-    gained, best = np.mean(after) - np.mean(before), optimum(scenario_of_words(competitors=COMPETITORS)).value
+    gained, best = np.mean(after) - np.mean(before), optimum(scenario_of(competitors=COMPETITORS)).value
     assert gained > 10 * error
     assert gained > 0.25 * (best - np.mean(before))
 
@@ -27,7 +27,7 @@ def test_stable_baselines3_trains():
     from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
     torch.set_num_threads(1)
-    scenario = scenario_of_words(competitors=COMPETITORS)
+    scenario = scenario_of(competitors=COMPETITORS)
     markets = VecNormalize(DummyVecEnv([lambda: ScenarioEnv(scenario)] * 16), gamma=0.5)
     model = sb3.PPO(
         "MlpPolicy",
@@ -72,7 +72,7 @@ def test_rllib_trains(monkeypatch):
     config = (
         PPOConfig()
         .environment(
-            "twosided:twosided/Dealer-v0",
+            "twosided.adapters.gymnasium:twosided/Dealer-v0",
             env_config={"competitors": COMPETITORS, "horizon": 50, "autoreset_mode": AutoresetMode.NEXT_STEP},
         )
         # Everything in this process, which still wants ray's own beside it.

@@ -277,7 +277,7 @@ class Warehouse(Market):
         no = jnp.asarray(False)
         quotes = Quotes(zero, zero, zero, zero)
         pnl = PnL(pay, zero, zero, zero)
-        return after, Transition(Held(after), pnl, quotes, state, zero, zero, zero, after, zero, zero, no)
+        return after, Transition(Held(after), pnl, quotes, state, zero, after, zero, zero, no)
 
 
 class Proportional(Policy):

@@ -1,6 +1,6 @@
-"""What `render` shows: the figure of the episode so far, as plotly draws it or as an image.
+"""Rendering: the figure of the episode so far, as a plotly figure or as an image.
 
-render_mode="figure"       a plotly figure, which a notebook shows by itself
+render_mode="figure"       a plotly figure, displayed by notebooks
 render_mode="rgb_array"    its pixels; needs the extra `png` and a Chrome or Chromium on the machine
 """
 
@@ -17,13 +17,13 @@ from twosided.plots import figure_episode
 from twosided.plots.style import PAPER
 
 RENDERING = {"render_modes": ["figure", "rgb_array"], "render_fps": 1}
-"""What an environment's metadata say of it; the frames of a second are no matter to a figure."""
+"""Metadata of an environment; a figure has no frame rate, but Gymnasium asks for one."""
 WIDTH = 800
-"""Of an image, in pixels; its height is the figure's."""
+"""Width of an image, in pixels; its height is the figure's."""
 
 
 class Episode:
-    """The steps of the first market's episode, kept if they will be drawn."""
+    """Steps of the first market's episode, kept where they will be rendered."""
 
     def __init__(self, render_mode: str | None, simulation: Simulation):
         """Raises Refusal."""
@@ -33,20 +33,20 @@ class Episode:
         self.render_mode = render_mode
         self.steps: dict[str, list[np.ndarray]] = {}
         if render_mode is not None:
-            self.shapes = simulation.shapes_shown()
+            self.shapes = simulation.traced_shapes()
             self.begin()
 
     def begin(self) -> None:
-        """Forget the episode before."""
+        """Drop the steps of the previous episode."""
         if self.render_mode is not None:
             self.steps = {name: [] for name in self.shapes}
 
-    def add(self, shown: dict[str, np.ndarray] | None) -> None:
-        for name, values in (shown or {}).items():
+    def add(self, traced: dict[str, np.ndarray] | None) -> None:
+        for name, values in (traced or {}).items():
             self.steps[name].append(values[0])
 
     def render(self) -> Any:
-        """The figure or its image; None if the environment was not made to render."""
+        """Return the figure or its image; None without a render mode."""
         if self.render_mode is None:
             return None
         columns = {
@@ -58,13 +58,13 @@ class Episode:
 
 
 def _pixels(figure: go.Figure) -> np.ndarray:
-    """Height x width x RGB, from 0 to 255. Raises Refusal."""
+    """Pixels, height x width x RGB, from 0 to 255. Raises Refusal if no browser can draw them."""
     try:
         from PIL import Image
 
-        # A page has the background that a figure leaves to it.
+        # Figures are transparent; a page gives them their background.
         image = figure.update_layout(paper_bgcolor=PAPER, plot_bgcolor=PAPER).to_image("png", width=WIDTH)
-    # Each of the three parts says in its own way that it is missing.
+    # kaleido, Pillow and the browser each report in their own way that they are missing.
     except (ImportError, ValueError, RuntimeError) as error:
         raise Refusal(
             'render_mode="rgb_array" needs the extra "png" (kaleido and Pillow) and a Chrome or Chromium on the '

@@ -1,9 +1,10 @@
-"""A PettingZoo skin: every learning seat of a scenario an agent, all of them acting at once.
+"""PettingZoo adapter: every learning seat of a scenario is an agent, and all act at once.
 
     parallel_env(DealerMarket(num_makers=3))      every seat of a market is an agent: maker_0, maker_1, maker_2
     ScenarioParallelEnv(scenario)                 the learners of any scenario, competitors in its other seats
 
-Observations, actions and seeds are as in the Gymnasium skin (`twosided.adapters.gymnasium`). An agent's info holds its
+Observations, actions and seeds are as in the Gymnasium adapter (`twosided.adapters.gymnasium`). An agent's
+info holds its
 PnL of the step by part, in currency: pnl_spread, pnl_hedge, pnl_inventory, pnl_fees, pnl_total. All agents of an
 episode end together: truncated by the scenario's horizon, or terminated by the market.
 """
@@ -29,13 +30,13 @@ class ScenarioParallelEnv(ParallelEnv[str, np.ndarray, Any]):
     metadata = {"name": "twosided_v0", "is_parallelizable": True} | RENDERING
 
     def __init__(self, scenario: Scenario, block: int = 256, render_mode: str | None = None):
-        """`block` is the number of steps for which chance is drawn at a time."""
-        self._simulation = Simulation(scenario, 1, block, "never", shows=render_mode is not None)
+        """`block` is the number of steps for which random inputs are drawn at a time."""
+        self._simulation = Simulation(scenario, 1, block, "never", traces=render_mode is not None)
         self._episode = Episode(render_mode, self._simulation)
         self.render_mode = render_mode
         self.possible_agents = [f"maker_{i}" for i in range(scenario.learners)]
         self.agents: list[str] = []
-        # A space each, since a space samples from a generator of its own.
+        # One space per agent, because a space samples from a generator of its own.
         self.observation_spaces = {agent: observation_space(scenario) for agent in self.possible_agents}
         self.action_spaces = {agent: action_space(scenario) for agent in self.possible_agents}
         self._generator: np.random.Generator | None = None
@@ -51,32 +52,33 @@ class ScenarioParallelEnv(ParallelEnv[str, np.ndarray, Any]):
             self._generator, _ = np_random(seed)
         self.agents = list(self.possible_agents)
         self._episode.begin()
-        observation = self._simulation.reset(self._generator, anew=seed is not None)[0]
+        observation = self._simulation.reset(self._generator, fresh=seed is not None)[0]
         return self._by_agent(observation), {agent: {} for agent in self.agents}
 
     def step(self, actions: dict[str, Any]):
-        """What each agent sees, is paid, whether it is terminated or truncated, and its info, by agent."""
+        """Return observations, rewards, terminations, truncations and infos, by agent. Raises ValueError for
+        wrong agents."""
         if self.agents and actions.keys() != set(self.agents):
             raise ValueError(f"actions must be those of {self.agents}, but got those of {list(actions)}")
         if not self.agents:
             return {}, {}, {}, {}, {}
         joint = np.stack([checked(actions[agent], self.action_spaces[agent]) for agent in self.agents])
-        lived = self._simulation.step(joint[None])
-        self._episode.add(lived.shown)
+        outcome = self._simulation.step(joint[None])
+        self._episode.add(outcome.traced)
         parts = [f"pnl_{part}" for part in PARTS]
         out = (
-            self._by_agent(lived.observation[0]),
-            self._by_agent(lived.reward[0].tolist()),
-            dict.fromkeys(self.agents, bool(lived.terminated[0])),
-            dict.fromkeys(self.agents, bool(lived.truncated[0])),
-            self._by_agent([dict(zip(parts, own, strict=True)) for own in lived.pnl[:, 0].T.tolist()]),
+            self._by_agent(outcome.observation[0]),
+            self._by_agent(outcome.reward[0].tolist()),
+            dict.fromkeys(self.agents, bool(outcome.terminated[0])),
+            dict.fromkeys(self.agents, bool(outcome.truncated[0])),
+            self._by_agent([dict(zip(parts, own, strict=True)) for own in outcome.pnl[:, 0].T.tolist()]),
         )
-        if lived.terminated[0] or lived.truncated[0]:
+        if outcome.terminated[0] or outcome.truncated[0]:
             self.agents = []
         return out
 
     def render(self) -> Any:
-        """The figure of the episode so far, from the first agent's side: a plotly figure, or its pixels."""
+        """Return the figure of the episode so far, for the first agent: a plotly figure, or its pixels."""
         return self._episode.render()
 
     def _by_agent(self, values: Any) -> dict[str, Any]:
@@ -90,6 +92,6 @@ def parallel_env(
     block: int = 256,
     render_mode: str | None = None,
 ) -> ScenarioParallelEnv:
-    """A market whose every seat is an agent."""
+    """Return a market in which every seat is an agent."""
     scenario = Scenario(market, (), reward, horizon, learners=market.num_makers)
     return ScenarioParallelEnv(scenario, block, render_mode)

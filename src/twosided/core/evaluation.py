@@ -93,8 +93,8 @@ def trace(scenario: Scenario, policy: Policy, seed: int = 0, paths: int = 64) ->
     return frame_of(_trace(as_arrays(scenario), as_arrays(policy), _chance(seed), paths))
 
 
-def shown(market: Market, step: Step) -> dict[str, Any]:
-    """What a trace holds of a step, for every maker."""
+def trace_columns(market: Market, step: Step) -> dict[str, Any]:
+    """Columns that a step adds to a trace, for every maker."""
     transition, quotes = step.transition, step.transition.quotes
     kept = {"mid": quotes.mid, "bid": quotes.bid, "ask": quotes.ask}
     if quotes.exchange_bid is not None:
@@ -129,7 +129,7 @@ def _chance(seed: int) -> Any:
 @eqx.filter_jit
 def _trace(scenario: Scenario, policy: Policy, key: Any, paths: int) -> dict[str, Any]:
     def record(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
-        return shown(scenario.market, step) | {LIVED: jnp.ones_like(step.transition.held, bool)}
+        return trace_columns(scenario.market, step) | {LIVED: jnp.ones_like(step.transition.held, bool)}
 
     return episodes(scenario, policy, key, paths, record)
 
