@@ -46,7 +46,7 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "toml")], ids=lambda p: p.name)
 def test_the_settings_of_a_page_are_settings(page):
     for block in blocks(page, "toml"):
-        read("twosided.runs.run:TrainSettings", tomllib.loads(block))
+        read("twosided.runs.settings:TrainSettings", tomllib.loads(block))
 
 
 def commands() -> list[str]:

@@ -30,7 +30,7 @@ from twosided.dealer.quoters import PersistentQuoter, RandomQuoter
 from twosided.learn.networks import features
 from twosided.prices import GeometricBrownian
 from twosided.rewards import ExcessPnL
-from twosided.runs.run import TrainSettings
+from twosided.runs.settings import TrainSettings
 from twosided.settings import choices
 
 pytestmark = pytest.mark.filterwarnings(

@@ -21,7 +21,7 @@ from twosided.limit_orders.orders import LimitOrders
 from twosided.limit_orders.policies import BuyAndHold, DoNothing, FixedOffset
 from twosided.papers.heston_planning.scenario import one_minute_bars
 from twosided.prices import Bachelier
-from twosided.runs.run import check_fit
+from twosided.runs.settings import check_fit
 from twosided.settings import PRESETS, build, load, read, ready_made
 
 # open, high, low, close of four bars.
@@ -315,7 +315,7 @@ def test_the_2025_preset_pays_as_printed():
 
 @pytest.mark.parametrize("name", ["bars", "gore2025", "limit-order"])
 def test_presets_are_settings_whose_parts_fit(name):
-    settings = build(read("twosided.runs.run:TrainSettings", load(ready_made(PRESETS)[name]), name))
+    settings = build(read("twosided.runs.settings:TrainSettings", load(ready_made(PRESETS)[name]), name))
     check_fit(settings.scenario, settings.references, settings.learner)
     if name == "gore2025":
         assert eqx.tree_equal(settings.scenario, one_minute_bars()) is True

@@ -8,10 +8,10 @@ import pytest
 from twosided.core.numeric import as_arrays
 from twosided.learn.sac import SAC
 from twosided.papers.bakshaev2020.scenarios import portfolio, price_of_risk, single_asset
-from twosided.runs.run import check_fit, named
+from twosided.runs.settings import check_fit, named
 from twosided.settings import PRESETS, SettingsError, about, build, parse, ready_made
 
-TRAIN = "twosided.runs.run:TrainSettings"
+TRAIN = "twosided.runs.settings:TrainSettings"
 FILES = ready_made(PRESETS)
 PAPERS = {
     # Of the paper's steps those before learning starts are the warm-up, at least one; the rate is for all three.

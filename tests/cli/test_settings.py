@@ -330,7 +330,7 @@ def reachable(part: Part) -> list[Part]:
     return found
 
 
-REAL = reachable(describe("twosided.runs.run:TrainSettings"))
+REAL = reachable(describe("twosided.runs.settings:TrainSettings"))
 
 
 @pytest.mark.parametrize("part", REAL, ids=[part.kind for part in REAL])
@@ -819,15 +819,15 @@ PAGE = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
 def test_the_page_shows_command_lines_that_are_read(line):
     if line.endswith("--help"):
         assert "--competitor" in help_text(
-            line.removesuffix("--help"), root="twosided.runs.run:TrainSettings"
+            line.removesuffix("--help"), root="twosided.runs.settings:TrainSettings"
         )
     else:
-        build(words(line, "twosided.runs.run:TrainSettings"))
+        build(words(line, "twosided.runs.settings:TrainSettings"))
 
 
 def test_the_page_shows_a_file_that_is_read():
     (text,) = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.S)
-    found = build(read("twosided.runs.run:TrainSettings", tomllib.loads(text)))
+    found = build(read("twosided.runs.settings:TrainSettings", tomllib.loads(text)))
     assert (found.seeds, found.market.price.volatility, found.competitors[0].epsilon_sell) == (5, 0.3, -0.5)
 
 

@@ -9,7 +9,8 @@ from twosided.cli.commands.run import _page_of
 from twosided.cli.main import main
 from twosided.core import store
 from twosided.runs import run as runs
-from twosided.runs.run import Stop, read_verdict, run
+from twosided.runs.results import read_results
+from twosided.runs.run import StopFlag, run
 from twosided.settings import PRESETS, build, dump, parse, ready_made
 
 TINY = (
@@ -21,7 +22,7 @@ TINY += " --reference none"
 
 def tiny():
     words = ["--preset", "single-asset", *TINY.split()]
-    settings = parse("twosided.runs.run:TrainSettings", words, prog="train", presets=ready_made(PRESETS))
+    settings = parse("twosided.runs.settings:TrainSettings", words, prog="train", presets=ready_made(PRESETS))
     return build(settings), dump(settings)
 
 
@@ -37,15 +38,15 @@ def whole(tmp_path_factory):
     """The folder of a finished run, and what could be seen of it while it went on."""
     folder, seen = tmp_path_factory.mktemp("hedging") / "plain", []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "LOOKING", 0)
-        assert run(*tiny(), folder, look=seen.append)
+        patch.setattr(runs, "SNAPSHOT_INTERVAL", 0)
+        assert run(*tiny(), folder, on_snapshot=seen.append)
     return folder, seen
 
 
-def test_a_run_can_be_looked_at_while_it_goes_on(whole):
+def test_a_training_run_offers_snapshots(whole):
     folder, seen = whole
     assert [verdict.about["done"] for verdict in seen] == [pytest.approx(1 / 3), pytest.approx(2 / 3)]
-    last = read_verdict(folder)
+    last = read_results(folder)
     for chunks, verdict in enumerate(seen, start=1):
         assert verdict.curve.equals(last.curve.head(2 * chunks)), "a row a seed and chunk"
         newest = verdict.curve.tail(2).sort("objective")
@@ -53,10 +54,10 @@ def test_a_run_can_be_looked_at_while_it_goes_on(whole):
         assert {"hedge_position", "client_position"} <= set(verdict.trace.columns)
 
 
-def test_looking_takes_a_small_part_of_the_time(tmp_path):
+def test_snapshots_take_a_small_part_of_the_time(tmp_path):
     seen = []
-    assert run(*tiny(), tmp_path / "run", look=seen.append)
-    assert len(seen) == 1, "the rest of the run is shorter than 20 times the first look"
+    assert run(*tiny(), tmp_path / "run", on_snapshot=seen.append)
+    assert len(seen) == 1, "the rest of the run is shorter than 20 times the first snapshot"
 
 
 def test_the_page_shows_the_dashboard_and_reads_itself_again_until_it_is_finished(whole, tmp_path, capsys):
@@ -70,13 +71,13 @@ def test_the_page_shows_the_dashboard_and_reads_itself_again_until_it_is_finishe
     page = (whole[0] / store.REPORT).read_text()
     assert code == 0 and "Sharpe" in out and "share %" not in out
     assert 'http-equiv="refresh"' not in page and "still learns" not in page
-    assert f"One episode ({read_verdict(whole[0]).about['traced']})" in page
+    assert f"One episode ({read_results(whole[0]).about['traced']})" in page
     assert "How it hedges" in page and "market share" not in page
 
 
 def test_sac_that_was_stopped_goes_on_with_the_same_bits_its_replay_too(whole, tmp_path):
     for _ in range(2):
-        assert not run(*tiny(), tmp_path / "run", Stop(asked=True))
+        assert not run(*tiny(), tmp_path / "run", StopFlag(is_set=True))
     assert run(*tiny(), tmp_path / "run")
     ends = [store.read_header(folder / store.CHECKPOINT)["sha256"] for folder in (tmp_path / "run", whole[0])]
     assert ends[0] == ends[1]
@@ -86,7 +87,7 @@ def test_runs_are_listed_and_compared_on_common_chance(whole, tmp_path, capsys):
     folder = tmp_path / "runs"
     for name in ("plain", "copy"):
         shutil.copytree(whole[0], folder / name)
-    run(*tiny(), folder / "half", Stop(asked=True))
+    run(*tiny(), folder / "half", StopFlag(is_set=True))
     (folder / "other").mkdir()
     (folder / "other" / store.SETTINGS).write_text("of = 'something else'\n")
     code, out, _ = call(capsys, "runs", str(folder), "--json")
@@ -176,7 +177,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(words, sentence, capsys, tmp
 
 def test_runs_of_different_markets_are_not_compared(whole, tmp_path, capsys):
     other = tmp_path / "other"
-    settings = parse("twosided.runs.run:TrainSettings", ["--learner.steps", "96"], prog="train")
+    settings = parse("twosided.runs.settings:TrainSettings", ["--learner.steps", "96"], prog="train")
     store.write(other / store.SETTINGS, dump(settings))
     code, _, err = call(capsys, "compare", str(whole[0]), str(other))
     assert code == 2

@@ -19,7 +19,7 @@ from twosided.papers.base import Budget, Outcome, Outcomes
 from twosided.papers.heston_planning import common, real, simulated
 from twosided.papers.heston_planning.study import STUDY
 from twosided.prices.bars import simulate_bars
-from twosided.runs.run import RunError
+from twosided.runs.settings import RunError
 
 TINY = {"hidden": (4,), "batch": 8}
 

@@ -16,7 +16,8 @@ from twosided.core.errors import Refusal
 from twosided.papers.base import Budget, Case, Outcome
 from twosided.papers.folder import do, finished, read_about, read_outcomes
 from twosided.papers.runner import find_study, run_cases
-from twosided.runs.run import RunError, Stop
+from twosided.runs.run import StopFlag
+from twosided.runs.settings import RunError
 
 TOY, BUDGET = "support.toy_study:STUDY", Budget(quick=True, seeds=2, seed=0)
 COMMAND = [sys.executable, "-m", "twosided", "reproduce", TOY, "--quick"]
@@ -134,11 +135,11 @@ def test_what_is_no_study_is_refused(reference, sentence):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_stop_ends_the_case_that_runs_and_begins_no_other(tmp_path, log, monkeypatch, workers):
     monkeypatch.setenv("UNTIL", str(tmp_path / "never"))
-    stop, told = Stop(), []
+    stop, told = StopFlag(), []
 
     def watch(event):
         told.append(event)
-        stop.asked = event.case == "slow" and event.kind == "tells"
+        stop.is_set = event.case == "slow" and event.kind == "tells"
 
     todo = cases("slow", "better") if workers == 1 else cases("slow", "good")
     assert run_cases(TOY, todo, BUDGET, tmp_path / "out", workers, stop, watch) == {}

@@ -8,10 +8,12 @@ import time
 import pytest
 
 from twosided.cli.main import main
-from twosided.settings import build, dump, read
 from twosided.core import store
 from twosided.core.errors import Refusal
-from twosided.runs.run import RunError, Stop, TrainSettings, read_verdict, run, trained_policies
+from twosided.runs.results import read_results, trained_policies
+from twosided.runs.run import StopFlag, run
+from twosided.runs.settings import RunError, TrainSettings
+from twosided.settings import build, dump, read
 
 SMALL = {
     "learner": {"kind": "ppo", "steps": 1792, "paths": 16, "rollout_steps": 16, "epochs": 1, "minibatches": 2}
@@ -26,7 +28,7 @@ OPTIONS += "--learner.minibatches 2 --learner.hidden 8 --horizon 20 --seeds 2 --
 
 
 def small(**changes) -> tuple[TrainSettings, str]:
-    settings = read("twosided.runs.run:TrainSettings", SMALL | changes)
+    settings = read("twosided.runs.settings:TrainSettings", SMALL | changes)
     return build(settings), dump(settings, meanings=False)
 
 
@@ -43,30 +45,30 @@ def checksum(folder):
 
 
 def test_a_run_leaves_what_a_page_needs(whole):
-    verdict = read_verdict(whole)
-    assert verdict.curve.height == 2 * 4
-    assert verdict.curve["steps"].max() == 2048
-    assert {record.case for record in verdict.records} == {
+    results = read_results(whole)
+    assert results.curve.height == 2 * 4
+    assert results.curve["steps"].max() == 2048
+    assert {record.case for record in results.records} == {
         "seed 0",
         "seed 1",
         "mean of seeds",
         "best response",
     }
-    assert verdict.about["optimum"]["value"] == pytest.approx(0.94, abs=1e-4)
-    assert verdict.about["seconds"].keys() == {"training", "evaluation"}
-    assert verdict.trace["time"].max() == 19
+    assert results.about["optimum"]["value"] == pytest.approx(0.94, abs=1e-4)
+    assert results.about["seconds"].keys() == {"training", "evaluation"}
+    assert results.trace["time"].max() == 19
 
 
 def test_a_run_that_was_stopped_after_each_chunk_gives_the_same_bits(whole, tmp_path):
     folder, settings = tmp_path / "run", small()
     for _ in range(3):
-        assert not run(*settings, folder, Stop(asked=True))
-        with pytest.raises(RunError, match="not finished; go on with: twosided train --resume"):
-            read_verdict(folder)
+        assert not run(*settings, folder, StopFlag(is_set=True))
+        with pytest.raises(RunError, match="not finished; resume it with: twosided train --resume"):
+            read_results(folder)
     assert run(*settings, folder)
     assert checksum(folder) == checksum(whole)
-    assert read_verdict(folder).records == read_verdict(whole).records
-    assert read_verdict(folder).curve.equals(read_verdict(whole).curve)
+    assert read_results(folder).records == read_results(whole).records
+    assert read_results(folder).curve.equals(read_results(whole).curve)
 
 
 def test_a_finished_run_is_not_done_again(whole):
@@ -82,7 +84,7 @@ def test_a_folder_holds_one_run(whole, tmp_path):
     with pytest.raises(Refusal, match="is not empty and holds no run"):
         run(*small(), tmp_path)
     with pytest.raises(RunError, match="is not a run"):
-        read_verdict(tmp_path)
+        read_results(tmp_path)
 
 
 def test_trained_policies_come_back(whole):
@@ -93,10 +95,10 @@ def test_trained_policies_come_back(whole):
 def test_a_scenario_without_an_exact_optimum_says_why(tmp_path):
     settings = small(market={"kind": "dealer-market", "price": {"kind": "geometric-brownian", "drift": 0.1}})
     assert run(*settings, tmp_path / "run")
-    verdict = read_verdict(tmp_path / "run")
-    assert "without drift" in verdict.about["optimum"]["why_not"]
-    assert verdict.curve["gap"].null_count() == verdict.curve.height
-    assert not any(record.metric == "optimality_gap" for record in verdict.records)
+    results = read_results(tmp_path / "run")
+    assert "without drift" in results.about["optimum"]["why_not"]
+    assert results.curve["gap"].null_count() == results.curve.height
+    assert not any(record.metric == "optimality_gap" for record in results.records)
 
 
 def begin(*words):
@@ -144,4 +146,4 @@ def test_kill_9_loses_at_most_a_chunk_and_ctrl_c_saves_and_says_how_to_go_on(who
     assert ended.value.code == 0
     # The command's learner differs from SMALL in nothing that trains, so the bits are those of the whole run.
     assert checksum(folder) == checksum(whole)
-    assert read_verdict(folder).records == read_verdict(whole).records
+    assert read_results(folder).records == read_results(whole).records

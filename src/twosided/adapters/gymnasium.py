@@ -46,7 +46,7 @@ from twosided.core.validation import check
 from twosided.settings import PRESETS, build, describe, load, read
 from twosided.settings.layers import Reader
 
-SETTINGS = "twosided.runs.run:TrainSettings"
+SETTINGS = "twosided.runs.settings:TrainSettings"
 SPREAD_PNL_DAY = {"competitors": [], "reward": "spread-pnl", "horizon": 150}
 """Electronic markets: spread PnL over days of 150 events, without competitors."""
 ENVIRONMENTS: dict[str, dict[str, Any] | str] = {

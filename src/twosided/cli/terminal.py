@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from twosided.learn.train import Progress as Training
 from twosided.papers.runner import Event
-from twosided.runs.run import Stop
+from twosided.runs.run import StopFlag
 
 
 class Display:
@@ -133,14 +133,14 @@ def time_left(seconds: float) -> str:
 
 
 @contextmanager
-def stopping(console: Console) -> Iterator[Stop]:
+def stopping(console: Console) -> Iterator[StopFlag]:
     """The first Ctrl-C asks for a stop after the chunk, the second stops at once."""
-    stop = Stop()
+    stop = StopFlag()
 
     def ask(number, frame):
-        if stop.asked:
+        if stop.is_set:
             raise KeyboardInterrupt
-        stop.asked = True
+        stop.set()
         # Plain, because the signal may come while rich is still loading what it needs for markup.
         console.print(
             "\nstopping after this part; Ctrl-C again stops at once",

@@ -23,7 +23,8 @@ from typing import Any
 from twosided.core import store
 from twosided.core.records import from_frame, to_frame
 from twosided.papers.base import Budget, Case, Outcome, Outcomes, Tell
-from twosided.runs.run import RunError, host, versions
+from twosided.runs.provenance import host, versions
+from twosided.runs.settings import RunError
 
 CASES, ERROR = "cases", "error.txt"
 

@@ -18,7 +18,8 @@ from typing import Literal
 
 from twosided.papers.base import Budget, Case, Study
 from twosided.papers.folder import claim, do, finished
-from twosided.runs.run import RunError, Stop
+from twosided.runs.run import StopFlag
+from twosided.runs.settings import RunError
 
 HEARTBEAT = 0.2
 """Seconds between looks at whether a stop was asked for."""
@@ -57,7 +58,7 @@ def run_cases(
     budget: Budget,
     folder: Path,
     workers: int = 1,
-    stop: Stop | None = None,
+    stop: StopFlag | None = None,
     watch: Watch | None = None,
 ) -> dict[str, str]:
     """Run those of these cases of a study that are not finished; what failed, by case, in a sentence each.
@@ -68,7 +69,7 @@ def run_cases(
     claim(folder, find_study(reference).name, budget)
     left = [case for case in cases if not finished(folder, case.name)]
     log = _Log(len(cases), len(cases) - len(left), watch or (lambda event: None))
-    stop = stop or Stop()
+    stop = stop or StopFlag()
     if workers == 1:
         _here(left, budget, folder, stop, log)
     elif left:
@@ -97,22 +98,22 @@ class _Log:
         self.watch(Event(kind, case, text, self.done, self.total))
 
 
-def _here(cases: Sequence[Case], budget: Budget, folder: Path, stop: Stop, log: _Log) -> None:
+def _here(cases: Sequence[Case], budget: Budget, folder: Path, stop: StopFlag, log: _Log) -> None:
     """Run cases in this process."""
     for case in cases:
 
         def tell(text: str, case: Case = case) -> None:
-            if stop.asked:
+            if stop.is_set:
                 raise KeyboardInterrupt
             log.tells(case.name, text)
 
-        if stop.asked:
+        if stop.is_set:
             return
         log.begins(case.name)
         try:
             log.over(case.name, *do(case, budget, folder, tell))
         except KeyboardInterrupt:
-            if not stop.asked:
+            if not stop.is_set:
                 raise
             return
 
@@ -149,7 +150,13 @@ class _Worker:
 
 
 def _elsewhere(
-    reference: str, cases: Sequence[Case], budget: Budget, folder: Path, number: int, stop: Stop, log: _Log
+    reference: str,
+    cases: Sequence[Case],
+    budget: Budget,
+    folder: Path,
+    number: int,
+    stop: StopFlag,
+    log: _Log,
 ) -> None:
     """Run cases in processes, `number` at a time."""
     waiting = [case.name for case in cases]
@@ -162,7 +169,7 @@ def _elsewhere(
 
         workers, told_to_stop = [hire() for _ in range(number)], False
         while True:
-            if stop.asked:
+            if stop.is_set:
                 waiting.clear()
             for worker in workers:
                 if waiting and worker.case is None:
@@ -171,7 +178,7 @@ def _elsewhere(
             busy = {worker.pipe: worker for worker in workers if worker.case is not None}
             if not busy:
                 return
-            if stop.asked and not told_to_stop:
+            if stop.is_set and not told_to_stop:
                 told_to_stop = True
                 for worker in busy.values():
                     worker.ask_to_stop()

@@ -235,7 +235,7 @@ class CalibrateHeston:
                         console.print(f"{told}  {left}", highlight=False, soft_wrap=True)
                     next_ = f"refit {min(done + 1, total)} of {total}"
                     bar.update(task, completed=done, description=next_, left=left)
-                    if stop.asked:
+                    if stop.is_set:
                         break
         except KeyboardInterrupt:
             pass

@@ -21,7 +21,8 @@ from twosided.core.records import MEAN, Record, find, from_frame, mean_of_cases
 from twosided.core.scenario import Scenario
 from twosided.core.validation import check, check_seed
 from twosided.report.page import Provenance, page
-from twosided.runs.run import RunError, check_fit, named, trained_policies
+from twosided.runs.results import trained_policies
+from twosided.runs.settings import RunError, check_fit, named
 from twosided.settings import Settings, SettingsError
 
 

@@ -17,7 +17,8 @@ from twosided.core.validation import check, check_seed
 from twosided.dealer.market import DealerMarket
 from twosided.dealer.quoters import PersistentQuoter
 from twosided.learn.networks import num_features
-from twosided.runs.run import RunError, check_fit, named, scenario_of, trained_policies
+from twosided.runs.results import trained_policies
+from twosided.runs.settings import RunError, check_fit, named, scenario_of
 from twosided.settings import Settings
 
 

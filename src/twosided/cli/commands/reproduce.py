@@ -20,7 +20,7 @@ from twosided.papers.base import Table as Numbers
 from twosided.papers.folder import CASES, finished, read_about, read_outcomes
 from twosided.papers.page import MARKS, Judged, cell_text, counted, judged, parts_of, said, study_page
 from twosided.papers.runner import find_study, run_cases
-from twosided.runs.run import RunError
+from twosided.runs.settings import RunError
 from twosided.settings import Settings
 from twosided.settings.values import nearest
 
@@ -83,7 +83,7 @@ class Reproduce:
         try:
             with stopping(console) as stop, StudyDisplay(console) as display:
                 failures = run_cases(reference, cases, budget, folder, self.workers, stop, display)
-            stopped = stop.asked
+            stopped = stop.is_set
         except KeyboardInterrupt:
             failures, stopped = {}, True
         if stopped and not all(finished(folder, case.name) or case.name in failures for case in cases):

@@ -15,10 +15,12 @@ from twosided.core.names import kebab
 from twosided.dealer.market import DealerMarket
 from twosided.papers.ganesh2019 import CITATION, COMPETITORS, PUBLISHED
 from twosided.report.page import KnownOptimum, LearnedTable, Provenance, Published, page
-from twosided.runs.run import Look, RunError, TrainSettings, Verdict, read_verdict, run
+from twosided.runs.results import RunResults, read_results
+from twosided.runs.run import SnapshotCallback, run
+from twosided.runs.settings import RunError, TrainSettings
 from twosided.settings import Settings, build, describe, dump, load, read
 
-TRAIN = "twosided.runs.run:TrainSettings"
+TRAIN = "twosided.runs.settings:TrainSettings"
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _train(settings: TrainSettings, text: str, folder: Path, json: bool) -> int:
         finished = False
     if not finished:
         console.print(
-            f"stopped; go on with: twosided train --resume {folder}", highlight=False, soft_wrap=True
+            f"stopped; resume with: twosided train --resume {folder}", highlight=False, soft_wrap=True
         )
         return 130
     if done:
@@ -99,38 +101,38 @@ def _train(settings: TrainSettings, text: str, folder: Path, json: bool) -> int:
 
 def _present(folder: Path, json: bool) -> None:
     """Print a finished run's verdict and write its page."""
-    verdict = read_verdict(folder)
+    results = read_results(folder)
     settings, text = settings_of(folder)
-    _page_of(folder, settings, text)(verdict)
-    print_records(verdict.records, json)
+    _page_of(folder, settings, text)(results)
+    print_records(results.records, json)
     if not json:
         Console().print(f"the page: {folder / store.REPORT}", highlight=False)
 
 
-def _page_of(folder: Path, settings: TrainSettings, text: str) -> Look:
+def _page_of(folder: Path, settings: TrainSettings, text: str) -> SnapshotCallback:
     """Writes the page of a run: as it stands while it goes on, and when it is finished."""
 
-    def write(verdict: Verdict) -> None:
-        content = _content(settings, text, verdict)
+    def write(results: RunResults) -> None:
+        content = _content(settings, text, results)
         store.write(folder / store.REPORT, content)
 
     return write
 
 
-def _content(settings: TrainSettings, text: str, verdict: Verdict) -> str:
-    about = verdict.about
+def _content(settings: TrainSettings, text: str, results: RunResults) -> str:
+    about = results.about
     seconds = {f"{part} took": f"{value:.0f} s" for part, value in about.get("seconds", {}).items()}
     made = {"machine": about["host"]} | seconds | about["versions"] if "host" in about else {}
     done = about.get("done", 1.0)
     going_on = f" It still learns: {100 * done:.0f}% of the training is done." if done < 1 else ""
     return page(
         _title(settings),
-        verdict.records,
+        results.records,
         summary=_summary(settings) + going_on,
         reloads=bool(going_on),
         compared=[about.get("optimum", {}).get("name", "")],
-        curves=verdict.curve,
-        trace=verdict.trace,
+        curves=results.curve,
+        trace=results.trace,
         traced=about.get("traced", "seed 0"),
         optimum=_known(about.get("optimum", {})),
         why_no_optimum=about.get("optimum", {}).get("why_not", ""),

@@ -1,0 +1,1 @@
+"""Training runs: settings, training, evaluation, files, resuming, provenance."""
