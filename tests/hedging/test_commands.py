@@ -127,11 +127,11 @@ HEDGING = "--market hedging-market"
         ),
         (
             f"train {HEDGING} --learner sarsa",
-            "SARSA cannot learn in HedgingMarket with these parts: learner needs",
+            "SARSA cannot learn in HedgingMarket with these parts: cells must be given",
         ),
         (
             f"train {HEDGING} --reference persistent-quoter",
-            "Persistent cannot play in HedgingMarket with these parts",
+            "PersistentQuoter cannot play in HedgingMarket with these parts",
         ),
         (
             "train --preset portfolio --reference.weights 1,0,0",
@@ -143,21 +143,24 @@ HEDGING = "--market hedging-market"
         ),
         (
             "train --preset skew --market.price equal-correlation",
-            "--market.price takes one of merton-jumps, garch",
+            "--market.price takes one of garch, merton-jumps, heston",
         ),
         ("train --preset skew --market.elasticity -1", "--market.elasticity: elasticity must be at least 0"),
         ("train --preset skew --reward.discount 1", "--reward.discount: discount must be in [0, 1)"),
         ("train --preset skew --learner.buffer 9", "--learner.buffer: buffer must be at least the"),
         (
             "evaluate --policy fractional-hedger",
-            "Fractional cannot play in DealerMarket with these parts: its actions are",
+            "FractionalHedger cannot play in DealerMarket with these parts: its actions differ",
         ),
         (
             f"evaluate {HEDGING} --policy persistent-quoter",
-            "Persistent cannot play in HedgingMarket with these parts",
+            "PersistentQuoter cannot play in HedgingMarket with these parts",
         ),
         (f"evaluate {HEDGING} --policy portfolio-hedger", "PortfolioHedger cannot play in HedgingMarket"),
-        ("evaluate --market portfolio-market --policy full-hedger", "Dummy cannot play in PortfolioMarket"),
+        (
+            "evaluate --market portfolio-market --policy full-hedger",
+            "FullHedger cannot play in PortfolioMarket",
+        ),
         (
             f"evaluate {HEDGING} --policy full-hedger --competitor random-quoter",
             "hedging-market takes no competitors",
@@ -184,7 +187,7 @@ def test_runs_of_different_markets_are_not_compared(whole, tmp_path, capsys):
     assert "other is of the dealer-market and plain of the hedging-market" in err
     # Makers of another market are found out before anything is judged.
     code, _, err = call(capsys, "compare", str(whole[0]), "--policy", "persistent-quoter")
-    assert code == 2 and "Persistent cannot play in HedgingMarket" in err
+    assert code == 2 and "PersistentQuoter cannot play in HedgingMarket" in err
 
 
 def test_nobody_has_to_say_that_nobody_competes_where_nobody_can(capsys):
