@@ -14,7 +14,7 @@ from twosided.core import evaluation
 from twosided.core.evaluation import evaluate, trace
 from twosided.core.numeric import as_arrays
 from twosided.core.policy import Policy
-from twosided.core.records import find
+from twosided.core.records import find, to_frame
 from twosided.core.rollout import episodes
 from twosided.core.scenario import Scenario
 from twosided.dealer.exact.total_pnl import value_per_side
@@ -81,13 +81,17 @@ def by_hand(steps, maker):
     out = {}
     for part in PARTS:
         out[f"pnl_{part}"] = own[f"pnl_{part}"].mean()
-        out[f"pnl_{part}_path"] = own[f"pnl_{part}"].sum(1).mean()
+        out[f"episode_pnl_{part}"] = own[f"pnl_{part}"].sum(1).mean()
         for other in {0, 1, 2} - {maker}:
             other_pnl = steps[f"pnl_{part}"][..., other]
             out[f"excess_{part}_over_{other}"] = own[f"pnl_{part}"].mean() - other_pnl.mean()
     out["market_share"] = own["volume"].sum() / steps["volume"].sum()
     out["sharpe"] = own["pnl_total"].mean() / own["pnl_total"].std()
     out["ended"] = 0.0  # by the horizon alone
+    totals = own["pnl_total"].sum(1)
+    out["episode_pnl_std"] = totals.std()
+    final = own["inventory"][:, -1]
+    out["final_inventory_mean"], out["final_inventory_std"] = final.mean(), final.std()
     for name in ("inventory", "inventory_pnl", "epsilon_buy", "epsilon_sell", "hedge_fraction"):
         out[f"{name}_mean"], out[f"{name}_std"] = own[name].mean(), own[name].std()
     if maker == 0:
@@ -97,15 +101,26 @@ def by_hand(steps, maker):
     return out
 
 
-def extremes(steps, maker):
+def without_error(steps, maker):
+    """Metrics that have no standard error."""
     inventory = steps["inventory"][..., maker]
-    return {"inventory_min": inventory.min(), "inventory_max": inventory.max()}
+    return {
+        "inventory_min": inventory.min(),
+        "inventory_max": inventory.max(),
+        "episodes": inventory.shape[0],
+    }
+
+
+def quantiles(steps, maker):
+    """Quantiles of an episode's PnL, for which the jackknife has no error (they are not smooth)."""
+    totals = steps["pnl_total"][..., maker].sum(1)
+    return {f"episode_pnl_q{100 * q:02.0f}": np.quantile(totals, q) for q in (0.05, 0.25, 0.5, 0.75, 0.95)}
 
 
 @pytest.mark.parametrize("maker", [0, 1, 2])
 def test_every_metric_by_hand(measured, maker):
     records, steps = measured
-    expected = by_hand(steps, maker) | extremes(steps, maker)
+    expected = by_hand(steps, maker) | without_error(steps, maker) | quantiles(steps, maker)
     actual = {record.metric: record.value for record in records if record.maker == maker}
     assert actual.keys() == expected.keys()
     for name, value in expected.items():
@@ -124,7 +139,9 @@ def test_every_error_is_that_of_the_jackknife(measured, maker):
     for record in records:
         if record.maker != maker:
             continue
-        if record.metric in extremes(steps, maker):
+        if record.metric in quantiles(steps, maker):
+            continue
+        if record.metric in without_error(steps, maker):
             assert record.error is None
             continue
         left_out = np.array([metrics[record.metric] for metrics in without])
@@ -346,7 +363,7 @@ def test_an_episode_that_the_market_ends_counts_up_to_its_end():
     scenario = Scenario(Toy(income=2.0, lifetime=3.0), (), horizon=6)
     metrics = table(evaluate(scenario, {"policy": Still()}, steps=60))
     assert metrics["pnl_total", 0] == (1.0, 0.0)
-    assert metrics["pnl_total_path", 0][0] == 6.0
+    assert metrics["episode_pnl_total", 0][0] == 6.0
     assert metrics["ended", 0] == (pytest.approx(1.0), 0.0)
     # What it does is averaged over the steps in which it can do anything.
     assert metrics["x_mean", 0] == (pytest.approx(1.5), pytest.approx(0.0, abs=1e-6))
@@ -367,3 +384,24 @@ class Still(Policy):
 
     def act(self, shock, memory, observation):
         return Move(jnp.asarray(1.5)), memory
+
+
+@pytest.mark.parametrize("q", [0.05, 0.5, 0.9])
+def test_the_error_of_a_quantile_covers_the_truth(q):
+    rng = np.random.default_rng(1)
+    truth = np.log1p(-q) * -1.0  # of the exponential distribution
+    covered = []
+    for _ in range(1000):
+        value, error = evaluation.quantile(rng.exponential(size=400), q)
+        covered.append(abs(value - truth) < 1.959964 * error)
+    assert 0.92 < np.mean(covered) < 0.975
+
+
+def test_a_quantile_beyond_the_sample_has_no_error():
+    assert evaluation.quantile(np.arange(10.0), 0.05) == (pytest.approx(0.45), None)
+
+
+def test_evaluation_returns_a_frame_on_request():
+    records = evaluate(DUEL, {"maker": alike(0.5)}, steps=400)
+    frame = evaluate(DUEL, {"maker": alike(0.5)}, steps=400, as_frame=True)
+    assert frame.equals(to_frame(records))

@@ -35,7 +35,7 @@ def test_policies_are_judged(capsys):
     value, error = found["threshold policy", "pnl_spread"]
     assert abs(value + 0.43658) < 4 * error
     # A table of three is threshold 1.
-    assert found["table", "pnl_total"] == found["threshold policy", "pnl_total"]
+    assert found["imbalance table", "pnl_total"] == found["threshold policy", "pnl_total"]
 
 
 def test_a_run_learns_and_shows_its_page(capsys, tmp_path):
@@ -55,7 +55,7 @@ def test_a_run_learns_and_shows_its_page(capsys, tmp_path):
     ("words", "sentence"),
     [
         (
-            ["--market", "electronic-market", "--policy", "table", "--competitor", "random-quoter"],
+            ["--market", "electronic-market", "--policy", "imbalance-table", "--competitor", "random-quoter"],
             "electronic-market takes no competitors",
         ),
         (

@@ -26,7 +26,7 @@ from twosided.electronic.exact import (
     threshold_map,
 )
 from twosided.electronic.market import ElectronicMarket, TwoSidedElectronicMarket
-from twosided.electronic.policies import Table, ThresholdPolicy
+from twosided.electronic.policies import ImbalanceTable, ThresholdPolicy
 from twosided.learn.tables import FinitePolicy, TabularPolicy
 from twosided.rewards import DeviationPenalty, SpreadPnL, WeightedReward
 
@@ -188,7 +188,7 @@ def test_the_best_of_all_tables():
     np.testing.assert_array_equal(np.unique(best.tables[equal][:, 1:4], axis=0), [[-1, 0, 1]])
     assert equal.sum() == 9
     assert (best.values + best.errors)[~equal].max() < best.value.value
-    assert day_value(chain, Table(best.changes)).value == pytest.approx(best.value.value, abs=1e-12)
+    assert day_value(chain, ImbalanceTable(best.changes)).value == pytest.approx(best.value.value, abs=1e-12)
 
 
 def test_a_maker_that_sees_the_price_loses_nothing(chain):

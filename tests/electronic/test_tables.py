@@ -13,7 +13,7 @@ from twosided.electronic.cells import (
     SpreadCells,
 )
 from twosided.electronic.market import ElectronicObservation, TwoSidedElectronicMarket
-from twosided.electronic.policies import Table, ThresholdPolicy
+from twosided.electronic.policies import ImbalanceTable, ThresholdPolicy
 from twosided.learn.tables import TabularPolicy, chosen, drawn, explored
 
 
@@ -38,9 +38,9 @@ def test_exploration_shares_epsilon_among_all_actions():
 
 
 def test_a_table_reads_what_lies_beyond_it_at_its_ends():
-    table = rows(Table((1.0, 0.0, -1.0)), [-5, -1, 0, 1, 5])
+    table = rows(ImbalanceTable((1.0, 0.0, -1.0)), [-5, -1, 0, 1, 5])
     np.testing.assert_array_equal(table.argmax(1) - 1, [1, 1, 0, -1, -1])
-    one = rows(Table((1.0,), epsilon=0.6), [-4, 0, 4])
+    one = rows(ImbalanceTable((1.0,), epsilon=0.6), [-4, 0, 4])
     np.testing.assert_allclose(one, [[0.2, 0.2, 0.6]] * 3, atol=1e-7)
 
 
@@ -110,8 +110,8 @@ def test_labels_say_what_a_cell_holds():
         (lambda: ThresholdPolicy(float("nan")), "threshold must be a whole number of at least 1"),
         (lambda: ThresholdPolicy(epsilon=1.5), r"epsilon must be in \[0, 1\], but got 1.5"),
         (lambda: ThresholdPolicy(epsilon=float("nan")), r"epsilon must be in \[0, 1\]"),
-        (lambda: Table((0.0, 1.0)), "changes must be an odd number of them"),
-        (lambda: Table((2.0,)), "changes must be -1, 0 or 1 each"),
+        (lambda: ImbalanceTable((0.0, 1.0)), "changes must be an odd number of them"),
+        (lambda: ImbalanceTable((2.0,)), "changes must be -1, 0 or 1 each"),
         (lambda: ImbalanceCells(0), "limit must be from 1 to 1000"),
         (lambda: SpreadCells(max_spread=0), "max_spread must be from 1 to 1000"),
         (lambda: CombinedCells(()), "parts must be one or more of them"),

@@ -8,7 +8,7 @@ from twosided.electronic.cells import ImbalanceCells
 from twosided.electronic.chain import electronic_chain
 from twosided.electronic.exact import day_value, state_action_values
 from twosided.electronic.market import ElectronicMarket
-from twosided.electronic.policies import Table
+from twosided.electronic.policies import ImbalanceTable
 from twosided.learn.monte_carlo import monte_carlo_action_values
 from twosided.learn.policy_iteration import improved, policy_iteration
 from twosided.rewards import SpreadPnL
@@ -34,7 +34,9 @@ def test_it_finds_the_best_policy_from_one_that_does_nothing(chain):
     found = iterated(chain, STILL)
     assert found.converged
     assert found.choices == ((1, 1, 1, 1, 1), (0, 0, 1, 2, 2), (0, 0, 1, 2, 2))
-    assert day_value(chain, Table((-1.0, -1.0, 0.0, 1.0, 1.0))).value == pytest.approx(-0.43658, abs=5e-6)
+    assert day_value(chain, ImbalanceTable((-1.0, -1.0, 0.0, 1.0, 1.0))).value == pytest.approx(
+        -0.43658, abs=5e-6
+    )
     assert str(found) == "policy iteration converged after 2 improvements"
 
 

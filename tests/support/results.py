@@ -48,7 +48,7 @@ def make_records(case="seed 0", maker=0, **changes):
         "pnl_inventory": -0.0004,
         "pnl_fees": 0.0,
         "pnl_total": 0.8695,
-        "pnl_total_path": 173.9,
+        "episode_pnl_total": 173.9,
         "excess_total_over_1": 0.7512,
         "excess_fees_over_1": 0.0,
         "market_share": 0.9712,

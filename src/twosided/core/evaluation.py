@@ -16,11 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
+from twosided.core.formatting import Z_95
 from twosided.core.market import Market
 from twosided.core.numeric import as_arrays
 from twosided.core.optimum import Optimum
 from twosided.core.policy import Policy
-from twosided.core.records import Record
+from twosided.core.records import Record, to_frame
 from twosided.core.rollout import episodes
 from twosided.core.scenario import Scenario, Step
 from twosided.core.transition import PARTS
@@ -30,6 +31,9 @@ BATCH_STEPS = 2**18
 
 LIVED = "lived"
 """What is recorded of a trace beside its columns: whether the episode had not ended before the step."""
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Quantiles of an episode's total PnL that are reported."""
 
 Estimate = tuple[float, float | None]
 """A value and its standard error."""
@@ -43,23 +47,36 @@ def evaluate(
     optimum: Optimum | float | None = None,
     study: str = "",
     progress: Callable[[str], None] = lambda name: None,
-) -> list[Record]:
-    """Put each policy in the learner's seat and measure every maker; a case of records a policy.
+    *,
+    as_frame: bool = False,
+) -> list[Record] | pl.DataFrame:
+    """Evaluate policies on common random numbers: put each in the learner's seat and measure every maker.
+
+    Returns one record per policy, maker and metric, or with `as_frame` the same as a table (`twosided.to_frame`).
 
     `steps` is the number of market steps for each policy, rounded up to whole episodes and batches.
-    `optimum` is the scenario's exact optimum (`twosided.optimum`), or a number: the supremum of own total PnL
-    per step, in
-    currency. With it the optimality gap is among the metrics.
+    `optimum` is the scenario's exact optimum (`twosided.optimum`), or a number: the supremum of own total PnL per
+    step, in currency. With it the optimality gap is among the metrics.
 
-    Metrics, a step unless they end in `_path`, in the market's units: pnl_{part}, pnl_{part}_path,
-    excess_{part}_over_{seat}; market_share; sharpe (mean over deviation of a step's total PnL); {inventory and each
-    action}_mean and _std; inventory_pnl_std; inventory_min and _max; reward, what the learner is paid;
-    optimality_gap, in percent of the optimum; that of PnL is from inventory PnL's conditional expectation, whose draws
-    have the same mean and far more noise. What is undefined, the Sharpe ratio of who never trades, is left out.
-    Where the market itself ends an episode, what would follow counts as steps without PnL or reward; positions and
-    actions are averaged over the steps before; `ended` is the share of episodes that it ends.
-    Where an action has several numbers, as of a maker that quotes by tier, epsilon_buy is their mean and
-    epsilon_buy_0, epsilon_buy_1, ... are each of them.
+    Metrics per step, in the market's units:
+
+    - pnl_{part}, and excess_{part}_over_{seat}, the same less another maker's; reward of a learner;
+    - market_share; sharpe, the mean over the standard deviation of a step's total PnL;
+    - {inventory and each field of the action}_mean and _std; inventory_pnl_std; inventory_min and inventory_max;
+    - optimality_gap, in percent of the optimum. Where the optimum is of PnL, it uses the conditional expectation of
+      inventory PnL, which has the mean of the draws and far less noise.
+
+    Metrics per episode:
+
+    - episodes, the number of paths run; termination_rate, the share of them that the market ended;
+    - episode_pnl_{part}, mean PnL of an episode; episode_pnl_std and episode_pnl_q05, _q25, _q50, _q75, _q95, the
+      standard deviation and quantiles of its total;
+    - final_inventory_mean and final_inventory_std, of the position after the last step.
+
+    An undefined metric, such as the Sharpe ratio of a maker that never trades, is left out. Where the market ends an
+    episode, the steps that would follow count with a PnL and reward of 0; positions and actions are averaged over the
+    steps before. Where a field of the action has several numbers, as for a maker that quotes by tier, epsilon_buy is
+    their mean and epsilon_buy_0, epsilon_buy_1, ... are each of them.
     """
     supremum, metric = (
         (optimum.value, optimum.metric) if isinstance(optimum, Optimum) else (optimum, "pnl_total")
@@ -80,7 +97,7 @@ def evaluate(
                 reached = means["expected_total" if metric == "pnl_total" else metric][:, 0]
                 metrics["optimality_gap"] = _times(100 / abs(supremum), mean(supremum - reached))
             records += [Record(case, maker, name, *metrics[name], seed, study) for name in metrics]
-    return records
+    return to_frame(records) if as_frame else records
 
 
 def trace(scenario: Scenario, policy: Policy, seed: int = 0, paths: int = 64) -> pl.DataFrame:
@@ -141,6 +158,8 @@ def _measure(scenario: Scenario, policy: Policy, keys: Any, paths: int):
     def batch(key):
         kept = episodes(scenario, policy, key, paths, _quantities)
         means = jax.tree.map(lambda leaf: leaf.mean(0), kept)
+        last = jnp.maximum(kept["lived"].sum(0).astype(jnp.int32) - 1, 0)
+        means["final_inventory"] = jnp.take_along_axis(kept["inventory"], last[None], 0)[0]
         return means, kept["inventory"].min((0, 1)), kept["inventory"].max((0, 1))
 
     means, lowest, highest = jax.lax.map(batch, keys)
@@ -181,7 +200,7 @@ def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str
     out: dict[str, Estimate] = {}
     for part in PARTS:
         out[f"pnl_{part}"] = mean(own[f"pnl_{part}"])
-        out[f"pnl_{part}_path"] = _times(horizon, out[f"pnl_{part}"])
+        out[f"episode_pnl_{part}"] = _times(horizon, out[f"pnl_{part}"])
     for other in range(means["volume"].shape[1]):
         if other != maker:
             for part in PARTS:
@@ -191,6 +210,14 @@ def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str
     out["ended"] = _times(horizon, mean(own["ended"]))
     if _deviation(own["pnl_total"], own["pnl_total_squared"])[0] > 0:
         out["sharpe"] = _sharpe(own["pnl_total"], own["pnl_total_squared"])
+    total = horizon * own["pnl_total"]
+    out["episodes"] = float(total.size), None
+    out["episode_pnl_std"] = _std(total)
+    out |= {f"episode_pnl_q{100 * q:02.0f}": quantile(total, q) for q in QUANTILES}
+    out["final_inventory_mean"], out["final_inventory_std"] = (
+        mean(own["final_inventory"]),
+        _std(own["final_inventory"]),
+    )
     for squared in (name for name in own if name.endswith("_squared") and not name.startswith("pnl")):
         name = squared.removesuffix("_squared")
         values, squares = (_of_lived(own[each], own["lived"]) for each in (name, squared))
@@ -235,6 +262,25 @@ def _deviation(x: np.ndarray, squared: np.ndarray) -> Estimate:
         return 0.0, 0.0
     deviation = np.sqrt(variance)
     return _linearised(deviation, squared / (2 * deviation), -x.mean() * x / deviation)
+
+
+def _std(x: np.ndarray) -> Estimate:
+    """Standard deviation over independent paths."""
+    value, error = _deviation(x - x.mean(), np.square(x - x.mean()))
+    return value, error if x.size > 1 else None
+
+
+def quantile(x: np.ndarray, q: float) -> Estimate:
+    """Quantile of independent values.
+
+    Its standard error is that of the 95% interval between order statistics, whose ranks are 1.96 standard deviations of
+    the binomial distribution from the quantile's (Woodruff 1952); None where a rank lies outside the sample.
+    """
+    ordered, rank = np.sort(x), q * (x.size - 1)
+    reach = Z_95 * np.sqrt(x.size * q * (1 - q))
+    value, low, high = np.interp([rank, rank - reach, rank + reach], np.arange(x.size), ordered)
+    inside = rank - reach >= 0 and rank + reach <= x.size - 1
+    return float(value), float((high - low) / (2 * Z_95)) if inside else None
 
 
 def _sharpe(x: np.ndarray, squared: np.ndarray) -> Estimate:

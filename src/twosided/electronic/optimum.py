@@ -5,7 +5,7 @@ from twosided.core.reward import TotalPnL
 from twosided.core.scenario import Scenario
 from twosided.electronic.chain import electronic_chain
 from twosided.electronic.exact import best_table
-from twosided.electronic.policies import Table
+from twosided.electronic.policies import ImbalanceTable
 from twosided.rewards import SpreadPnL
 
 
@@ -15,4 +15,4 @@ def electronic_optimum(scenario: Scenario) -> Optimum:
     reward = SpreadPnL() if isinstance(scenario.reward, TotalPnL) else scenario.reward
     best = best_table(electronic_chain(scenario.market, reward, scenario.horizon))
     source = "The optimum is over all tables of the imbalance clipped to ±2, from the market’s Markov chain."
-    return Optimum(best.value.value, "reward", Table(best.changes), source)
+    return Optimum(best.value.value, "reward", ImbalanceTable(best.changes), source)

@@ -45,7 +45,7 @@ class ThresholdPolicy(FinitePolicy):
         return explored(_certain(change), self.epsilon)
 
 
-class Table(FinitePolicy):
+class ImbalanceTable(FinitePolicy):
     """Changes the quote by what a table has for the imbalance, clipped to the table."""
 
     changes: tuple[float, ...] = (-1.0, -1.0, 0.0, 1.0, 1.0)

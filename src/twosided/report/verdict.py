@@ -130,7 +130,9 @@ OTHER = Group("Other", "As recorded, in the market’s own units.")
 
 def groups(results: Results) -> list[Group]:
     """What the records hold, as groups of rows; left out is what nobody has, pays (fees) or meets (ends)."""
-    held = list(dict.fromkeys(metric for _, metric in results.of if not metric.endswith("_path")))
+    held = list(
+        dict.fromkeys(metric for _, metric in results.of if not metric.startswith(("episode", "final_")))
+    )
     held = [metric for metric in held if not ("fees" in metric or metric == "ended") or _any(results, metric)]
     held = [metric for metric in held if metric != "market_share" or results.has_rivals]
     rivals = sorted({int(m[2]) for metric in held if (m := re.fullmatch(r"excess_(\w+)_over_(\d+)", metric))})

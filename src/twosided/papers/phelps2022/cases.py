@@ -30,7 +30,7 @@ from twosided.electronic.exact import (
     threshold_map,
 )
 from twosided.electronic.market import CHANGES, ElectronicMarket, TwoSidedElectronicMarket
-from twosided.electronic.policies import Table, ThresholdPolicy, quote_changes
+from twosided.electronic.policies import ImbalanceTable, ThresholdPolicy, quote_changes
 from twosided.learn.actor_critic import ActorCritic
 from twosided.learn.adaptation import adapt
 from twosided.learn.base import Learner
@@ -52,7 +52,7 @@ from twosided.rewards import SpreadPnL, WeightedReward
 CELLS = ImbalanceCells(LIMIT)
 WIDER = ImbalanceCells(LIMIT + 1)
 """Where the slides leave out what is beyond the limit: the first and the last row are."""
-TURNED_ROUND = Table(changes=(0.0, 1.0, 0.0, 0.0, 0.0, -1.0, 0.0), epsilon=EXPLORATION)
+TURNED_ROUND = ImbalanceTable(changes=(0.0, 1.0, 0.0, 0.0, 0.0, -1.0, 0.0), epsilon=EXPLORATION)
 """The exploring policy as printed: its signs are turned round, and beyond ±2 it stays."""
 EXPLORING = ThresholdPolicy(2, epsilon=EXPLORATION)
 """What it is meant to be."""
@@ -197,7 +197,7 @@ def iteration(budget: Budget, tell: Tell) -> Outcome:
             tell(f"{how}, from {name}")
             most = 20 if how == "exact" else 5
             found = policy_iteration(action_values, CELLS, quote_changes(), np.array(first), 0.1, most)
-            last = Table(tuple(CHANGES[c] for c in found.choices[-1]))
+            last = ImbalanceTable(tuple(CHANGES[c] for c in found.choices[-1]))
             rows.append(
                 {
                     "values": how,
@@ -378,7 +378,7 @@ def _changes(policy: Policy) -> tuple[float, ...]:
 
 def _settled(chain: ElectronicChain, learner: SARSA, changes: tuple[float, ...]) -> np.ndarray:
     """The table that SARSA(λ) settles on if it goes on with these changes and explores as at its end."""
-    followed = Table(changes, epsilon=float(learner.epsilon_end))
+    followed = ImbalanceTable(changes, epsilon=float(learner.epsilon_end))
     return bootstrapped_values(chain, followed, CELLS, float(learner.discount), float(learner.trace_decay))
 
 
