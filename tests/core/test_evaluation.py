@@ -67,7 +67,9 @@ def measured():
         patch.setattr(evaluation, "BATCH_STEPS", HORIZON * PATHS + 3)
         steps = HORIZON * PATHS * BATCHES - 5  # rounded up to whole batches
         records = evaluate(THREE, {"policy": LEARNER}, seed=SEED, steps=steps, optimum=0.5, study="s")
-    kept = rollouts(as_arrays(THREE), as_arrays(LEARNER), jax.random.split(evaluation._chance(SEED), BATCHES))
+    kept = rollouts(
+        as_arrays(THREE), as_arrays(LEARNER), jax.random.split(evaluation._evaluation_key(SEED), BATCHES)
+    )
     steps = {}
     for name, leaf in kept.items():
         leaf = np.asarray(leaf, float)

@@ -87,7 +87,7 @@ def steps():
 
     with pytest.MonkeyPatch.context() as patch:
         key = evaluation.batches(DUEL, 0, HORIZON * PATHS)[0][0]
-        patch.setattr(evaluation, "_chance", lambda seed: key)
+        patch.setattr(evaluation, "_evaluation_key", lambda seed: key)
         frame = trace(DUEL, LEARNER, seed=0, paths=PATHS)
     columns = {
         name: frame[name].to_numpy().reshape(PATHS, HORIZON, 2).astype(float) for name in frame.columns

@@ -18,7 +18,7 @@ HALF = np.array([[0.5, 0.5], [1.0, 0.0]])
 
 def test_a_policy_by_hand():
     chain = GO.follow(ALWAYS)
-    np.testing.assert_array_equal(chain.laws(3), [[1, 0], [0, 1], [1, 0]])
+    np.testing.assert_array_equal(chain.distributions(3), [[1, 0], [0, 1], [1, 0]])
     assert chain.of_day(3).value == pytest.approx((1 - 0.4 + 1) / 3)
     assert chain.of_day(3).error == 0
     # Discounted by a half: 1 - 0.2 + 0.25 from 0.
@@ -46,13 +46,13 @@ def test_the_best_by_enumeration():
     process = DecisionProcess(tuple(map(sparse.csr_array, rows)), rng.normal(size=(3, 2)), start=1)
     policies = [np.eye(2)[[i, j, k]] for i in range(2) for j in range(2) for k in range(2)]
     # The best in the long run is one that stays the same; the best of a day may change, so it is no worse.
-    assert process.best_long_run().value == pytest.approx(
+    assert process.optimal_long_run().value == pytest.approx(
         max(process.follow(p).long_run()[0] for p in policies)
     )
-    assert process.best_of_day(7).value >= max(process.follow(p).of_day(7).value for p in policies)
+    assert process.optimal_day(7).value >= max(process.follow(p).of_day(7).value for p in policies)
     # Two steps: what each first action earns, and the best of what follows it.
     two = max(process.rewards[1, a] + rows[a, 1] @ process.rewards.max(1) for a in range(2)) / 2
-    assert process.best_of_day(2).value == pytest.approx(two)
+    assert process.optimal_day(2).value == pytest.approx(two)
 
 
 def test_what_leaves_earns_within_its_bounds():
@@ -64,7 +64,7 @@ def test_what_leaves_earns_within_its_bounds():
     found = chain.of_day(3)
     assert found.value - found.error == pytest.approx((inside - 3 * outside) / 3)
     assert found.value + found.error == pytest.approx((inside + 2 * outside) / 3)
-    best = leaking.best_of_day(3)
+    best = leaking.optimal_day(3)
     assert (best.value, best.error) == (pytest.approx(found.value), pytest.approx(found.error))
 
 
@@ -72,4 +72,4 @@ def test_a_search_that_does_not_settle_says_so():
     # Period 2: the values go up and down for ever.
     swing = DecisionProcess((sparse.csr_array([[0.0, 1.0], [1.0, 0.0]]),), np.array([[1.0], [0.0]]), 0)
     with pytest.raises(ArithmeticError, match="still 1 apart after 50 sweeps"):
-        swing.best_long_run(sweeps=50)
+        swing.optimal_long_run(sweeps=50)

@@ -54,7 +54,9 @@ def observations(scenario, count=6):
     """Random observations of one maker, a batch."""
     shock = jax.vmap(scenario.market.reset)(scenario.market.shocks(jax.random.key(5), (count,)))[1]
     one = jax.tree.map(lambda leaf: leaf[:, 0], shock)
-    return jax.tree.map(lambda leaf: leaf + jnp.linspace(0.0, 1.0, count).reshape(-1, *[1] * (leaf.ndim - 1)), one)
+    return jax.tree.map(
+        lambda leaf: leaf + jnp.linspace(0.0, 1.0, count).reshape(-1, *[1] * (leaf.ndim - 1)), one
+    )
 
 
 def fields(observation):
@@ -135,7 +137,10 @@ def test_state_is_carried_from_call_to_call_until_reset(tmp_path):
 def test_random_policies_repeat_their_draws_from_the_seed(tmp_path):
     save(RandomQuoter(), tmp_path / "maker", DEALER)
     one = {name: value[0] for name, value in fields(observations(DEALER, 1)).items()}
-    draws = [[float(maker.act(one).epsilon_buy) for _ in range(2)] for maker in (load(tmp_path / "maker", seed=3),) * 1]
+    draws = [
+        [float(maker.act(one).epsilon_buy) for _ in range(2)]
+        for maker in (load(tmp_path / "maker", seed=3),) * 1
+    ]
     again = load(tmp_path / "maker", seed=3)
     assert draws[0] == [float(again.act(one).epsilon_buy) for _ in range(2)]
     assert draws[0][0] != draws[0][1]
@@ -146,10 +151,16 @@ def test_random_policies_repeat_their_draws_from_the_seed(tmp_path):
     ("change", "sentence"),
     [
         (lambda o: o | {"inventroy": 1.0}, "the observation has no field inventroy; did you mean inventory?"),
-        (lambda o: {k: v for k, v in o.items() if k != "mid"}, "the observation lacks mid; it takes bought, sold,"),
+        (
+            lambda o: {k: v for k, v in o.items() if k != "mid"},
+            "the observation lacks mid; it takes bought, sold,",
+        ),
         (lambda o: o | {"mid": "dear"}, "mid must be numbers, but got 'dear'"),
         (lambda o: o | {"mid": np.nan}, "mid must be finite, but got nan"),
-        (lambda o: o | {"volumes": [1.0]}, r"volumes must have the shape \(10,\), or one more axis, but got \(1,\)"),
+        (
+            lambda o: o | {"volumes": [1.0]},
+            r"volumes must have the shape \(10,\), or one more axis, but got \(1,\)",
+        ),
         (lambda o: o | {"mid": [1.0, 2.0]}, "all fields must have the same batch"),
         (lambda o: np.zeros(3), r"observation must have the shape \(17,\) or \(batch, 17\), but got \(3,\)"),
     ],
@@ -211,7 +222,12 @@ def test_classes_of_other_packages_must_be_handed_in(tmp_path):
 def test_only_modules_of_trusted_packages_are_made(tmp_path):
     path = tmp_path / "maker"
     save(PersistentQuoter(), path, DEALER)
-    for name in ("os:system", "twosided.runs.makers:load", "twosided.core.policy:Nothing", "equinox:filter_jit"):
+    for name in (
+        "os:system",
+        "twosided.runs.makers:load",
+        "twosided.core.policy:Nothing",
+        "equinox:filter_jit",
+    ):
         forge(path, lambda content, name=name: content["policy"].update({"class": name, "fields": {}}))
         with pytest.raises(MakerError):
             load(path)

@@ -1,4 +1,4 @@
-"""Standard errors for dependent observations: the block bootstrap, of a mean and of anything."""
+"""Block bootstrap: standard errors of dependent observations."""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from numpy import ndarray
 def block_bootstrap(
     moments: Float[ndarray, "n moments"], length: int, resamples: int, seed: int
 ) -> Float[ndarray, "resamples moments"]:
-    """Means of resamples made of blocks that start anywhere, the end joined to the beginning."""
+    """Return means of resamples of circular blocks: a block starts anywhere, and the end is joined to the beginning."""
     n = len(moments)
     sums = np.cumsum(np.concatenate([np.zeros_like(moments[:1]), moments, moments[:length]]), axis=0)
     blocks = math.ceil(n / length)
@@ -20,15 +20,17 @@ def block_bootstrap(
 
 
 def block_resamples(n: int, length: int, resamples: int, seed: int) -> Iterator[Int[ndarray, "n"]]:
-    """The observations of each resample, made of blocks as those of `block_bootstrap`, for what is not a mean."""
+    """Yield the indices of each resample of `block_bootstrap`, for statistics other than a mean."""
     starts = np.random.default_rng(seed).integers(n, size=(resamples, math.ceil(n / length)))
     for row in starts:
         yield ((row[:, None] + np.arange(length)) % n).ravel()[:n]
 
 
 def block_length(series: Float[ndarray, "n"]) -> int:
-    """The best length of a circular block for the variance of a mean (Politis & White 2004, as corrected by
-    Patton, Politis & White 2009); at most a tenth of the series, so that there are blocks to resample.
+    """Return the optimal length of a circular block for the variance of a mean.
+
+    Politis and White (2004), as corrected by Patton, Politis and White (2009); at most a tenth of the series, so that
+    enough blocks are left to resample.
     """
     n = len(series)
     x = series - series.mean()
@@ -36,7 +38,7 @@ def block_length(series: Float[ndarray, "n"]) -> int:
         return 1
     size = 2 ** math.ceil(math.log2(2 * n))
     covariance = np.fft.irfft(np.abs(np.fft.rfft(x, size)) ** 2, size)[:n] / n
-    # The lag after which correlations stay within noise for a while.
+    # First lag after which a run of correlations stays within noise.
     run = max(5, math.ceil(math.sqrt(math.log10(n))))
     noise = 2 * math.sqrt(math.log10(n) / n)
     quiet = np.convolve(np.abs(covariance[1:]) / covariance[0] < noise, np.ones(run), "valid") == run

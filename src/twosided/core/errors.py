@@ -1,5 +1,5 @@
-"""What a person did that cannot be done, in one sentence for them to read."""
+"""Errors that a user can correct."""
 
 
 class Refusal(ValueError):
-    """One sentence that names the file or parameter, the constraint and what was given."""
+    """User-facing error: one sentence that names the file or parameter, the constraint and the value."""

@@ -1,9 +1,9 @@
-"""Evaluation: what policies earn, from what and at what risk, on common random numbers, with standard errors.
+"""Evaluation of policies on common random numbers: earnings by source, risk and quotes, with standard errors.
 
-Every policy meets the same arrivals, prices, books and ties: chance is drawn from one key and depends on
-nothing that a policy does. A path is one episode of the scenario's horizon. Paths are independent, so the
-standard error of a mean over steps is that of the mean of path means; a smooth function f of several means m has
-the error of its linear part, f'(m) · (m_i - m) over paths i (the delta method).
+Every policy meets the same arrivals, prices, books and tie-breaking draws: random inputs come from one key and do
+not depend on policies. A path is one episode of the scenario's horizon. Paths are independent, so the standard
+error of a mean over steps is that of the mean of path means. A smooth function f of several means m has the error
+of its linear part, f'(m) · (m_i - m) over paths i (the delta method).
 """
 
 import dataclasses
@@ -27,10 +27,10 @@ from twosided.core.scenario import Scenario, Step
 from twosided.core.transition import PARTS
 
 BATCH_STEPS = 2**18
-"""Market steps that are held in memory at a time."""
+"""Market steps that are simulated at a time, and so held in memory."""
 
-LIVED = "lived"
-"""What is recorded of a trace beside its columns: whether the episode had not ended before the step."""
+VALID = "valid"
+"""Recorded beside the columns of a trace: whether the episode had not ended before the step."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles of an episode's total PnL that are reported."""
@@ -101,13 +101,13 @@ def evaluate(
 
 
 def trace(scenario: Scenario, policy: Policy, seed: int = 0, paths: int = 64) -> pl.DataFrame:
-    """Every step of a number of episodes, a row a maker: what it saw, did, won and earned, for figures.
+    """Return every step of a number of episodes as a table, one row per step and maker.
 
     Columns: path, time, maker; mid, bid, ask, and exchange_bid, exchange_ask where the market shows them; inventory
     before the step; each part of the action, named as by `evaluate`; bought, sold; the market's own columns
     (`Market.trace_columns`); pnl_{part}. An episode that the market ends has no rows after its end.
     """
-    return frame_of(_trace(as_arrays(scenario), as_arrays(policy), _chance(seed), paths))
+    return frame_of(_trace(as_arrays(scenario), as_arrays(policy), _evaluation_key(seed), paths))
 
 
 def trace_columns(market: Market, step: Step) -> dict[str, Any]:
@@ -123,42 +123,42 @@ def trace_columns(market: Market, step: Step) -> dict[str, Any]:
 
 
 def frame_of(steps: Mapping[str, Any]) -> pl.DataFrame:
-    """A trace as a table, from what is shown of the steps, leading axes (time, paths, makers)."""
+    """Return a trace as a table, from columns with the axes (time, paths, makers)."""
     columns = {name: np.asarray(values) for name, values in steps.items()}
-    lived = columns.pop(LIVED, np.ones(columns["inventory"].shape, bool)).ravel()
+    valid = columns.pop(VALID, np.ones(columns["inventory"].shape, bool)).ravel()
     time, path, maker = np.indices(columns["inventory"].shape)
     columns = {"path": path, "time": time, "maker": maker} | columns
-    frame = pl.DataFrame({name: values.ravel()[lived] for name, values in columns.items()})
+    frame = pl.DataFrame({name: values.ravel()[valid] for name, values in columns.items()})
     return frame.sort("path", "time", "maker")
 
 
 def batches(scenario: Scenario, seed: int, steps: int) -> tuple[Any, int]:
-    """A key for each batch of paths that together have that many steps, and the paths of a batch."""
+    """Return a key for each batch of paths that together have at least `steps` steps, and the paths of a batch."""
     paths = max(1, min(BATCH_STEPS, steps) // scenario.horizon)
-    return jax.random.split(_chance(seed), -(-steps // (paths * scenario.horizon))), paths
+    return jax.random.split(_evaluation_key(seed), -(-steps // (paths * scenario.horizon))), paths
 
 
-def _chance(seed: int) -> Any:
-    """The key of a seed's evaluation, apart from every key that training draws from the same seed."""
+def _evaluation_key(seed: int) -> Any:
+    """Key of a seed's evaluation, distinct from every key that training derives from the same seed."""
     return jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
 
 
 @eqx.filter_jit
 def _trace(scenario: Scenario, policy: Policy, key: Any, paths: int) -> dict[str, Any]:
     def record(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
-        return trace_columns(scenario.market, step) | {LIVED: jnp.ones_like(step.transition.held, bool)}
+        return trace_columns(scenario.market, step) | {VALID: jnp.ones_like(step.transition.held, bool)}
 
     return episodes(scenario, policy, key, paths, record)
 
 
 @eqx.filter_jit
 def _measure(scenario: Scenario, policy: Policy, keys: Any, paths: int):
-    """Path means of every quantity, (batches · paths, makers), and the extremes of the inventory, (makers,)."""
+    """Path means of every quantity, (batches · paths, makers), and the extremes of inventory, (makers,)."""
 
     def batch(key):
         kept = episodes(scenario, policy, key, paths, _quantities)
         means = jax.tree.map(lambda leaf: leaf.mean(0), kept)
-        last = jnp.maximum(kept["lived"].sum(0).astype(jnp.int32) - 1, 0)
+        last = jnp.maximum(kept["valid"].sum(0).astype(jnp.int32) - 1, 0)
         means["final_inventory"] = jnp.take_along_axis(kept["inventory"], last[None], 0)[0]
         return means, kept["inventory"].min((0, 1)), kept["inventory"].max((0, 1))
 
@@ -168,12 +168,12 @@ def _measure(scenario: Scenario, policy: Policy, keys: Any, paths: int):
 
 
 def _quantities(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
-    """What is averaged of a step, for every maker; a name with `_squared` goes with a deviation."""
+    """Quantities of a step that are averaged, for every maker; `_squared` ones serve standard deviations."""
     transition = step.transition
     kept = {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
     kept["expected_total"] = kept["pnl_total"] - kept["pnl_inventory"] + transition.expected_inventory_pnl
     kept["volume"] = transition.bought + transition.sold
-    kept["lived"] = jnp.ones_like(kept["volume"])
+    kept["valid"] = jnp.ones_like(kept["volume"])
     kept["ended"] = jnp.broadcast_to(step.terminated, kept["volume"].shape).astype(kept["volume"].dtype)
     kept["reward"] = jnp.zeros_like(kept["volume"]).at[: jnp.size(step.reward)].set(step.reward)
     varying = {"inventory": transition.inventory, "inventory_pnl": transition.pnl.inventory} | _action(step)
@@ -182,10 +182,10 @@ def _quantities(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
 
 
 def _action(step: Step) -> dict[str, Any]:
-    """Every part of the action, a number a maker; of a part with several, their mean and each of them."""
+    """Fields of the action, one number per maker; for a field with several numbers, their mean and each of them."""
     parts: dict[str, Any] = {}
     for name, leaf in dataclasses.asdict(step.action).items():
-        if leaf is None:  # a part that makers of this market do not have
+        if leaf is None:  # a field that makers of this market do not use
             continue
         several = leaf.reshape(leaf.shape[0], -1)
         parts[name] = several.mean(1) if leaf.ndim > 1 else leaf
@@ -195,7 +195,7 @@ def _action(step: Step) -> dict[str, Any]:
 
 
 def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str, Estimate]:
-    """Every metric of a maker, from path means of shape (paths, makers)."""
+    """Metrics of a maker, from path means of shape (paths, makers)."""
     own = {name: values[:, maker] for name, values in means.items()}
     out: dict[str, Estimate] = {}
     for part in PARTS:
@@ -208,7 +208,7 @@ def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str
     if means["volume"].any():
         out["market_share"] = ratio(own["volume"], means["volume"].sum(1))
     out["ended"] = _times(horizon, mean(own["ended"]))
-    if _deviation(own["pnl_total"], own["pnl_total_squared"])[0] > 0:
+    if _std_of_moments(own["pnl_total"], own["pnl_total_squared"])[0] > 0:
         out["sharpe"] = _sharpe(own["pnl_total"], own["pnl_total_squared"])
     total = horizon * own["pnl_total"]
     out["episodes"] = float(total.size), None
@@ -220,14 +220,14 @@ def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str
     )
     for squared in (name for name in own if name.endswith("_squared") and not name.startswith("pnl")):
         name = squared.removesuffix("_squared")
-        values, squares = (_of_lived(own[each], own["lived"]) for each in (name, squared))
+        values, squares = (_while_valid(own[each], own["valid"]) for each in (name, squared))
         out[f"{name}_mean"] = mean(values)
-        out[f"{name}_std"] = _deviation(values, squares)
+        out[f"{name}_std"] = _std_of_moments(values, squares)
     return out
 
 
 def mean(x: np.ndarray) -> Estimate:
-    """Of independent paths; one alone says nothing of its error."""
+    """Mean over independent paths; a single path has no standard error."""
     return float(x.mean()), float(x.std(ddof=1) / np.sqrt(x.size)) if x.size > 1 else None
 
 
@@ -236,37 +236,37 @@ def _times(factor: float, estimate: Estimate) -> Estimate:
     return factor * value, None if error is None else abs(factor) * error
 
 
-def _linearised(value: float, *influences: np.ndarray) -> Estimate:
+def _linearized(value: float, *influences: np.ndarray) -> Estimate:
     return float(value), mean(np.sum(influences, axis=0))[1]
 
 
 def ratio(x: np.ndarray, y: np.ndarray) -> Estimate:
     """mean(x) / mean(y)."""
     value = x.mean() / y.mean()
-    return _linearised(value, x / y.mean(), -value * y / y.mean())
+    return _linearized(value, x / y.mean(), -value * y / y.mean())
 
 
-def _of_lived(x: np.ndarray, lived: np.ndarray) -> np.ndarray:
-    """Values whose mean is mean(x) / mean(lived), and whose deviations from it are that ratio's linear part."""
-    if (lived == 1).all():
+def _while_valid(x: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Values with the mean mean(x) / mean(valid), whose deviations from it are the linear part of that ratio."""
+    if (valid == 1).all():
         return x
-    value = x.mean() / lived.mean()
-    return value + (x - value * lived) / lived.mean()
+    value = x.mean() / valid.mean()
+    return value + (x - value * valid) / valid.mean()
 
 
-def _deviation(x: np.ndarray, squared: np.ndarray) -> Estimate:
-    """√(mean(x²) - mean(x)²)."""
+def _std_of_moments(x: np.ndarray, squared: np.ndarray) -> Estimate:
+    """Standard deviation √(mean(x²) - mean(x)²), from path means."""
     variance = squared.mean() - x.mean() ** 2
-    # What float32 leaves of a constant is no deviation.
+    # Rounding of a constant in float32 is not a standard deviation.
     if variance <= 1e-6 * squared.mean():
         return 0.0, 0.0
-    deviation = np.sqrt(variance)
-    return _linearised(deviation, squared / (2 * deviation), -x.mean() * x / deviation)
+    std = np.sqrt(variance)
+    return _linearized(std, squared / (2 * std), -x.mean() * x / std)
 
 
 def _std(x: np.ndarray) -> Estimate:
     """Standard deviation over independent paths."""
-    value, error = _deviation(x - x.mean(), np.square(x - x.mean()))
+    value, error = _std_of_moments(x - x.mean(), np.square(x - x.mean()))
     return value, error if x.size > 1 else None
 
 
@@ -284,8 +284,8 @@ def quantile(x: np.ndarray, q: float) -> Estimate:
 
 
 def _sharpe(x: np.ndarray, squared: np.ndarray) -> Estimate:
-    """mean(x) / √(mean(x²) - mean(x)²)."""
+    """Sharpe ratio mean(x) / √(mean(x²) - mean(x)²), from path means."""
     mean = x.mean()
-    deviation = np.sqrt(squared.mean() - mean**2)
-    by_mean = 1 / deviation + mean**2 / deviation**3
-    return _linearised(mean / deviation, by_mean * x, -mean / (2 * deviation**3) * squared)
+    std = np.sqrt(squared.mean() - mean**2)
+    by_mean = 1 / std + mean**2 / std**3
+    return _linearized(mean / std, by_mean * x, -mean / (2 * std**3) * squared)

@@ -1,4 +1,4 @@
-"""What records say, in the rows, units and words that people read, on the page and on the terminal."""
+"""Numbers as text, and intervals from standard errors."""
 
 import math
 
@@ -9,17 +9,17 @@ SCALE = 100.0
 
 
 Z_95 = 1.959964
-"""Standard errors on either side of a 95% interval."""
+"""Half-width of a 95% interval of the normal distribution, in standard errors."""
 
 
 def interval(record: Record) -> tuple[float, float]:
-    """The 95% interval of a value by its standard error, taken as normal."""
+    """Return the 95% interval of a record by its standard error, assuming a normal distribution."""
     half = Z_95 * (record.error or 0.0)
     return record.value - half, record.value + half
 
 
 def number(value: float, digits: int) -> str:
-    """A number with a true minus sign, none for what rounds to 0, and a dash for what is not a number."""
+    """Format a number with a true minus sign (none if it rounds to 0), and NaN as a dash."""
     if math.isnan(value):
         return "–"
     text = f"{value:,.{digits}f}"

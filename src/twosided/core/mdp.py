@@ -1,14 +1,18 @@
-"""Finite Markov decision processes: what a policy earns over a day and in the long run, and the best there is.
+"""Finite Markov decision processes: exact values of policies over a day and in the long run, and the optimum.
 
-A process has n states and A actions; from state x, action a earns r(x, a) on average and leads to y with probability
-P_a(x, y). A policy is a table π(a | x); what it makes of the process is a Markov chain,
+A process has n states and A actions. From state x, action a earns r(x, a) on average and leads to y with
+probability P_a(x, y).
+A policy is a table π(a | x); with it the process is a Markov chain,
 
     P(x, y) = Σ_a π(a | x) P_a(x, y),      r(x) = Σ_a π(a | x) r(x, a).
 
-Over a day of T steps from a start, μ_t = μ_{t-1} P is the law of the state at step t, and v_t = r + γ P v_{t+1} with
-v_T = 0 the mean of the return from there. The states may be the part of a larger process in which nearly all happens:
-then rows of P sum to less than 1, the rest leaves, and what a step can earn out there, at least and at most, gives
-every answer over a day an upper and a lower bound. In the long run what would leave stays where it is.
+Over a day of T steps from a start, μ_t = μ_{t-1} P is the distribution of the state at step t, and v_t = r + γ
+P v_{t+1} with
+v_T = 0 is the expected return from there. The states may be a truncation of a larger process: rows of P then
+sum to less than 1,
+the rest leaves, and the smallest and largest reward of a step outside give every value over a day a lower and
+an upper bound. In
+the long run a process that would leave stays where it is.
 """
 
 from dataclasses import dataclass
@@ -23,104 +27,110 @@ from scipy.sparse.linalg import spsolve
 
 @dataclass(frozen=True)
 class Exact:
-    """A number that is exact but for what is cut off."""
+    """Value that is exact up to a truncation."""
 
     value: float
+    """Centre of the bounds."""
     error: float
-    """The number is within this of the value."""
+    """Largest distance of the truth from the value."""
 
     @classmethod
     def between(cls, low: float, high: float) -> "Exact":
+        """Return the centre of two bounds, with their half-distance."""
         return cls((low + high) / 2, (high - low) / 2)
 
 
 @dataclass(frozen=True)
 class Outside:
-    """What is known of the states that are left out."""
+    """Bounds on the reward of states outside the truncation."""
 
     least: float
-    """The least that a step there earns on average."""
+    """Smallest expected reward of a step outside."""
     most: float
-    """The most that it earns."""
+    """Largest expected reward of a step outside."""
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A Markov chain that earns something."""
+    """Markov chain with rewards."""
 
     moves: sparse.csr_array
-    """P."""
+    """P, transition probabilities."""
     rewards: Float[ndarray, "states"]
-    """r."""
+    """r, expected reward of a step from each state."""
     leaves: Float[ndarray, "states"]
     """Probability of leaving, 1 less the sum of the row of P."""
     start: int
+    """Index of the first state of a day."""
     outside: Outside
 
-    def laws(self, horizon: int) -> Float[ndarray, "horizon states"]:
-        """μ_0, ..., μ_{T-1}."""
+    def distributions(self, horizon: int) -> Float[ndarray, "horizon states"]:
+        """Return μ_0, ..., μ_{T-1}."""
         onward = sparse.csr_array(self.moves.T)
-        laws = np.zeros((horizon, self.rewards.size))
-        laws[0, self.start] = 1.0
+        distributions = np.zeros((horizon, self.rewards.size))
+        distributions[0, self.start] = 1.0
         for t in range(1, horizon):
-            laws[t] = onward @ laws[t - 1]
-        return laws
+            distributions[t] = onward @ distributions[t - 1]
+        return distributions
 
     def values(self, horizon: int, discount: float = 1.0) -> Float[ndarray, "horizon_and_1 states"]:
-        """v_0, ..., v_T, where what leaves earns nothing more."""
+        """Return v_0, ..., v_T, with a reward of 0 outside."""
         values = np.zeros((horizon + 1, self.rewards.size))
         for t in reversed(range(horizon)):
             values[t] = self.rewards + discount * (self.moves @ values[t + 1])
         return values
 
     def of_day(self, horizon: int) -> Exact:
-        """What it earns a step over a day."""
-        laws = self.laws(horizon)
-        within = float(laws.sum(0) @ self.rewards) / horizon
-        # Leaving at step t, it is out there for T - 1 - t steps.
-        steps_outside = float((laws @ self.leaves) @ np.arange(horizon - 1, -1, -1)) / horizon
+        """Return the mean reward per step over a day."""
+        distributions = self.distributions(horizon)
+        within = float(distributions.sum(0) @ self.rewards) / horizon
+        # A chain that leaves at step t spends T - 1 - t steps outside.
+        steps_outside = float((distributions @ self.leaves) @ np.arange(horizon - 1, -1, -1)) / horizon
         return Exact.between(
             within + steps_outside * self.outside.least, within + steps_outside * self.outside.most
         )
 
     def long_run(self) -> tuple[float, Float[ndarray, "states"]]:
-        """What it earns a step in the long run, and the law that stays the same, μ = μ P, reached from the start."""
+        """Return the long-run mean reward per step, and the stationary distribution μ = μ P that is reached
+        from the start."""
         moves = self.moves + sparse.diags_array(self.leaves)
         reached = np.sort(breadth_first_order(moves, self.start, return_predecessors=False))
-        # Time spent between visits to the start, μ' = μ' P' + P(start, .) with P' without the start; then scaled.
+        # Expected visits between two visits to the start, μ' = μ' P' + P(start, .) with P' without the start;
+        # then scaled.
         others = reached[reached != self.start]
         inner = sparse.csc_array((sparse.eye_array(reached.size - 1) - moves[others][:, others]).T)
-        law = np.zeros(self.rewards.size)
-        law[self.start] = 1.0
+        stationary = np.zeros(self.rewards.size)
+        stationary[self.start] = 1.0
         if others.size:
-            law[others] = np.asarray(spsolve(inner, moves[[self.start]][:, others].toarray()[0]))
-        law /= law.sum()
-        return float(law @ self.rewards), law
+            stationary[others] = np.asarray(spsolve(inner, moves[[self.start]][:, others].toarray()[0]))
+        stationary /= stationary.sum()
+        return float(stationary @ self.rewards), stationary
 
 
 @dataclass(frozen=True)
 class DecisionProcess:
-    """Where each action leads, and what it earns."""
+    """Finite Markov decision process: transitions and rewards of each action."""
 
     transitions: tuple[sparse.csr_array, ...]
-    """P_a, states by states, an action each."""
+    """P_a for each action, states by states."""
     rewards: Float[ndarray, "states actions"]
-    """r(x, a)."""
+    """r(x, a), expected rewards."""
     start: int
-    """The state in which a day starts."""
+    """Index of the first state of a day."""
     outside: Outside = Outside(0.0, 0.0)
 
     @property
     def size(self) -> int:
+        """Number of states."""
         return self.rewards.shape[0]
 
     @property
     def leaves(self) -> Float[ndarray, "states actions"]:
-        """Probability of leaving."""
+        """Probability that each action leaves the truncation."""
         return 1 - np.stack([P.sum(1) for P in self.transitions], axis=1)
 
     def follow(self, policy: Float[ndarray, "states actions"]) -> Chain:
-        """What a policy makes of it."""
+        """Return the Markov chain under a policy."""
         terms = [sparse.diags_array(policy[:, a]) @ P for a, P in enumerate(self.transitions)]
         moves = sparse.csr_array(sum(terms[1:], start=terms[0]))
         leaves = np.maximum(1 - moves.sum(1), 0.0)
@@ -129,12 +139,12 @@ class DecisionProcess:
     def action_values(
         self, following: Float[ndarray, "states"], discount: float = 1.0
     ) -> Float[ndarray, "states actions"]:
-        """r(x, a) + γ Σ_y P_a(x, y) v(y)."""
+        """Return r(x, a) + γ Σ_y P_a(x, y) v(y)."""
         ahead = np.stack([P @ following for P in self.transitions], axis=1)
         return self.rewards + discount * ahead
 
-    def best_of_day(self, horizon: int) -> Exact:
-        """What the best policy that sees the state earns a step over a day: v_t = max_a r_a + P_a v_{t+1}."""
+    def optimal_day(self, horizon: int) -> Exact:
+        """Return the optimum per step over a day of a policy that observes the state: v_t = max_a r_a + P_a v_{t+1}."""
         leaves, bounds = self.leaves, []
         for outside in (self.outside.least, self.outside.most):
             value = np.zeros(self.size)
@@ -143,11 +153,12 @@ class DecisionProcess:
             bounds.append(float(value[self.start]) / horizon)
         return Exact.between(*bounds)
 
-    def best_long_run(self, tolerance: float = 1e-9, sweeps: int = 100_000) -> Exact:
-        """What the best policy that sees the state earns a step in the long run, by relative value iteration.
+    def optimal_long_run(self, tolerance: float = 1e-9, sweeps: int = 100_000) -> Exact:
+        """Return the long-run optimum per step of a policy that observes the state, by relative value iteration.
 
-        v' - v lies between the bounds at every sweep (Puterman 1994, theorem 8.5.5). Raises ArithmeticError if they do
-        not come within twice the tolerance.
+        The extremes of v' - v bound the optimum at every sweep (Puterman 1994, theorem 8.5.5). Raises
+        ArithmeticError if
+        they are still more than twice the tolerance apart after all sweeps.
         """
         leaves, value = self.leaves, np.zeros(self.size)
         for _ in range(sweeps):

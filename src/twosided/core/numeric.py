@@ -1,9 +1,4 @@
-"""The words every room shares: array aliases, profit and loss, transitions, and the sign conventions.
-
-Everything is from the market maker's side. Inventory > 0 is long. A buy by the maker happens at its bid, a
-sale at its ask; a half-spread is positive when it earns. Each market states its units of time and price
-once; volatility is per square root of that unit of time.
-"""
+"""Numeric parameters: scalars that are leaves of a pytree, so that one compiled program serves all their values."""
 
 from typing import Any
 
@@ -14,11 +9,11 @@ from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
 Scalar = float | Float[Array, ""]
-"""A numeric parameter: a Python float, or a traced array so that it can be vmapped and differentiated."""
+"""Numeric parameter: a Python float, or a traced array that can be vmapped and differentiated."""
 
 
 def as_arrays(tree: Any) -> Any:
-    """Floats as arrays, so that a compiled program serves every value of a parameter."""
+    """Return the tree with its floats as arrays, so that a compiled program serves every value of a parameter."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, tree)
 
 

@@ -1,8 +1,8 @@
-"""The words every room shares: array aliases, profit and loss, transitions, and the sign conventions.
+"""Protocol of a policy: from an observation to an action.
 
-Everything is from the market maker's side. Inventory > 0 is long. A buy by the maker happens at its bid, a
-sale at its ask; a half-spread is positive when it earns. Each market states its units of time and price
-once; volatility is per square root of that unit of time.
+As in a market, randomness is separate from the rule: `shocks` draws the random inputs of many steps in one
+call, and `act` is
+deterministic given them.
 """
 
 import abc
@@ -13,27 +13,23 @@ from jaxtyping import PRNGKeyArray
 
 
 class Policy(eqx.Module):
-    """What a maker does with what it sees.
-
-    As in a market, chance stands apart from the rule: `shocks` draws whatever randomness the policy needs for
-    many steps in one call, and `act` is deterministic given it.
-    """
+    """Rule by which a maker acts on its observations, with a state of its own if it needs one."""
 
     @abc.abstractmethod
     def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Any:
-        """What chance decides about the actions, with the given leading axes; None if nothing."""
+        """Draw the random inputs of many steps, with the given leading axes; None for a deterministic policy."""
 
     @abc.abstractmethod
     def init(self) -> Any:
-        """The memory before the first step. It outlives episodes; None if the policy has none."""
+        """Return the policy state before the first step. It outlives episodes; None for a stateless policy."""
 
     @abc.abstractmethod
-    def act(self, shock: Any, memory: Any, observation: Any) -> tuple[Any, Any]:
-        """The action of one maker for its observation, and the memory."""
+    def act(self, shock: Any, state: Any, observation: Any) -> tuple[Any, Any]:
+        """Return the action of one maker for its observation, and the policy state."""
 
 
 class StatelessPolicy(Policy):
-    """A policy that remembers nothing and draws nothing: what it does is a function of what it sees."""
+    """Deterministic policy without a state: the action is a function of the observation."""
 
     def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> None:
         return None

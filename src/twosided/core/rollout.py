@@ -1,13 +1,4 @@
-"""What every market is, what a learner sees of it, and the one loop over time.
-
-    shocks(key, shape)          what chance decides, with leading axes (time, paths)
-    reset(shock)                -> state, observation
-    step(state, action, shock)  -> state, Transition
-
-A market is written for one path and `num_makers` seats. A scenario puts a policy in every seat but the
-learners', pays a reward and cuts episodes at a horizon. `rollout` scans a scenario over time for many paths;
-it is the only loop over time in the project.
-"""
+"""The one loop over time: a scenario with a policy in the learner's seat, scanned over steps and mapped over paths."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,16 +13,16 @@ from twosided.core.scenario import Scenario, ScenarioShock, ScenarioState, Step
 
 
 class Carry(eqx.Module):
-    """Where a rollout stands: what the next one goes on from."""
+    """State of a rollout, from which the next one continues."""
 
     state: ScenarioState
     observation: Any
     memory: Any
-    """The learner's policy's own memory."""
+    """State of the learner's policy."""
 
 
 def start(scenario: Scenario, policy: Policy, key: PRNGKeyArray, paths: int) -> Carry:
-    """First episodes on a number of paths."""
+    """Start first episodes on a number of paths."""
     return _start(scenario, policy, scenario.shocks(key, (paths,)))
 
 
@@ -45,13 +36,14 @@ def rollout(
     learn: Callable[[Any, Step], Any] = lambda memory, step: memory,
     unroll: int = 1,
 ) -> tuple[Carry, Any]:
-    """Run a policy in the learner's seat for a number of steps, new episodes included.
+    """Run a policy in the learner's seat for a number of steps, over as many episodes as they take.
 
-    `record(observation, memory, step)` says what to keep of a step of one path, given the observation that was
-    acted on and the policy's memory of it; it comes back with leading axes (time, paths). Chance depends on
-    the key and on nothing that a policy does, so policies with the same key meet the same arrivals, prices and
-    books. `learn(memory, step)` is what a policy that learns as it goes remembers after a step.
-    `unroll` steps are compiled as one: on few paths the loop itself is what takes time.
+    `record(observation, policy_state, step)` selects what is returned of a step of one path, given the
+    observation that was
+    acted on and the policy state after acting; the results have leading axes (time, paths). Random inputs depend on the
+    key and not on the policies, so policies with the same key meet the same arrivals, prices and books.
+    `learn(policy_state, step)` returns the state after the step of a policy that learns as it acts. `unroll` steps are
+    compiled as one, which pays on few paths, where the loop's own overhead dominates.
     """
     paths = carry.state.time.shape[0]
     key_scenario, key_policy = jax.random.split(key)
@@ -68,43 +60,46 @@ def episodes(
     paths: int,
     record: Callable[[Any, Any, Step], Any],
 ) -> Any:
-    """One episode on each of a number of paths, from its start to the horizon; what `record` keeps, as in `rollout`.
+    """Run one episode on each of a number of paths, to the horizon, and return what `record` selects, as in `rollout`.
 
-    Where the market itself ends an episode, what is kept of the steps from there to the horizon is 0 (false).
-    Where a maker remembers what it lived through, an episode of which nothing is kept comes first: makers are
-    judged as they are once they have settled. The start and all steps are drawn in one call, which also compiles in
-    half the time of two.
+    Where the market ends an episode, the records of the steps from there to the horizon are 0 (false). Where a
+    maker has a
+    state, an unrecorded episode comes first, so that makers are evaluated once they have settled. Start and
+    steps are drawn
+    in one call, which compiles in half the time of two.
     """
     key_scenario, key_policy = jax.random.split(key)
-    unseen = scenario.horizon if _remembers(scenario, policy) else 0
-    shocks = scenario.shocks(key_scenario, (1 + unseen + scenario.horizon, paths))
-    lots = policy.shocks(key_policy, (unseen + scenario.horizon, paths))
+    warm_up = scenario.horizon if _has_state(scenario, policy) else 0
+    shocks = scenario.shocks(key_scenario, (1 + warm_up + scenario.horizon, paths))
+    policy_shocks = policy.shocks(key_policy, (warm_up + scenario.horizon, paths))
     carry = _start(scenario, policy, jax.tree.map(lambda leaf: leaf[0], shocks))
 
-    def live(carry: Carry, begin: int, end: int, record: Callable) -> tuple[Carry, Any]:
+    def run(carry: Carry, begin: int, end: int, record: Callable) -> tuple[Carry, Any]:
         now = jax.tree.map(lambda leaf: leaf[1 + begin : 1 + end], shocks)
-        return _scan(scenario, policy, carry, now, jax.tree.map(lambda leaf: leaf[begin:end], lots), record)
+        return _scan(
+            scenario, policy, carry, now, jax.tree.map(lambda leaf: leaf[begin:end], policy_shocks), record
+        )
 
-    if unseen:
-        carry, _ = live(carry, 0, unseen, lambda observation, memory, step: None)
-        # Where the market ended the unseen episode the next one is under way: all begin together.
-        now = jax.tree.map(lambda leaf: leaf[unseen], shocks)
+    if warm_up:
+        carry, _ = run(carry, 0, warm_up, lambda observation, memory, step: None)
+        # Where the market ended the warm-up episode, the next one is under way: all paths restart together.
+        now = jax.tree.map(lambda leaf: leaf[warm_up], shocks)
         carry = Carry(*jax.vmap(scenario.restart)(carry.state, now), carry.memory)
 
     def record_end(observation: Any, memory: Any, step: Step) -> tuple[Any, Any]:
         return record(observation, memory, step), step.terminated
 
-    kept, ends = live(carry, unseen, unseen + scenario.horizon, record_end)[1]
-    lived = jnp.cumsum(ends, axis=0, dtype=jnp.int32) - ends == 0
+    kept, ends = run(carry, warm_up, warm_up + scenario.horizon, record_end)[1]
+    valid = jnp.cumsum(ends, axis=0, dtype=jnp.int32) - ends == 0
 
-    def while_it_lived(leaf: Array) -> Array:
-        return jnp.where(lived.reshape(*lived.shape, *[1] * (leaf.ndim - 2)), leaf, jnp.zeros_like(leaf))
+    def while_valid(leaf: Array) -> Array:
+        return jnp.where(valid.reshape(*valid.shape, *[1] * (leaf.ndim - 2)), leaf, jnp.zeros_like(leaf))
 
-    return jax.tree.map(while_it_lived, kept)
+    return jax.tree.map(while_valid, kept)
 
 
-def _remembers(scenario: Scenario, policy: Policy) -> bool:
-    """Whether any maker has a memory."""
+def _has_state(scenario: Scenario, policy: Policy) -> bool:
+    """Whether any maker's policy has a state."""
     makers = (policy, *scenario.competitors)
     return bool(jax.tree.leaves(jax.eval_shape(lambda: [maker.init() for maker in makers])))
 
@@ -121,15 +116,15 @@ def _scan(
     policy: Policy,
     carry: Carry,
     shocks: ScenarioShock,
-    lots: Any,
+    policy_shocks: Any,
     record: Callable[[Any, Any, Step], Any],
     learn: Callable[[Any, Step], Any] = lambda memory, step: memory,
     unroll: int = 1,
 ) -> tuple[Carry, Any]:
-    """The loop over time: for one path, mapped over paths, scanned over steps."""
+    """The loop over time: one path, mapped over paths, scanned over steps."""
 
-    def one(carry: Carry, shock: ScenarioShock, lot: Any) -> tuple[Carry, Any]:
-        acted, memory = policy.act(lot, carry.memory, carry.observation)
+    def one(carry: Carry, shock: ScenarioShock, policy_shock: Any) -> tuple[Carry, Any]:
+        acted, memory = policy.act(policy_shock, carry.memory, carry.observation)
         state, step = scenario.step(carry.state, acted, shock)
         kept = record(carry.observation, memory, step)
         done = step.terminated | step.truncated
@@ -138,4 +133,6 @@ def _scan(
         state, observation = jax.tree.map(lambda a, b: jnp.where(done, a, b), restarted, following)
         return Carry(state, observation, learn(memory, step)), kept
 
-    return jax.lax.scan(lambda carry, x: jax.vmap(one)(carry, *x), carry, (shocks, lots), unroll=unroll)
+    return jax.lax.scan(
+        lambda carry, x: jax.vmap(one)(carry, *x), carry, (shocks, policy_shocks), unroll=unroll
+    )

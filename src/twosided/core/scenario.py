@@ -1,12 +1,6 @@
-"""What every market is, what a learner sees of it, and the one loop over time.
+"""Scenario: a market, the competitors in its other seats, a reward and a horizon. It is the environment of a learner.
 
-    shocks(key, shape)          what chance decides, with leading axes (time, paths)
-    reset(shock)                -> state, observation
-    step(state, action, shock)  -> state, Transition
-
-A market is written for one path and `num_makers` seats. A scenario puts a policy in every seat but the
-learners', pays a reward and cuts episodes at a horizon. `rollout` scans a scenario over time for many paths;
-it is the only loop over time in the project.
+A scenario puts a policy in every seat but the learners', pays the reward, and truncates episodes at the horizon.
 """
 
 from typing import Any
@@ -25,7 +19,7 @@ from twosided.core.validation import check
 
 
 class ScenarioState(eqx.Module):
-    """Everything that a path carries from step to step, the makers' memories included."""
+    """State of one path, with the states of the reward and of the competitors."""
 
     market: Any
     observation: Any
@@ -35,45 +29,48 @@ class ScenarioState(eqx.Module):
 
 
 class ScenarioShock(eqx.Module):
-    """The chance of the market and that of the policies in its seats."""
+    """Random inputs of the market and of the competitors."""
 
     market: Any
     seats: tuple[Any, ...]
 
 
 class Step(eqx.Module):
-    """A step as the learner in a scenario lives it; with several learners, leaves have a leading axis of them."""
+    """Step of a scenario for its learner; with several learners, leaves have a leading axis of learners."""
 
     observed: Any
-    """What every maker saw before it acted, leaves with a leading axis of makers."""
+    """Observation that every maker acted on, leaves with a leading axis of makers."""
     observation: Any
-    """The learner's observation after the step, before any new start: what a bootstrap needs."""
+    """Observation of the learner after the step, before any reset: the one that a bootstrap needs."""
     reward: Float[Array, "*learners"]
+    """Reward of the learner."""
     terminated: Bool[Array, ""]
-    """The market ended; the value of what follows is 0."""
+    """Whether the market ended: the value of what follows is 0."""
     truncated: Bool[Array, ""]
-    """The horizon cut the episode; the value of what follows is the observation's."""
+    """Whether the horizon ended the episode: the value of what follows is that of the observation."""
     action: Any
-    """What every maker did, leaves with a leading axis of makers."""
+    """Action of every maker, leaves with a leading axis of makers."""
     transition: Transition
+    """Transition of the market."""
 
 
 class Scenario(eqx.Module):
-    """A market, who sits in its seats, a reward and a horizon: the decision process that a learner sees.
+    """Environment of a learner: a market, the competitors in its other seats, a reward and a horizon.
 
-    With one learner, what it sees, does and is paid is a maker's. With several, the first seats are theirs and all
-    three have a leading axis of learners: a Markov game.
+    With one learner it is a Markov decision process: observation, action and reward are those of seat 0. With several
+    learners it is a Markov game: the first seats are theirs, and all three have a leading axis of learners.
     """
 
     market: Market
+    """Rules of trade."""
     competitors: tuple[Policy, ...]
-    """The policies in the seats after the learners'."""
+    """Policies in the seats after the learners'."""
     reward: Reward = TotalPnL()
-    """What each learner is paid."""
+    """Reward of each learner."""
     horizon: int = eqx.field(static=True, default=200)
-    """Steps in an episode; its end is a truncation, not a termination."""
+    """Steps of an episode; its end is a truncation, not a termination."""
     learners: int = eqx.field(static=True, default=1)
-    """How many seats learn, from seat 0 on."""
+    """Number of learning seats, from seat 0 on."""
 
     def __check_init__(self):
         check_horizon(self.horizon)
@@ -96,16 +93,17 @@ class Scenario(eqx.Module):
 
     @property
     def action_space(self) -> Box | Discrete:
+        """Action space of one maker."""
         return self.market.action_space
 
     def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> ScenarioShock:
-        """The chance of every part, with the given leading axes."""
+        """Draw the random inputs of every part, with the given leading axes."""
         keys = jax.random.split(key, 1 + len(self.competitors))
         seats = tuple(policy.shocks(k, shape) for policy, k in zip(self.competitors, keys[1:], strict=True))
         return ScenarioShock(market=self.market.shocks(keys[0], shape), seats=seats)
 
     def reset(self, shock: ScenarioShock) -> tuple[ScenarioState, Any]:
-        """The state of a first episode and the learner's observation."""
+        """Return the state at the start of a first episode, and the learner's observation."""
         market, observation = self.market.reset(shock.market)
         state = ScenarioState(
             market=market,
@@ -117,12 +115,12 @@ class Scenario(eqx.Module):
         return state, self._learners(observation)
 
     def restart(self, state: ScenarioState, shock: ScenarioShock) -> tuple[ScenarioState, Any]:
-        """A new episode: the market and the reward start anew, the makers keep their memories."""
+        """Return the state at the start of a next episode, in which the competitors keep their policy states."""
         fresh, observation = self.reset(shock)
         return eqx.tree_at(lambda s: s.memories, fresh, state.memories, is_leaf=_is_none), observation
 
     def step(self, state: ScenarioState, action: Any, shock: ScenarioShock) -> tuple[ScenarioState, Step]:
-        """The learners' actions and the competitors' own, one step on."""
+        """Advance by one step, with the learners' action; the competitors act by their policies."""
         actions, memories = [action], []
         if self.learners > 1:
             actions = [seat(action, i) for i in range(self.learners)]
@@ -131,7 +129,7 @@ class Scenario(eqx.Module):
             other, memory = policy.act(shock.seats[i], state.memories[i], observation)
             actions.append(other)
             memories.append(memory)
-        # A maker that gives one number where others give several means it for each of them.
+        # One number stands for several where another maker's field has several, such as one epsilon for all tiers.
         joint = jax.tree.map(lambda *leaves: jnp.stack(jnp.broadcast_arrays(*leaves)), *actions)
         market, transition = self.market.step(state.market, joint, shock.market)
         pay = jax.vmap(self.reward, in_axes=(0, None, 0))
@@ -150,19 +148,19 @@ class Scenario(eqx.Module):
         return after, step
 
     def _learners(self, observation: Any) -> Any:
-        """What the learners see of what everybody sees."""
+        """Observations of the learners, out of all makers'."""
         if self.learners == 1:
             return seat(observation, 0)
         return jax.tree.map(lambda leaf: leaf[: self.learners], observation)
 
 
 def check_horizon(horizon: int) -> None:
-    """Raises ValueError for what is no length of an episode."""
+    """Raise ValueError if the horizon is out of range."""
     check("horizon", horizon, "from 1 to 1000000", 1 <= horizon <= 1_000_000)
 
 
 def seat(tree: Any, index: int) -> Any:
-    """One maker's part of a tree whose leaves have a leading axis of makers."""
+    """Return one maker's entry of a tree whose leaves have a leading axis of makers."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 

@@ -1,9 +1,4 @@
-"""The words every room shares: array aliases, profit and loss, transitions, and the sign conventions.
-
-Everything is from the market maker's side. Inventory > 0 is long. A buy by the maker happens at its bid, a
-sale at its ask; a half-spread is positive when it earns. Each market states its units of time and price
-once; volatility is per square root of that unit of time.
-"""
+"""Action spaces, and cells that group observations for tables."""
 
 import abc
 from typing import Any
@@ -14,35 +9,39 @@ from jaxtyping import Array, Int
 
 
 class Box(eqx.Module):
-    """Continuous actions: an interval for every leaf of the action."""
+    """Continuous action space: an interval for every leaf of the action."""
 
     low: Any
+    """Action of the lower bounds."""
     high: Any
+    """Action of the upper bounds."""
 
 
 class Discrete(eqx.Module):
-    """A finite list of actions, stacked on the leading axis of every leaf."""
+    """Finite action space: a list of actions, stacked on the leading axis of every leaf."""
 
     actions: Any
+    """The actions, leaves with a leading axis of actions."""
 
     @property
     def size(self) -> int:
+        """Number of actions."""
         return jax.tree.leaves(self.actions)[0].shape[0]
 
 
 class Cells(eqx.Module):
-    """A division of what is observed into a finite number of cells: the rows of a table."""
+    """Partition of the observations into a finite number of cells, the rows of a table."""
 
     @property
     @abc.abstractmethod
     def size(self) -> int:
-        """How many there are."""
+        """Number of cells."""
 
     @abc.abstractmethod
     def __call__(self, observation: Any) -> Int[Array, "..."]:
-        """The number of the cell that an observation is in."""
+        """Index of the cell that contains an observation."""
 
     @property
     @abc.abstractmethod
     def labels(self) -> tuple[str, ...]:
-        """What each cell is, in words."""
+        """Name of each cell for readers."""

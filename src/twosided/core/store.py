@@ -1,11 +1,11 @@
-"""The only disk access for results and checkpoints: whole files or none, and nothing is ever unpickled.
+"""Files of results and checkpoints: written whole or not at all, and never unpickled.
 
-A file is written beside its place, flushed to the disk and renamed, so that a process killed at any moment
-leaves either the old file or the new one. A run is a folder:
+A file is written beside its destination, flushed to the disk and renamed, so that a process killed at any moment leaves
+either the old file or the new one. A run is a folder:
 
-    settings.toml       what was asked for; it reproduces the run
-    checkpoint.eqx      where training stands: a line of JSON with the learning curve, then its state's leaves
-    records.parquet     what evaluation found
+    settings.toml       the settings, which reproduce the run
+    checkpoint.eqx      training state: a line of JSON with the learning curve, then the leaves of the state
+    records.parquet     results of the evaluation
     trace.parquet       every step of some episodes, for the figures
     about.json          the optimum, timings, versions; written last, so it marks a finished run
     report.html         the page
@@ -32,15 +32,15 @@ from twosided.core.errors import Refusal
 SETTINGS, CHECKPOINT, ABOUT = "settings.toml", "checkpoint.eqx", "about.json"
 RECORDS, TRACE, REPORT = "records.parquet", "trace.parquet", "report.html"
 FORMAT = 1
-"""Version of the checkpoint's layout."""
+"""Version of the layout of checkpoints."""
 
 
 class StoreError(Refusal):
-    """One sentence about a file that cannot be read or written."""
+    """One sentence on a file that cannot be read or written."""
 
 
 def write(path: Path, content: bytes | str) -> None:
-    """Put content at a path, whole or not at all. Raises StoreError."""
+    """Write content to a path, whole or not at all. Raises StoreError."""
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,16 +62,17 @@ def write(path: Path, content: bytes | str) -> None:
 
 
 def finished(folder: Path) -> list[Path]:
-    """What a folder holds, less what a killed process left half written, which is removed."""
+    """Return the files of a folder, after removing partial files that a killed process left."""
     for path in folder.glob(".*.partial"):
         path.unlink(missing_ok=True)
     return list(folder.iterdir())
 
 
 def claim(folder: Path, text: str, kind: str) -> bool:
-    """Whether the folder held no settings and holds these now: it is made, or was empty.
+    """Write settings into a folder that is new or empty, and return whether it was.
 
-    Raises StoreError if it holds something else than a `kind` (a run, a study), which no settings say.
+    Returns False if the folder has settings already. Raises StoreError if it holds files but no settings of a `kind` (a
+    run, a study).
     """
     if (folder / SETTINGS).exists():
         return False
@@ -84,7 +85,7 @@ def claim(folder: Path, text: str, kind: str) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Take a file away, if it is there. Raises StoreError."""
+    """Remove a file if it exists. Raises StoreError."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -92,14 +93,14 @@ def remove(path: Path) -> None:
 
 
 def write_frame(path: Path, frame: pl.DataFrame) -> None:
-    """A table as Parquet."""
+    """Write a table as Parquet. Raises StoreError."""
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
     write(path, buffer.getvalue())
 
 
 def read_text(path: Path) -> str:
-    """A text. Raises StoreError."""
+    """Read a UTF-8 text. Raises StoreError."""
     try:
         return read_bytes(path).decode()
     except UnicodeDecodeError:
@@ -107,7 +108,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Plain data from JSON. Raises StoreError."""
+    """Read plain data from JSON. Raises StoreError."""
     try:
         return json.loads(read_text(path))
     except ValueError as error:
@@ -117,16 +118,16 @@ def read_json(path: Path) -> Any:
 
 
 def read_frame(path: Path) -> pl.DataFrame:
-    """A table from Parquet. Raises StoreError."""
+    """Read a table from Parquet. Raises StoreError."""
     try:
-        # pyarrow, because polars aborts the process on some damaged files.
+        # pyarrow reads it, because polars aborts the process on some damaged files.
         return pl.DataFrame(parquet.read_table(io.BytesIO(read_bytes(path))))
     except (pa.ArrowException, OSError):
         raise StoreError(f"{path} is not a Parquet file") from None
 
 
 def write_checkpoint(path: Path, state: Any, header: dict[str, Any]) -> None:
-    """A pytree of arrays and a header of plain data, in one file."""
+    """Write a pytree of arrays and a header of plain data as one file. Raises StoreError."""
     buffer = io.BytesIO()
     eqx.tree_serialise_leaves(buffer, _plain_keys(state))
     leaves = buffer.getvalue()
@@ -135,7 +136,7 @@ def write_checkpoint(path: Path, state: Any, header: dict[str, Any]) -> None:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header of a checkpoint; what follows it, which can be large, is left alone. Raises StoreError."""
+    """Read the header of a checkpoint, without the state after it, which can be large. Raises StoreError."""
     try:
         with path.open("rb") as file:
             return _header(path, file.readline())
@@ -144,7 +145,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def read_checkpoint(path: Path, like: Any) -> Any:
-    """The pytree of a checkpoint, in the shape of `like` (arrays or their shapes). Raises StoreError."""
+    """Read the pytree of a checkpoint, with the structure and shapes of `like`. Raises StoreError."""
     header, leaves = _parts(path)
     if hashlib.sha256(leaves).hexdigest() != header["sha256"]:
         raise StoreError(f"{path} is damaged: its content does not match its checksum")
@@ -186,7 +187,7 @@ def _header(path: Path, head: bytes) -> dict[str, Any]:
 
 
 def _plain_keys(tree: Any) -> Any:
-    """Random keys as the plain numbers that files can hold."""
+    """Replace random keys by their data, which files can hold."""
     return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
 
 

@@ -1,8 +1,9 @@
-"""The words every room shares: array aliases, profit and loss, transitions, and the sign conventions.
+"""Transition: what one step of a market returns, with its PnL and prices.
 
-Everything is from the market maker's side. Inventory > 0 is long. A buy by the maker happens at its bid, a
-sale at its ask; a half-spread is positive when it earns. Each market states its units of time and price
-once; volatility is per square root of that unit of time.
+Everything is from the market maker's side. Inventory above 0 is long. The maker buys at its bid and sells at its ask; a
+half-spread is positive when it earns. Each market states its units of time and price; volatility is per square
+root of that
+unit of time.
 """
 
 from typing import Any
@@ -11,19 +12,19 @@ import equinox as eqx
 from jaxtyping import Array, Bool, Float
 
 PARTS = ("spread", "hedge", "inventory", "fees", "total")
-"""The parts of PnL and their sum, as they are reported."""
+"""Parts of PnL and their sum."""
 
 
 class PnL(eqx.Module):
-    """The attribution of every unit of money, in the market's currency; one entry a maker.
+    """PnL of a step by part, in the market's currency, for every maker.
 
     The parts sum to the change of marked wealth, cash + inventory · mid, on every step of every path.
     """
 
     spread: Float[Array, "*makers"]
-    """Earned on clients' trades over the mid: size · (mid - price), size > 0 when the maker buys."""
+    """Earnings of client trades over the midprice: size · (mid - price), size > 0 when the maker buys."""
     hedge: Float[Array, "*makers"]
-    """The same for trades with the exchange; a cost, so negative."""
+    """The same for trades with the exchange; a cost is negative."""
     inventory: Float[Array, "*makers"]
     """Revaluation of the position held from t to t+1: position · (P_{t+1} - P_t)."""
     fees: Float[Array, "*makers"]
@@ -31,39 +32,41 @@ class PnL(eqx.Module):
 
     @property
     def total(self) -> Float[Array, "*makers"]:
+        """Sum of the parts."""
         return self.spread + self.hedge + self.inventory + self.fees
 
 
 class Quotes(eqx.Module):
-    """The prices of a step, for every maker, in the market's currency."""
+    """Prices of a step, in the market's currency, for every maker."""
 
     mid: Float[Array, "makers"]
-    """The midprice that the step's trades are measured against."""
+    """Midprice against which the step's trades are measured."""
     mid_after: Float[Array, "makers"]
-    """The midprice that wealth is marked at when the step has ended."""
+    """Midprice at which wealth is marked after the step."""
     bid: Float[Array, "makers"]
-    """At which the maker buys from clients, a unit."""
+    """Price at which the maker buys a unit from clients."""
     ask: Float[Array, "makers"]
-    """At which it sells to them, a unit."""
+    """Price at which the maker sells a unit to clients."""
     exchange_bid: Float[Array, "makers"] | None = None
-    """At which it can sell on the exchange, where the market shows it."""
+    """Price at which the maker can sell on the exchange; None where the market has none."""
     exchange_ask: Float[Array, "makers"] | None = None
-    """At which it can buy there."""
+    """Price at which the maker can buy on the exchange; None where the market has none."""
 
 
 class Transition(eqx.Module):
-    """What a step of a market gives, for every maker; the observation is the one before any reset."""
+    """Result of one step of a market, for every maker."""
 
     observation: Any
-    """The market's observation at t+1, leaves with a leading axis of makers."""
+    """Observation at t+1, before any reset; leaves with a leading axis of makers."""
     pnl: PnL
+    """PnL of the step by part."""
     quotes: Quotes
+    """Prices of the step."""
     held: Float[Array, "makers"]
     """Position before the step's trades, in units."""
     expected_inventory_pnl: Float[Array, "makers"]
-    """E[inventory PnL | state, action], in currency: the price innovation's mean in place of its draw. The
-    draw itself where
-    trades depend on the innovation."""
+    """E[inventory PnL | state, action], in currency: the price innovation's mean in place of its draw. Where trades
+    depend on the innovation, it is the draw."""
     inventory: Float[Array, "makers"]
     """Position after the step's trades, in units."""
     bought: Float[Array, "makers"]
@@ -71,6 +74,6 @@ class Transition(eqx.Module):
     sold: Float[Array, "makers"]
     """Volume sold to clients in the step, in units."""
     terminated: Bool[Array, ""]
-    """The market itself ended (a breach): nothing follows, so nothing is bootstrapped."""
+    """Whether the market ended, by a breach for example: nothing follows, so nothing is bootstrapped."""
     extras: Any = None
-    """What this market alone reports, of the type that `Market.extras` names; None in a market that adds nothing."""
+    """What this market reports beyond the other fields, of the type `Market.extras`; None where it adds nothing."""

@@ -1,9 +1,4 @@
-"""The words every room shares: array aliases, profit and loss, transitions, and the sign conventions.
-
-Everything is from the market maker's side. Inventory > 0 is long. A buy by the maker happens at its bid, a
-sale at its ask; a half-spread is positive when it earns. Each market states its units of time and price
-once; volatility is per square root of that unit of time.
-"""
+"""Checks of parameters: one sentence that names the parameter, the constraint and the value."""
 
 from typing import Any
 
@@ -13,15 +8,16 @@ from jax.core import Tracer
 
 
 def is_concrete(*values: Any) -> bool:
-    """Whether the values can be compared now, that is, none is being traced by JAX."""
+    """Whether the values can be compared now: none is traced by JAX."""
     return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
 def check(name: str, value: Any, constraint: str, holds: Any) -> None:
-    """Refuse a parameter in one sentence; traced and abstract values are not checked, nor what is held against them.
+    """Raise ValueError with one sentence if a parameter violates a constraint.
 
-    `holds` is the condition, evaluated by the caller, or a function of no arguments where evaluating it
-    on a traced value would fail. Raises ValueError.
+    `holds` is the condition, or a function of no arguments that evaluates it where a traced value would fail.
+    Traced and
+    abstract values are not checked, nor are conditions that involve them.
     """
     concrete = isinstance(value, (int, float, np.ndarray, np.generic, jax.Array, tuple, list, str))
     if not concrete or not is_concrete(value):
@@ -36,13 +32,15 @@ def _show(value: Any) -> str:
 
 
 def check_seed(seed: int) -> None:
-    """Raises ValueError for what is no seed."""
+    """Raise ValueError if the seed is out of range."""
     check("seed", seed, "at least 0 and below 2^31", 0 <= seed < 2**31)
 
 
 def is_positive(value: Any) -> Any:
+    """Whether values are finite and positive, elementwise."""
     return np.isfinite(value) & (np.asarray(value) > 0)
 
 
 def is_at_least(value: Any, bound: Any) -> Any:
+    """Whether values are finite and at least a bound, elementwise."""
     return np.isfinite(value) & (np.asarray(value) >= bound)

@@ -45,7 +45,7 @@ def state_values(
 ) -> Float[ndarray, "cells"]:
     """v(s), pooled over the steps of a day; NaN where the policy never comes."""
     followed, cell = chain.follow(policy), chain.cells(cells)
-    laws, values = followed.laws(chain.horizon), followed.values(chain.horizon, discount)[:-1]
+    laws, values = followed.distributions(chain.horizon), followed.values(chain.horizon, discount)[:-1]
     return _ratio(_pooled((laws * values).sum(0), cell, cells.size), _pooled(laws.sum(0), cell, cells.size))
 
 
@@ -55,7 +55,7 @@ def state_action_values(
     """Q(s, a), pooled over the steps of a day; NaN for what the policy never does."""
     table = chain.table(policy)
     followed, cell = chain.process.follow(table), chain.cells(cells)
-    laws, values = followed.laws(chain.horizon), followed.values(chain.horizon, discount)
+    laws, values = followed.distributions(chain.horizon), followed.values(chain.horizon, discount)
     earned = np.zeros_like(table)
     for law, following in zip(laws, values[1:], strict=True):
         earned += law[:, None] * table * chain.process.action_values(following, discount)
@@ -91,7 +91,7 @@ def bootstrapped_values(
     earned, ahead = np.zeros(size), discount * next_pair
     rewards, weights = np.zeros((cells.size, actions)), np.zeros((cells.size, actions, pairs))
     visits = np.zeros((cells.size, actions))
-    for law in reversed(chain.process.follow(table).laws(chain.horizon)):
+    for law in reversed(chain.process.follow(table).distributions(chain.horizon)):
         reward = chain.process.action_values(earned)
         weight = [P @ ahead for P in chain.process.transitions]
         share = law[:, None] * table
@@ -150,7 +150,7 @@ def full_information(chain: ElectronicChain, after_event: bool = False) -> Exact
     After the event it knows what p* did, and so whether there is an order, but not whose.
     """
     if not after_event:
-        return chain.process.best_of_day(chain.horizon)
+        return chain.process.optimal_day(chain.horizon)
     inside = chain.following >= 0
     known = [np.flatnonzero(chain.price_moves == move) for move in np.unique(chain.price_moves)]
     bounds = []

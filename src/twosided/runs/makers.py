@@ -1,9 +1,9 @@
 """Trained makers as files: `save` writes a policy as one file, `load` reads it back as a maker that acts.
 
-A file is in the safetensors format: named arrays, and metadata as JSON. The metadata hold the policy's structure (classes by
-name, their fields), the observation that it expects, the scenario that it was made for, versions, and a SHA-256 checksum of
-all of it. Loading unpickles nothing and imports nothing but this package and Equinox; classes of other packages, such as a
-user's own policy, must be handed to `load`.
+A file is in the safetensors format: named arrays, and metadata as JSON. The metadata hold the policy's structure
+(classes by name, their fields), the observation that it expects, the scenario that it was made for, versions, and a
+SHA-256 checksum of all of it. Loading unpickles nothing and imports nothing but this package and Equinox; classes
+of other packages, such as a user's own policy, must be handed to `load`.
 """
 
 import dataclasses
@@ -54,8 +54,8 @@ class Input(NamedTuple):
 class Maker:
     """A loaded maker: a policy with the observation that it expects and the scenario that it was made for.
 
-    `act` carries the policy's state from call to call; `reset` starts again. To evaluate the maker, or to give it a seat in a
-    scenario, use `policy`.
+    `act` carries the policy's state from call to call; `reset` starts again. To evaluate the maker, or to give it a
+    seat in a scenario, use `policy`.
     """
 
     def __init__(
@@ -85,16 +85,17 @@ class Maker:
     def act(self, observation: Any) -> Any:
         """Return the maker's action, its fields as NumPy arrays in the market's units.
 
-        `observation` is one observation or a batch, in which every value has one more leading axis. It is a mapping from
-        field names to numbers, an object of the market's observation class, or an array with all fields in order, flattened:
-        shape (features,) or (batch, features). Raises MakerError for a field that is missing, unknown or of another shape.
+        `observation` is one observation or a batch, in which every value has one more leading axis. It is a mapping
+        from field names to numbers, an object of the market's observation class, or an array with all fields in
+        order, flattened: shape (features,) or (batch, features). Raises MakerError for a field that is missing,
+        unknown or of another shape.
         """
         fields, batch = self._read(observation)
         if batch != self._batch or self._state is None:
             if self._count and jax.tree.leaves(self._state):
                 raise MakerError(
-                    f"observations must keep the batch of {self._batch} that the maker's state is for, but got {batch}; "
-                    "call reset() to begin again"
+                    f"observations must keep the batch of {self._batch} that the maker's state is for, "
+                    f"but got {batch}; call reset() to begin again"
                 )
             self._state, self._batch = _initial(self.policy, batch or 1), batch
         key = jax.random.fold_in(self._key, self._count)
@@ -103,7 +104,8 @@ class Maker:
         return jax.tree.map(lambda leaf: np.array(leaf if batch is not None else leaf[0]), action)
 
     def _read(self, observation: Any) -> tuple[Any, int | None]:
-        """The observation as the policy takes it, with an axis of the batch; and the batch, None for one observation."""
+        """The observation as the policy takes it, with an axis of the batch; and the batch, None for one
+        observation."""
         if self.inputs is None or self._class is None:
             raise MakerError("the file does not say what the maker observes; save it with its scenario")
         if isinstance(observation, Mapping):
@@ -112,7 +114,9 @@ class Maker:
             values = self._named({f.name: getattr(observation, f.name) for f in self.inputs})
         else:
             values = self._flat(observation)
-        batches = {len(v) if v.ndim > len(f.shape) else None for f, v in zip(self.inputs, values, strict=True)}
+        batches = {
+            len(v) if v.ndim > len(f.shape) else None for f, v in zip(self.inputs, values, strict=True)
+        }
         if len(batches) > 1:
             raise MakerError(f"all fields must have the same batch, but got {sorted(map(str, batches))}")
         (batch,) = batches
@@ -147,8 +151,13 @@ class Maker:
 
     def _checked(self, field: Input, value: ArrayLike) -> np.ndarray:
         values = _numbers(field.name, value)
-        if values.shape[values.ndim - len(field.shape) :] != field.shape or values.ndim > len(field.shape) + 1:
-            raise MakerError(f"{field.name} must have the shape {field.shape}, or one more axis, but got {values.shape}")
+        if (
+            values.shape[values.ndim - len(field.shape) :] != field.shape
+            or values.ndim > len(field.shape) + 1
+        ):
+            raise MakerError(
+                f"{field.name} must have the shape {field.shape}, or one more axis, but got {values.shape}"
+            )
         if not np.isfinite(values).all():
             raise MakerError(f"{field.name} must be finite, but got {values[~np.isfinite(values)][0]}")
         return values
@@ -157,8 +166,8 @@ class Maker:
 def save(policy: Policy, path: str | Path, scenario: Scenario | None = None) -> None:
     """Write a policy as one file: its parameters, normalisation, action mapping, spaces, scenario and versions.
 
-    With a scenario the file names the fields of the observation, in the market's units, so that the loaded maker acts on them.
-    Raises MakerError for what cannot be saved, and StoreError if the file cannot be written.
+    With a scenario the file names the fields of the observation, in the market's units, so that the loaded maker
+    acts on them. Raises MakerError for what cannot be saved, and StoreError if the file cannot be written.
     """
     arrays: dict[str, np.ndarray] = {}
     content = {
@@ -183,9 +192,9 @@ def save(policy: Policy, path: str | Path, scenario: Scenario | None = None) -> 
 def load(path: str | Path, classes: Sequence[type] = (), seed: int = 0) -> Maker:
     """Read a maker that `save` wrote.
 
-    `classes` are the classes of other packages that the file names, such as a user's own policy or market: no module but this
-    package's and Equinox's is imported. `seed` decides the random draws of a policy that is random. Raises MakerError and
-    StoreError.
+    `classes` are the classes of other packages that the file names, such as a user's own policy or market: no
+    module but this package's and Equinox's is imported. `seed` decides the random draws of a policy that is random.
+    Raises MakerError and StoreError.
     """
     path = Path(path)
     data = store.read_bytes(path, MAX_BYTES)
