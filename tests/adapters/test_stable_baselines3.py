@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twosided.adapters.gymnasium import ScenarioEnv, ScenarioVectorEnv, scenario_of
-from twosided.dealer.exact.total_pnl import optimum
+from twosided.dealer.exact.total_pnl import total_pnl_optimum
 
 # Makers so dear that the exchange's own spread, about which one that has learned nothing quotes, is two thirds of the
 # best: quoting wider must be learned, and not to hedge.
@@ -15,7 +15,10 @@ THEIRS = pytest.mark.filterwarnings("ignore")  # of which they raise many
 def assert_better(before, after):
     """By ten standard errors, and by a quarter of what was missing to the best at least."""
     error = np.hypot(*[np.std(means, ddof=1) / np.sqrt(len(means)) for means in (before, after)])
-    gained, best = np.mean(after) - np.mean(before), optimum(scenario_of(competitors=COMPETITORS)).value
+    gained, best = (
+        np.mean(after) - np.mean(before),
+        total_pnl_optimum(scenario_of(competitors=COMPETITORS)).value,
+    )
     assert gained > 10 * error
     assert gained > 0.25 * (best - np.mean(before))
 

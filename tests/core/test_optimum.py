@@ -8,7 +8,7 @@ from twosided.core.records import find
 from twosided.core.reward import TotalPnL
 from twosided.core.scenario import Scenario
 from twosided.dealer.adaptive import AdaptiveQuoter
-from twosided.dealer.exact.total_pnl import optimum as theorem_1
+from twosided.dealer.exact.total_pnl import total_pnl_optimum
 from twosided.dealer.market import DealerMarket
 from twosided.dealer.quoters import PersistentQuoter
 from twosided.electronic.market import ElectronicMarket, TwoSidedElectronicMarket
@@ -19,7 +19,7 @@ from twosided.rewards import SpreadPnL, WeightedReward
 
 def test_the_dealer_market_has_theorem_1_s_whatever_the_learner_is_paid():
     scenario = Scenario(DealerMarket(), (PersistentQuoter(epsilon_buy=0.0, epsilon_sell=-0.5),))
-    known, best = optimum(scenario), theorem_1(scenario)
+    known, best = optimum(scenario), total_pnl_optimum(scenario)
     assert (known.value, known.metric, known.attained) == (best.value, "pnl_total", False)
     assert known.metrics == {"epsilon_buy_mean": best.buy.epsilon, "epsilon_sell_mean": best.sell.epsilon}
     quotes = known.policy
@@ -49,7 +49,10 @@ def test_what_reaches_the_optimum_of_a_session_earns_it():
     [
         (Scenario(TwoSidedElectronicMarket(), ()), "TwoSidedElectronicMarket"),
         (Scenario(ElectronicMarket(), (), WeightedReward(inventory=0.1)), "depends on the inventory"),
-        (Scenario(DealerMarket(), (AdaptiveQuoter(),)), "AdaptiveQuoter quotes from no fixed law"),
+        (
+            Scenario(DealerMarket(), (AdaptiveQuoter(),)),
+            "AdaptiveQuoter does not quote from fixed distributions",
+        ),
     ],
     ids=["two prices", "inventory", "adaptive"],
 )

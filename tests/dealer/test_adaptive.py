@@ -143,7 +143,7 @@ def test_maker_without_internalization_hedges_more():
 
 @eqx.filter_jit
 def _simulate(scenario, policy, key):
-    def record(observation, memory, step):
+    def record(observation, state, step):
         mine = jax.tree.map(lambda leaf: leaf[0], (step.action, step.observed.inventory))
         transition = step.transition
         return *mine, (transition.bought + transition.sold)[0], (transition.bought + transition.sold).sum()

@@ -17,17 +17,17 @@ DRAWS = 50_000
 
 def sampled_actions(policy):
     shocks = policy.shocks(jax.random.key(1), (DRAWS,))
-    action, memory = jax.vmap(lambda shock: policy.act(shock, policy.init(), OBSERVATION))(shocks)
-    assert memory is None
+    action, state = jax.vmap(lambda shock: policy.act(shock, policy.init(), OBSERVATION))(shocks)
+    assert state is None
     return {name: np.asarray(value, float) for name, value in vars(action).items()}
 
 
 def test_persistent_quoter_action_is_constant():
     policy = PersistentQuoter(epsilon_buy=-0.5, epsilon_sell=0.25, hedge=0.75)
     assert policy.shocks(jax.random.key(0), (10,)) is None
-    action, memory = policy.act(None, policy.init(), OBSERVATION)
+    action, state = policy.act(None, policy.init(), OBSERVATION)
     assert (action.epsilon_buy, action.epsilon_sell, action.hedge_fraction) == (-0.5, 0.25, 0.75)
-    assert memory is None
+    assert state is None
 
 
 @pytest.mark.parametrize("x64", [False, True])

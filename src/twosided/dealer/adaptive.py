@@ -131,8 +131,8 @@ class AdaptiveQuoter(Policy):
         zero = jnp.zeros(())
         return AdaptiveState(table, jnp.zeros(2, jnp.int32), zero, zero, zero, zero)
 
-    def act(self, shock, memory, observation):
-        state = self.update(memory, observation)
+    def act(self, shock, state, observation):
+        state = self.update(state, observation)
         book = Snapshot(observation.spread, observation.volumes, jnp.asarray(self.tick))
         mean, mean_square = interpolated(state.table)
         target = self.unskewed_cell(mean.sum(0))

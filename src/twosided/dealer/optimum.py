@@ -3,8 +3,8 @@ inventory."""
 
 from twosided.core.optimum import NotExact, Optimum
 from twosided.core.scenario import Scenario
-from twosided.dealer.exact.dynamic_programming import penalised_optimum
-from twosided.dealer.exact.total_pnl import optimum
+from twosided.dealer.exact.dynamic_programming import penalized_optimum
+from twosided.dealer.exact.total_pnl import total_pnl_optimum
 from twosided.dealer.quoters import PersistentQuoter
 from twosided.rewards import AsymmetricPenalty, SquarePenalty
 
@@ -15,11 +15,11 @@ def dealer_optimum(scenario: Scenario) -> Optimum:
     Raises NotExact where no exact answer is known.
     """
     if isinstance(scenario.reward, SquarePenalty | AsymmetricPenalty):
-        best = penalised_optimum(scenario)
+        best = penalized_optimum(scenario)
         bound = 100 * best.errors.bound / abs(best.value)
         source = f"The optimum comes from dynamic programming over inventory, within {bound:.1g}%."
         return Optimum(best.value, "reward", best.policy, source)
-    best = optimum(scenario)
+    best = total_pnl_optimum(scenario)
     if best.value <= 0:
         raise NotExact("no maker can earn anything in this market, so a gap to the optimum is undefined")
     attained = best.buy.attained and best.sell.attained

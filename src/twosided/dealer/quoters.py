@@ -24,10 +24,10 @@ class PersistentQuoter(StatelessPolicy):
         _check_epsilon(epsilon_buy=self.epsilon_buy, epsilon_sell=self.epsilon_sell)
         check("hedge", self.hedge, "in [0, 1]", lambda: 0 <= self.hedge <= 1)
 
-    def act(self, shock, memory, observation):
+    def act(self, shock, state, observation):
         dtype = observation.inventory.dtype
         quotes = (self.epsilon_buy, self.epsilon_sell, self.hedge)
-        return DealerAction(*(jnp.asarray(quote, dtype) for quote in quotes)), memory
+        return DealerAction(*(jnp.asarray(quote, dtype) for quote in quotes)), state
 
 
 class RandomQuoter(Policy):
@@ -58,13 +58,13 @@ class RandomQuoter(Policy):
     def init(self):
         return None
 
-    def act(self, shock, memory, observation):
+    def act(self, shock, state, observation):
         width = self.high - self.low
         return DealerAction(
             epsilon_buy=self.low + width * shock.epsilon_buy,
             epsilon_sell=self.low + width * shock.epsilon_sell,
             hedge_fraction=self.hedge_low + (self.hedge_high - self.hedge_low) * shock.hedge_fraction,
-        ), memory
+        ), state
 
 
 def _check_epsilon(**values):
@@ -87,8 +87,8 @@ class SplitPolicy(Policy):
     def init(self):
         return self.pricing.init(), self.hedging.init()
 
-    def act(self, shock, memory, observation):
-        quotes, pricing = self.pricing.act(shock[0], memory[0], observation)
-        hedge, hedging = self.hedging.act(shock[1], memory[1], observation)
+    def act(self, shock, state, observation):
+        quotes, pricing = self.pricing.act(shock[0], state[0], observation)
+        hedge, hedging = self.hedging.act(shock[1], state[1], observation)
         action = DealerAction(quotes.epsilon_buy, quotes.epsilon_sell, hedge.hedge_fraction)
         return action, (pricing, hedging)

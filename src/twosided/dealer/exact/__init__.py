@@ -1,1 +1,1 @@
-"""Exact answers for the dealer market: best responses, hedging costs, dynamic programming over inventory."""
+"""Exact results for the dealer market: best responses, hedge costs and dynamic programming over inventory."""

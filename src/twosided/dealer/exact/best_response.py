@@ -1,28 +1,28 @@
-"""The exact best response to competitors that quote from fixed laws: Theorem 1 of Ganesh et al. (2019).
+"""Exact best response to competitors that quote from fixed distributions: Theorem 1 of Ganesh et al. (2019).
 
-On one side of a dealer market (see spread_pnl.py), a maker that quotes ε against independent competitors
-earns, per unit of alpha,
+On one side of a dealer market (see spread_pnl.py), a maker that quotes ε against independent competitors earns, per
+unit of alpha,
 
     own       h(ε) = (1 + ε) W(ε)
     excess    h(ε) = (1 + ε) W(ε) - w [(1 + ε)(1 - W(ε)) - E(ε - Y)⁺],    w = 1 / number of competitors
 
-where W(ε) is its probability of winning an order and Y the best of the competitors' epsilons. The bracket is
-what the competitors earn together, E[(1 + min(Y, ε)) 1{a competitor wins}], so "excess" is the maker's spread
-PnL less its competitors' mean. For one competitor with law F and tie probability p,
-W(ε) = 1 - F(ε) + p P[Y = ε], the theorem's h. Where each order costs whoever wins it c per unit of alpha, because
-investors know more than makers do (order_flow.py), 1 + ε - c stands for 1 + ε throughout.
+where W(ε) is the probability of winning an order and Y the smallest ε of the competitors. The bracket is the spread
+PnL of all competitors, E[(1 + min(Y, ε)) 1{a competitor wins}], so "excess" is the spread PnL of the maker less the
+mean spread PnL of its competitors. For one competitor with distribution function F and tie probability p,
+W(ε) = 1 - F(ε) + p P[Y = ε], and "own" is the h of Theorem 1 (section 5.1, proof in appendix 7.1). If investors are
+informed, each order costs its winner c per unit of alpha (order_values.py), and 1 + ε - c replaces 1 + ε throughout.
 
-Between breakpoints of the laws W is the product of linear functions S_j and
+Between breakpoints of the distributions W is a product of linear functions S_j, and
 
     h'(ε) = W(ε) + (1 + w)(1 + ε - c) W'(ε)
 
-a polynomial, linear for one competitor: its roots, the breakpoints themselves and the limits from either side
-of them are the only places where h can be largest. Where a competitor has an atom that is best undercut, the
-supremum is a limit from the left that no epsilon attains.
+is a polynomial, linear for one competitor. The supremum of h is attained or approached at a root of h', at a
+breakpoint, or at a limit from either side of a breakpoint. If the best quote is to undercut an atom of a competitor,
+the supremum is a limit from the left that no ε attains.
 
-The supremum on both sides, with no hedging, is also that of the maker's own total PnL over all policies, when
-the midprice has no drift and investors no foresight: the best quote depends on nothing that a maker sees, the
-inventory's expected PnL is 0, and hedging only costs. With foresight c depends on the book: see tiers.py.
+The supremum over both sides, without hedging, is also the supremum of the maker's own total PnL over all policies if
+the midprice has no drift and no investor is informed: then the best quote does not depend on the observation, the
+expected inventory PnL is 0, and hedging only costs. With informed investors c depends on the book: see tiers.py.
 """
 
 from collections.abc import Sequence
@@ -36,37 +36,39 @@ from numpy.typing import ArrayLike
 from twosided.core.numeric import Array
 from twosided.core.validation import check, is_at_least
 from twosided.dealer.distributions import Distribution
-from twosided.dealer.exact.spread_pnl import FixedMaker, tie_law
+from twosided.dealer.exact.spread_pnl import FixedMaker, tie_count_distribution
 
 Objective = Literal["own", "excess"]
-"""What a maker maximises: its own spread PnL, or that less the mean of its competitors'."""
+"""Objective of a maker: its own spread PnL, or its spread PnL less the mean of its competitors."""
 
 ROUNDING = 1e-12
-"""Values that differ by less are taken as equal: the error of float64 sums of probabilities."""
+"""Tolerance below which two values of h count as equal: the error of float64 sums of probabilities."""
 
 
 @dataclass(frozen=True)
 class BestResponse:
-    """The supremum of one side, per unit of alpha."""
+    """Best response on one side, per unit of alpha."""
 
     supremum: float
-    """sup h, which no epsilon of the range exceeds."""
+    """sup h over the range of ε."""
     attained: bool
-    """Whether some epsilon reaches it."""
+    """Whether some ε attains the supremum."""
     epsilon: float
-    """Reaches it if attained; else comes within the tolerance that was asked for."""
-    points: tuple[float, ...]
-    """Where the supremum is attained or approached, ascending."""
+    """An ε that attains the supremum, or that is within the tolerance of it."""
+    maximizers: tuple[float, ...]
+    """All ε at which the supremum is attained or approached, ascending."""
 
 
 @dataclass(frozen=True)
-class Optimum:
-    """The supremum over both sides."""
+class TwoSidedBestResponse:
+    """Best responses on both sides."""
 
     value: float
-    """In the unit of value_per_side, currency a step."""
+    """Supremum of the objective, in the unit of value_per_side, currency per step."""
     buy: BestResponse
+    """Best response where the maker buys, ε_b."""
     sell: BestResponse
+    """Best response where the maker sells, ε_s."""
 
 
 def best_response(
@@ -79,59 +81,61 @@ def best_response(
     low: float = -1.0,
     high: float = 1.0,
 ) -> BestResponse:
-    """The supremum of h over [low, high], whether it is attained, and an epsilon within the tolerance of it.
+    """Return the supremum of h over [low, high], whether it is attained, and an ε within the tolerance of it.
 
-    `cost` is c. With it h can be negative, and to lose every order on purpose the best that there is.
-
-    `tie_probability` is p, the chance of winning an order when tied with a single competitor; None is fair,
-    1/k among k makers. The tolerance is on the value, per unit of alpha.
+    `cost` is c. If it is positive h can be negative, and the best response may be to lose every order.
+    `tie_probability` is p, the probability of winning an order when tied with a single competitor; None means 1/k
+    among k makers. `tolerance` is on the value, per unit of alpha. Raises ValueError for an invalid argument.
     """
-    laws = _listed(competitors)
-    relative = _relative_weight(objective, laws)
-    split = _split(tie_probability, laws)
+    quotes = _as_list(competitors)
+    weight = _competitor_weight(objective, quotes)
+    win_shares = _win_shares(tie_probability, quotes)
     check("tolerance", tolerance, f"finite and at least {ROUNDING}", lambda: is_at_least(tolerance, ROUNDING))
     _check_cost(cost)
     check("low", low, "finite", lambda: np.isfinite(low))
     check("high", high, f"finite and above low ({low})", lambda: np.isfinite(high) and high > low)
 
-    kinks = np.concatenate([[low, high], *(law.breakpoints for law in laws)])
+    kinks = np.concatenate([[low, high], *(quote.breakpoints for quote in quotes)])
     cuts = np.unique(kinks[(kinks >= low) & (kinks <= high)])
     start, end, middle = cuts[:-1], cuts[1:], (cuts[:-1] + cuts[1:]) / 2
-    open_interval = (start < middle) & (middle < end)  # else no float64 lies between
+    open_interval = (start < middle) & (middle < end)  # otherwise there is no float64 between the ends
     start, end, middle = start[open_interval], end[open_interval], middle[open_interval]
-    # A competitor a row, an interval a column: the chance that its epsilon is larger, just inside either end.
-    after_start = _rows(laws, [law.survival(start) for law in laws])
-    before_end = _rows(laws, [law.survival(end) + law.mass(end) for law in laws])
-    density = _rows(laws, [law.density(middle) for law in laws])
+    # One row per competitor, one column per interval: survival function just inside either end, and density.
+    after_start = _rows(quotes, [quote.survival(start) for quote in quotes])
+    before_end = _rows(quotes, [quote.survival(end) + quote.mass(end) for quote in quotes])
+    density = _rows(quotes, [quote.density(middle) for quote in quotes])
 
-    turning = _stationary_points(start, end, after_start, before_end, density, 1 + relative, cost)
-    reached = np.concatenate([cuts, turning])
-    points = np.concatenate([reached, end, start])
-    approach = np.repeat([0, -1, 1], [reached.size, end.size, start.size])
-    wins = np.concatenate([tie_law(reached, laws) @ split, before_end.prod(0), after_start.prod(0)])
-    values = _payoff(points, wins, laws, relative, cost)
+    stationary = _stationary_points(start, end, after_start, before_end, density, 1 + weight, cost)
+    attainable = np.concatenate([cuts, stationary])
+    candidates = np.concatenate([attainable, end, start])
+    approach = np.repeat([0, -1, 1], [attainable.size, end.size, start.size])
+    win_probability = np.concatenate(
+        [tie_count_distribution(attainable, quotes) @ win_shares, before_end.prod(0), after_start.prod(0)]
+    )
+    values = _objective(candidates, win_probability, quotes, weight, cost)
 
     supremum = float(values.max())
     best = np.flatnonzero(values >= supremum - ROUNDING * max(1.0, abs(supremum)))
     attained = best[approach[best] == 0]
     if attained.size:
-        epsilon = points[attained[0]]
+        epsilon = candidates[attained[0]]
     else:
         # |h'| <= 1 + (1 + w)|1 + ε - c| Σ_j f_j gives a distance at which h has changed by half the tolerance.
-        interval = (best[0] - reached.size) % end.size
-        steepest = 1 + (1 + relative) * (1 + cost + max(abs(low), abs(high))) * density[:, interval].sum()
+        interval = (best[0] - attainable.size) % end.size
+        steepest = 1 + (1 + weight) * (1 + cost + max(abs(low), abs(high))) * density[:, interval].sum()
         step = min(tolerance / steepest, end[interval] - start[interval]) / 2
-        toward = points[best[0]] + approach[best[0]] * step
-        epsilon = toward if toward != points[best[0]] else np.nextafter(points[best[0]], middle[interval])
+        limit = candidates[best[0]]
+        toward = limit + approach[best[0]] * step
+        epsilon = toward if toward != limit else np.nextafter(limit, middle[interval])
     return BestResponse(
         supremum=supremum,
         attained=bool(attained.size),
         epsilon=float(epsilon),
-        points=tuple(np.unique(points[best]).tolist()),
+        maximizers=tuple(np.unique(candidates[best]).tolist()),
     )
 
 
-def payoff(
+def objective_value(
     epsilon: ArrayLike,
     competitors: Distribution | Sequence[Distribution],
     *,
@@ -139,12 +143,15 @@ def payoff(
     cost: float = 0.0,
     tie_probability: float | None = None,
 ) -> Array:
-    """h(ε), expected spread PnL of one side, less the orders' cost, per unit of alpha, at any epsilon."""
+    """Return h(ε), the expected spread PnL of one side less the cost of the orders, per unit of alpha.
+
+    The arguments are those of `best_response`.
+    """
     _check_cost(cost)
-    laws = _listed(competitors)
+    quotes = _as_list(competitors)
     epsilon = np.asarray(epsilon, float)
-    wins = tie_law(epsilon, laws) @ _split(tie_probability, laws)
-    return _payoff(epsilon, wins, laws, _relative_weight(objective, laws), cost)
+    win_probability = tie_count_distribution(epsilon, quotes) @ _win_shares(tie_probability, quotes)
+    return _objective(epsilon, win_probability, quotes, _competitor_weight(objective, quotes), cost)
 
 
 def total_pnl_supremum(
@@ -154,34 +161,36 @@ def total_pnl_supremum(
     objective: Objective = "own",
     tie_probability: float | None = None,
     tolerance: float = 1e-6,
-) -> Optimum:
-    """The supremum a step over both sides, with no hedging.
+) -> TwoSidedBestResponse:
+    """Return the supremum per step over both sides, without hedging.
 
-    "own" is the exact supremum of the maker's own total PnL: no drift, no foresight, no aversion to risk.
-    "excess" is the exact supremum of excess spread PnL only. In excess total PnL the competitors' hedge cost
-    counts too, and it grows with the flow that a maker leaves to them: its supremum is a different one.
+    "own" is the exact supremum of the maker's own total PnL if there is no drift, no informed investor and no risk
+    penalty. "excess" is the exact supremum of excess spread PnL only: excess total PnL includes the hedge costs of the
+    competitors, which increase with the flow that the maker leaves to them, and has a different supremum.
     """
     check("value_per_side", value_per_side, "at least 0 and finite", lambda: is_at_least(value_per_side, 0))
     buy, sell = (
-        best_response(laws, objective=objective, tie_probability=tie_probability, tolerance=tolerance)
-        for laws in ([maker.buy for maker in competitors], [maker.sell for maker in competitors])
+        best_response(quotes, objective=objective, tie_probability=tie_probability, tolerance=tolerance)
+        for quotes in ([maker.buy for maker in competitors], [maker.sell for maker in competitors])
     )
-    return Optimum(value=value_per_side * (buy.supremum + sell.supremum), buy=buy, sell=sell)
+    return TwoSidedBestResponse(value=value_per_side * (buy.supremum + sell.supremum), buy=buy, sell=sell)
 
 
-def _payoff(epsilon: Array, wins: Array, laws: Sequence[Distribution], relative: float, cost: float) -> Array:
+def _objective(
+    epsilon: Array, win_probability: Array, quotes: Sequence[Distribution], weight: float, cost: float
+) -> Array:
     price = 1 + epsilon - cost
-    competitors = price * (1 - wins) - _undercut(epsilon, laws) if relative else 0.0
-    return price * wins - relative * competitors
+    competitors = price * (1 - win_probability) - _expected_undercut(epsilon, quotes) if weight else 0.0
+    return price * win_probability - weight * competitors
 
 
-def _undercut(epsilon: Array, laws: Sequence[Distribution]) -> Array:
-    """E(ε - Y)⁺ = ∫_{-∞}^ε P[Y <= y] dy, exactly: between breakpoints P[Y <= y] is a polynomial."""
-    cuts = np.unique(np.concatenate([epsilon.ravel(), *(law.breakpoints for law in laws)]))
-    node, weight = np.polynomial.legendre.leggauss(len(laws) // 2 + 1)
+def _expected_undercut(epsilon: Array, quotes: Sequence[Distribution]) -> Array:
+    """Return E(ε - Y)⁺ = ∫_{-∞}^ε P[Y <= y] dy, exactly, since P[Y <= y] is a polynomial between breakpoints."""
+    cuts = np.unique(np.concatenate([epsilon.ravel(), *(quote.breakpoints for quote in quotes)]))
+    node, weight = np.polynomial.legendre.leggauss(len(quotes) // 2 + 1)
     half = np.diff(cuts)[:, None] / 2
     y = cuts[:-1, None] + half * (1 + node)
-    cdf = 1 - np.prod([law.survival(y) for law in laws], axis=0)
+    cdf = 1 - np.prod([quote.survival(y) for quote in quotes], axis=0)
     integral = np.append(0.0, np.cumsum((half * cdf) @ weight))
     return integral[np.searchsorted(cuts, epsilon)]
 
@@ -195,11 +204,11 @@ def _stationary_points(
     weight: float,
     cost: float,
 ) -> Array:
-    """Where h' = Π S_j (1 - weight (1 + ε - c) Σ_j f_j / S_j) is 0 inside an interval and h is largest there.
+    """Return the interior maxima of h in each interval: roots of h' = Π S_j (1 - weight (1 + ε - c) Σ_j f_j / S_j).
 
-    The sum grows with ε, and so does the product where it is positive, so h has at most one maximum in an
-    interval, and one only if it rises at its start and falls at its end. Where some S_j is 0, h is constant and
-    any point will do.
+    The sum increases in ε, and so does its product with 1 + ε - c where that is positive, so h has at most one interior
+    maximum, and only if it rises at the start of the interval and falls at its end. If some S_j is 0, h is constant on
+    the interval and its midpoint is returned.
     """
     constant = (after_start == 0).any(0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -207,7 +216,7 @@ def _stationary_points(
         falls = ~(weight * (1 + end - cost) * (density / before_end).sum(0) <= 1)
     found = [(start[constant] + end[constant]) / 2]
     for k in np.flatnonzero(rises & falls & ~constant):
-        # In the local variable u = ε - start, which keeps the coefficients well scaled.
+        # In the local variable u = ε - start, so that the coefficients are well scaled.
         win = Polynomial([1.0])
         for survival, slope in zip(after_start[:, k], density[:, k], strict=True):
             win *= Polynomial([survival, -slope])
@@ -221,26 +230,26 @@ def _check_cost(cost: float) -> None:
     check("cost", cost, "at least 0 and finite", lambda: is_at_least(cost, 0))
 
 
-def _rows(laws: Sequence[Distribution], values: list[Array]) -> Array:
-    """One row a law, of which there may be none."""
-    return np.array(values).reshape(len(laws), -1) if laws else np.ones((0, 1))
+def _rows(quotes: Sequence[Distribution], values: list[Array]) -> Array:
+    """Stack the values, one row per competitor; there may be none."""
+    return np.array(values).reshape(len(quotes), -1) if quotes else np.ones((0, 1))
 
 
-def _listed(competitors: Distribution | Sequence[Distribution]) -> list[Distribution]:
+def _as_list(competitors: Distribution | Sequence[Distribution]) -> list[Distribution]:
     return [competitors] if isinstance(competitors, Distribution) else list(competitors)
 
 
-def _relative_weight(objective: Objective, laws: Sequence[Distribution]) -> float:
-    """w, what a unit of PnL of the competitors together costs the maker."""
+def _competitor_weight(objective: Objective, quotes: Sequence[Distribution]) -> float:
+    """Return w, the weight of the total spread PnL of the competitors in the objective."""
     check("objective", objective, "'own' or 'excess'", objective in ("own", "excess"))
-    return 1 / len(laws) if objective == "excess" and laws else 0.0
+    return 1 / len(quotes) if objective == "excess" and quotes else 0.0
 
 
-def _split(tie_probability: float | None, laws: Sequence[Distribution]) -> Array:
-    """The chance of winning an order when tied with k competitors, k = 0..len(laws)."""
+def _win_shares(tie_probability: float | None, quotes: Sequence[Distribution]) -> Array:
+    """Return the probability of winning an order when tied with k competitors, k = 0..number of competitors."""
     if tie_probability is None:
-        return 1.0 / np.arange(1, len(laws) + 2)
+        return 1.0 / np.arange(1, len(quotes) + 2)
     check("tie_probability", tie_probability, "in [0, 1]", lambda: 0 <= tie_probability <= 1)
-    single = "None against more or fewer competitors than one"
-    check("tie_probability", tie_probability, single, len(laws) == 1)
+    single = "None unless there is exactly one competitor"
+    check("tie_probability", tie_probability, single, len(quotes) == 1)
     return np.array([1.0, tie_probability])

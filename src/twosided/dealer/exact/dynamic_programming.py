@@ -1,33 +1,36 @@
-"""The optimum of a maker that is averse to risk, by dynamic programming over its inventory.
+"""Optimum of a risk-averse market maker, by dynamic programming over its inventory.
 
-With a penalty on inventory PnL (Ganesh et al. 2019, section 5.2) the best action depends on the inventory z and, since
-it is seen before acting, on the exchange's book. Backwards from the end of an episode of H steps, V_H = 0,
+With a penalty on inventory PnL (Ganesh et al. 2019, section 5.2) the optimal action depends on the inventory z and on
+the exchange's book, which is observed before acting. Backward induction over an episode of H steps, with V_H = 0, gives
 
     V_t = T V_{t+1},    value = V_0(0) / H,    gain = lim (V_t - V_{t+1})
 
-with the operator T of inventory_game.py. It is the supremum over all policies, whatever they see or remember: books,
-orders and the moves of the midprice are independent from step to step, and the competitor's laws are fixed.
+where T is the Bellman operator of bellman.py. The value is the supremum over all policies, including those with a
+state, because books, orders and moves of the midprice are independent from step to step and the competitor's
+distributions are fixed.
 
-What is not exact, and by how much:
+Sources of error, each reported in `OptimumErrors`:
 
-    book        E_book is a mean over independently scrambled Sobol' sets of books, a program for each. Only what the
-                penalty costs is taken from them: Theorem 1's supremum for the same books is subtracted and that of
-                many books added. The scatter of the sets gives the standard error.
-    truncation  Beyond the grid a lower program hedges all at once, and an upper one earns on every step that is left
-                the most that any step can. The supremum lies between their values.
-    hedge       Hedges are multiples of the grid's step. A finer grid allows more, so the value is a lower bound; the
-                gain from the last doubling of `refinement` is given as the error. That is an estimate: from 4 on
-                each doubling gained less than half of the one before wherever it was tried (see the tests), from 2
-                to 4 it may gain as much as from 1 to 2.
-    epsilon     Quotes on the uniform parts of a law are on a grid (inventory_game.py); 0 against constants.
-    mid         The midprice is held at P_0. Spread PnL and hedges are worth P_t, a martingale, and the measure that
-                has P_t / P_0 as its density leaves all else as it is: the asymmetric penalty is proportional to P_t
-                too, and the value exact. InvPnL² is worth P_t², so that α varies as P_t / P_0 =: L_t. A maker that
-                knew the least L of them could do no better than with α L throughout; the value V(α) is convex, so
-                that is at most L V(α) + (1 - L) V(0), and E[1 - L] <= σ √(2 H Δ / π). From below, the policy for P_0
-                loses no more than (exp(σ² H Δ) - 1)(V(0) - V(α)), which is less.
+    book        E_book is a mean over independently scrambled Sobol' sets of books, with a separate program for each
+                set. Only the effect of the penalty is estimated from them: the supremum of Theorem 1 for the same books
+                is subtracted, and that for a large sample of books is added. The scatter of the sets gives the standard
+                error.
+    truncation  Beyond the grid a lower program hedges all of the inventory at once, and an upper program earns the
+                maximal reward in every remaining step. The supremum lies between their values.
+    hedge       Hedges are multiples of the grid step. A finer grid allows more hedges, so the value is a lower bound.
+                The gain from the last doubling of `refinement` is reported as the error. It is an estimate: from
+                refinement 4 on, each doubling gained less than half as much as the previous one in all cases tested
+                (see the tests); the doubling from 2 to 4 may gain as much as that from 1 to 2.
+    epsilon     Quotes on the uniform parts of a distribution are on a grid (bellman.py); 0 against constants.
+    mid         The midprice is held at P_0. Spread PnL and hedge costs are proportional to P_t, a martingale. The
+                change of measure with density P_t / P_0 leaves everything else unchanged: the asymmetric penalty is
+                proportional to P_t too, and its value is exact. InvPnL² is proportional to P_t², so that α effectively
+                varies as L_t := P_t / P_0. A maker that knew L, the smallest L_t of the episode, could do no better
+                than with α L throughout. The value V(α) is convex, so this is at most L V(α) + (1 - L) V(0), and
+                E[1 - L] <= σ √(2 H Δ / π). From below, the policy for P_0 loses at most
+                (exp(σ² H Δ) - 1)(V(0) - V(α)), which is smaller.
 
-Units: inventory in units of trade, values in currency a step.
+Units: inventory in units of trade, values in currency per step.
 """
 
 from dataclasses import dataclass
@@ -42,256 +45,267 @@ from twosided.core.policy import Policy
 from twosided.core.reward import Reward, TotalPnL
 from twosided.core.scenario import Scenario
 from twosided.core.validation import check
-from twosided.dealer.exact.bellman import Books, Game, Quotes, Risk
+from twosided.dealer.exact.bellman import BellmanOperator, BookSample, QuotePairs, RiskPenalty
 from twosided.dealer.exact.best_response import best_response
 from twosided.dealer.exact.cost_curve import expected_costs
-from twosided.dealer.exact.greedy_policy import InventoryPolicy, SkewCurve, play
-from twosided.dealer.exact.hedge_cost import net_flow_law
+from twosided.dealer.exact.greedy_policy import GreedyPolicy, SkewCurve, evaluate_greedy
+from twosided.dealer.exact.hedge_cost import net_flow_distribution
 from twosided.dealer.exact.spread_pnl import FixedMaker, expected_spread_pnl
-from twosided.dealer.exact.total_pnl import fixed_maker
+from twosided.dealer.exact.total_pnl import fixed_maker, require_dealer_market
 from twosided.dealer.investors import UnitInvestors
 from twosided.dealer.market import DealerMarket
 from twosided.dealer.quoters import RandomQuoter
 from twosided.prices import GeometricBrownian, PriceState
 from twosided.rewards import AsymmetricPenalty, SquarePenalty
 
-SETTLED = 1e-12
-"""The increments of V are settled when they differ by less over the grid, as a fraction of the largest reward."""
-LONGEST = 10_000
-"""Steps after which they are not waited for any longer."""
+CONVERGENCE_TOLERANCE = 1e-12
+"""Span of an increment V_t - V_{t+1} over the grid, relative to max |V_t|, at which backward induction converges."""
+MAX_STEPS = 10_000
+"""Largest number of steps of backward induction, unless the horizon is longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Errors:
-    """How far the value may be off, by cause, in currency a step; see the module's docstring."""
+class OptimumErrors:
+    """Errors of the value by source, in currency per step; see the docstring of the module."""
 
     book: float
     """Standard error of the expectation over books."""
     truncation: float
-    """Bound on what inventories beyond the grid could add."""
+    """Bound on the gain from inventories beyond the grid."""
     hedge: float
-    """Estimate of what finer hedges could add."""
+    """Estimate of the gain from finer hedges."""
     epsilon: float
-    """Bound on what quotes between those tried could add."""
+    """Bound on the gain from quotes between those of the grid."""
     mid: float
-    """Bound, either way, on the effect of holding the midprice at P_0."""
+    """Two-sided bound on the effect of holding the midprice at P_0."""
 
     @property
     def bound(self) -> float:
-        """Their sum but for the standard error."""
+        """Sum of all errors except the standard error `book`."""
         return self.truncation + self.hedge + self.epsilon + self.mid
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class PenalisedOptimum:
-    """The supremum of a scenario's reward, and the policy that reaches or approaches it."""
+class PenalizedOptimum:
+    """Supremum of the reward of a scenario, and a policy that attains or approaches it."""
 
     value: float
-    """Supremum of the mean reward a step over an episode that starts without inventory, in currency."""
+    """Supremum of the mean reward per step over an episode that starts without inventory, in currency."""
     gain: float
-    """The same in the long run."""
-    errors: Errors
-    """Of the value."""
+    """Supremum of the long-run mean reward per step, in currency."""
+    errors: OptimumErrors
+    """Errors of the value."""
     attained: bool
-    """Whether a policy reaches it: not if one has to undercut a competitor by as little as can be."""
+    """Whether a policy attains the supremum; false if an optimal quote has to undercut an atom of the competitor."""
     stationary_value: float
-    """What an episode of the long run's optimal policy, which does not look at the time, is worth a step."""
+    """Mean reward per step over an episode of the stationary policy that is optimal in the long run, in currency."""
     inventory_mean: float
-    """Of the inventory after a step in its episodes, in units."""
+    """Mean inventory after a step under the stationary policy, in units."""
     inventory_std: float
-    """Its deviation, in units."""
+    """Standard deviation of the inventory after a step under the stationary policy, in units."""
     curve: SkewCurve
-    """What it quotes and hedges at each inventory."""
-    policy: InventoryPolicy
-    """It, for the simulator."""
+    """Quotes and hedges of the stationary policy by inventory."""
+    policy: GreedyPolicy
+    """Stationary policy, for the simulator."""
 
 
-def penalised_optimum(
+def penalized_optimum(
     scenario: Scenario,
     *,
-    reach: int | None = None,
+    max_inventory: int | None = None,
     refinement: int = 4,
     points: int = 64,
     replicates: int = 8,
-    cells: int = 16,
-) -> PenalisedOptimum:
-    """The supremum of the learner's TotalPnL, SquarePenalty or AsymmetricPenalty a step. Raises NotExact.
+    epsilon_cells: int = 16,
+) -> PenalizedOptimum:
+    """Return the supremum of the learner's TotalPnL, SquarePenalty or AsymmetricPenalty per step.
 
-    Against one competitor that quotes from fixed laws, for unit investors without foresight and a geometric Brownian
-    midprice without drift. Inventories up to `reach` units are followed (None: six times the orders of a step) in
-    steps of 1 / `refinement`; there are `points` books, a power of two, in each of the replicates; a uniform part of a
-    competitor's law is cut into `cells`.
+    The scenario has one competitor that quotes from fixed distributions, uninformed unit investors, and a geometric
+    Brownian midprice without drift. The inventory grid covers up to `max_inventory` units (default: six times the
+    orders per step) in steps of 1 / `refinement`. Each of the `replicates` has `points` books, a power of two.
+    `epsilon_cells` is the number of cells of each uniform part of the competitor's distributions.
+
+    Raises NotExact for other scenarios and ValueError for an invalid argument.
     """
-    market, price, flow = _parts(scenario)
+    market, price, flow = _require_supported(scenario)
     maker, orders, horizon = _competitor(scenario), flow.count, scenario.horizon
-    reach = 6 * orders if reach is None else reach
-    check("reach", reach, f"at least the orders of a step ({orders})", reach >= orders)
+    max_inventory = 6 * orders if max_inventory is None else max_inventory
+    at_least = f"at least the orders per step ({orders})"
+    check("max_inventory", max_inventory, at_least, max_inventory >= orders)
     check("refinement", refinement, "even and at least 2", refinement >= 2 and refinement % 2 == 0)
     check("replicates", replicates, "at least 2", replicates >= 2)
-    check("cells", cells, "at least 1", cells >= 1)
+    check("epsilon_cells", epsilon_cells, "at least 1", epsilon_cells >= 1)
 
-    mid, risk = float(price.initial), _risk(scenario.reward, price)
-    quotes = Quotes.against(maker.buy, maker.sell, cells)
-    sizes = np.arange(reach * refinement + 1) / refinement
-    books = Books.sample(market.book, mid, float(market.hedge_cost), sizes, points, replicates)
-    fine = Game(quotes, books, risk, orders, reach, refinement)
-    coarse = Game(quotes, books.every_other_size(), risk, orders, reach, refinement // 2)
-    solution, coarser = _backward(fine, horizon), _backward(coarse, horizon)
-    most = _most(fine, horizon)
+    mid, penalty = float(price.initial), _risk_penalty(scenario.reward, price)
+    quotes = QuotePairs.against(maker.buy, maker.sell, epsilon_cells)
+    sizes = np.arange(max_inventory * refinement + 1) / refinement
+    books = BookSample.sample(market.book, mid, float(market.hedge_cost), sizes, points, replicates)
+    half = books.every_other_size()
+    fine = BellmanOperator(quotes, books, penalty, orders, max_inventory, refinement)
+    coarse = BellmanOperator(quotes, half, penalty, orders, max_inventory, refinement // 2)
+    solution, coarse_solution = _backward_induction(fine, horizon), _backward_induction(coarse, horizon)
+    upper_bound = _upper_bound(fine, horizon)
 
-    # Theorem 1's supremum, of many books and of each replicate's.
+    # Supremum of Theorem 1 without the penalty, for a large sample of books and for the books of each replicate.
     margin = best_response(maker.buy).supremum + best_response(maker.sell).supremum
-    theorem = margin * orders / 2 * mid * expected_costs(market.book, [1.0])[:, 0]
-    of_books = margin * orders / 2 * books.order.mean(-1)
-    penalties = solution.value - of_books
-    unpenalised, value = float(theorem.mean()), float(theorem.mean() + penalties.mean())
-    played = play(fine, solution.future, horizon)
-    return PenalisedOptimum(
+    spread_pnl = margin * orders / 2 * mid * expected_costs(market.book, [1.0])[:, 0]
+    sample_spread_pnl = margin * orders / 2 * books.order_value.mean(-1)
+    penalty_effect = solution.value - sample_spread_pnl
+    unpenalized, value = float(spread_pnl.mean()), float(spread_pnl.mean() + penalty_effect.mean())
+    evaluation = evaluate_greedy(fine, solution.relative_value, horizon)
+    return PenalizedOptimum(
         value=value,
-        gain=float(unpenalised + (solution.gain - of_books).mean()),
-        errors=Errors(
-            book=float(np.hypot(_standard_error(theorem), _standard_error(penalties))),
-            truncation=max(float((most - solution.value).mean()), 0.0),
-            hedge=max(float((solution.value - coarser.value).mean()), 0.0),
-            epsilon=solution.missed,
-            mid=_drawdown(price, horizon) * (unpenalised - value) if risk.square else 0.0,
+        gain=float(unpenalized + (solution.gain - sample_spread_pnl).mean()),
+        errors=OptimumErrors(
+            book=float(np.hypot(_standard_error(spread_pnl), _standard_error(penalty_effect))),
+            truncation=max(float((upper_bound - solution.value).mean()), 0.0),
+            hedge=max(float((solution.value - coarse_solution.value).mean()), 0.0),
+            epsilon=solution.epsilon_error,
+            mid=_drawdown_bound(price, horizon) * (unpenalized - value) if penalty.quadratic else 0.0,
         ),
-        attained=played.approached == 0,
-        stationary_value=played.value + unpenalised - float(of_books.mean()),
-        inventory_mean=played.inventory_mean,
-        inventory_std=played.inventory_std,
-        curve=played.curve,
-        policy=InventoryPolicy.of(fine, solution.future, mid, market),
+        attained=evaluation.limit_probability == 0,
+        stationary_value=evaluation.value + unpenalized - float(sample_spread_pnl.mean()),
+        inventory_mean=evaluation.inventory_mean,
+        inventory_std=evaluation.inventory_std,
+        curve=evaluation.curve,
+        policy=GreedyPolicy.from_value(fine, solution.relative_value, mid, market),
     )
 
 
-def penalised_value(scenario: Scenario, policy: Policy) -> float:
-    """What a policy that quotes from fixed laws and never hedges is paid a step, over an episode; in currency.
+def penalized_value(scenario: Scenario, policy: Policy) -> float:
+    """Return the mean reward per step of a policy with fixed distributions and no hedging, in currency.
 
-    Exact for TotalPnL, SquarePenalty and AsymmetricPenalty, the midprice's moves included; only the mean price of an
-    order is that of a large sample of books. Any number of competitors with fixed laws. Raises NotExact.
+    Exact for TotalPnL, SquarePenalty and AsymmetricPenalty over an episode, including the moves of the midprice, except
+    that E[S_ref(1)] is estimated from a large sample of books. There may be any number of competitors with fixed
+    distributions. Raises NotExact for other scenarios.
     """
-    market, price, flow = _parts(scenario)
+    market, price, flow = _require_supported(scenario)
     policies = (policy, *scenario.competitors)
-    _refuse_symmetric(*policies)
+    _require_independent_sides(*policies)
     makers = [fixed_maker(other) for other in policies]
     if makers[0].hedge.support[1] > 0:
-        raise NotExact("the penalty's mean is exact only for a maker that never hedges")
-    net_flow, risk = net_flow_law(makers, 0, investors=flow.count), _risk(scenario.reward, price)
-    # E[P_t²] / P_0² for InvPnL², E[P_t] / P_0 for what is proportional to the midprice.
-    growth = np.exp((_variance(price) if risk.square else 0.0) * np.arange(scenario.horizon))
-    law, penalty = np.ones(1), 0.0
+        raise NotExact("the exact mean reward needs a maker that never hedges")
+    net_flow = net_flow_distribution(makers, 0, investors=flow.count)
+    penalty = _risk_penalty(scenario.reward, price)
+    # E[P_t²] / P_0² for InvPnL²; E[P_t] / P_0 = 1 for a penalty proportional to the midprice.
+    growth = np.exp((_variance(price) if penalty.quadratic else 0.0) * np.arange(scenario.horizon))
+    distribution, total_penalty = np.ones(1), 0.0
     for each in growth:
-        law = np.convolve(law, net_flow)
-        penalty += float(each * (law @ risk(np.arange(law.size, dtype=float) - law.size // 2)))
-    worth = float(price.initial) * flow.count / 2 * float(expected_costs(market.book, [1.0]).mean())
-    return float(expected_spread_pnl(makers, worth)[0]) + penalty / scenario.horizon
+        distribution = np.convolve(distribution, net_flow)
+        inventory = np.arange(distribution.size, dtype=float) - distribution.size // 2
+        total_penalty += float(each * (distribution @ penalty(inventory)))
+    value_per_side = float(price.initial) * flow.count / 2 * float(expected_costs(market.book, [1.0]).mean())
+    return float(expected_spread_pnl(makers, value_per_side)[0]) + total_penalty / scenario.horizon
 
 
 @dataclass(frozen=True, eq=False)
 class _Solution:
-    """Of the program that hedges all beyond the grid; arrays with one entry a replicate."""
+    """Solution of the lower program, which hedges all inventory beyond the grid; one entry per replicate."""
 
     value: Array
     """V_0(0) / H."""
     gain: Array
-    future: Array
-    """h on the grid and beyond, the replicates' mean."""
-    missed: float
-    """The ε grid's error, a step."""
+    relative_value: Array
+    """h(z) = V(z) - V(0) on the extended grid, averaged over replicates."""
+    epsilon_error: float
+    """Error bound of the grid of ε, per step."""
 
 
-def _backward(game: Game, horizon: int) -> _Solution:
-    """Until the horizon is reached and the increments are settled; what settled goes on as it is."""
-    zero, cost = game.reach * game.refinement, _cost_of_leaving(game)
-    value = at_horizon = np.zeros((len(cost), game.inventory.size))
-    missed = 0.0
-    for step in range(max(LONGEST, horizon)):
-        following, error = game.step(_extended(game, value, value[:, [zero]] - cost))
+def _backward_induction(operator: BellmanOperator, horizon: int) -> _Solution:
+    """Iterate to the horizon or to convergence, whichever is later; converged increments are extrapolated."""
+    zero, cost = operator.max_inventory * operator.refinement, _liquidation_cost(operator)
+    value = at_horizon = np.zeros((len(cost), operator.grid.size))
+    epsilon_error = 0.0
+    for step in range(max(MAX_STEPS, horizon)):
+        following, error = operator.apply(_extend(operator, value, value[:, [zero]] - cost))
         increment, value = following - value, following
-        settled = np.ptp(increment, axis=-1).max() <= SETTLED * np.abs(value).max()
+        converged = np.ptp(increment, axis=-1).max() <= CONVERGENCE_TOLERANCE * np.abs(value).max()
         if step < horizon:
-            steps = horizon - step if settled else 1
-            at_horizon, missed = at_horizon + steps * increment, missed + steps * error
-        if settled:
+            steps = horizon - step if converged else 1
+            at_horizon, epsilon_error = at_horizon + steps * increment, epsilon_error + steps * error
+        if converged:
             break
-    future = _extended(game, value, value[:, [zero]] - cost) - value[:, [zero]]
-    return _Solution(at_horizon[:, zero] / horizon, increment[:, zero], future.mean(0), missed / horizon)
+    relative_value = _extend(operator, value, value[:, [zero]] - cost) - value[:, [zero]]
+    return _Solution(
+        value=at_horizon[:, zero] / horizon,
+        gain=increment[:, zero],
+        relative_value=relative_value.mean(0),
+        epsilon_error=epsilon_error / horizon,
+    )
 
 
-def _most(game: Game, horizon: int) -> Array:
-    """V_0(0) / H of the program in which every step that starts beyond the grid earns the most that any can."""
-    ceiling = game.ceiling()
-    value, outside = np.zeros((len(ceiling), game.inventory.size)), np.zeros((len(ceiling), game.beyond.size))
+def _upper_bound(operator: BellmanOperator, horizon: int) -> Array:
+    """Return V_0(0) / H of the upper program, in which steps that start beyond the grid earn the maximal reward."""
+    max_reward = operator.max_reward()
+    value = np.zeros((len(max_reward), operator.grid.size))
+    outside = np.zeros((len(max_reward), operator.extended_grid.size))
     for step in range(horizon):
-        value = game.step(_extended(game, value, outside + step * ceiling[:, None]))[0]
-    return value[:, game.reach * game.refinement] / horizon
+        value = operator.apply(_extend(operator, value, outside + step * max_reward[:, None]))[0]
+    return value[:, operator.max_inventory * operator.refinement] / horizon
 
 
-def _cost_of_leaving(game: Game) -> Array:
-    """What hedging all costs on average, or more, on the grid and beyond; nothing if no inventory does any harm."""
-    volume = np.abs(game.beyond)
-    if game.risk == Risk():
-        return np.zeros((len(game.books.order), volume.size))
-    mean = game.books.hedge.mean(1)
-    outside = np.maximum(volume - game.reach, 0.0) * game.books.slope.mean(-1)[:, None]
-    inside = np.minimum(np.rint(volume * game.refinement).astype(int), game.books.sizes.size - 1)
+def _liquidation_cost(operator: BellmanOperator) -> Array:
+    """Return an upper bound of the mean cost of hedging all inventory, on the extended grid; 0 without a penalty."""
+    volume, books = np.abs(operator.extended_grid), operator.books
+    if operator.penalty == RiskPenalty():
+        return np.zeros((len(books.order_value), volume.size))
+    mean = books.hedge_cost.mean(1)
+    outside = np.maximum(volume - operator.max_inventory, 0.0) * books.last_price.mean(-1)[:, None]
+    inside = np.minimum(np.rint(volume * operator.refinement).astype(int), books.sizes.size - 1)
     return mean[:, inside] + outside
 
 
-def _extended(game: Game, value: Array, beyond: Array) -> Array:
-    """The value on the grid, and what lies beyond."""
-    pad = game.orders * game.refinement
-    return np.concatenate([beyond[:, :pad], value, beyond[:, -pad:]], -1)
+def _extend(operator: BellmanOperator, value: Array, outside: Array) -> Array:
+    """Extend a value on the grid by the values of `outside`, which is given on the extended grid."""
+    pad = operator.num_orders * operator.refinement
+    return np.concatenate([outside[:, :pad], value, outside[:, -pad:]], -1)
 
 
-def _risk(reward: Reward, price: GeometricBrownian) -> Risk:
-    """φ at P_0."""
+def _risk_penalty(reward: Reward, price: GeometricBrownian) -> RiskPenalty:
+    """Return φ at P_0."""
     with jax.enable_x64(True):
         change = price.change_moments(PriceState(jnp.asarray(float(price.initial), jnp.float64)))
     if isinstance(reward, TotalPnL):
-        return Risk()
+        return RiskPenalty()
     if isinstance(reward, SquarePenalty):
-        return Risk(square=float(reward.weight) * float(change.mean_square))
+        return RiskPenalty(quadratic=float(reward.weight) * float(change.mean_square))
     if isinstance(reward, AsymmetricPenalty):
-        weight = float(reward.weight)
-        return Risk(long=weight * float(change.downside), short=weight * float(change.mean - change.downside))
-    raise NotExact(f"no optimum over inventory is known for the reward {type(reward).__name__}")
+        weight, downside = float(reward.weight), float(change.downside)
+        return RiskPenalty(long=weight * downside, short=weight * float(change.mean - change.downside))
+    raise NotExact(f"no exact optimum is known for the reward {type(reward).__name__}")
 
 
-def _parts(scenario: Scenario) -> tuple[DealerMarket, GeometricBrownian, UnitInvestors]:
-    market = scenario.market
-    if not isinstance(market, DealerMarket):
-        raise NotExact(f"no exact optimum is known for {type(market).__name__}")
+def _require_supported(scenario: Scenario) -> tuple[DealerMarket, GeometricBrownian, UnitInvestors]:
+    """Return the market and its price and flow. Raises NotExact if they are not supported."""
+    market = require_dealer_market(scenario)
     price, flow = market.price, market.flow
     if not isinstance(price, GeometricBrownian) or float(price.drift) != 0:
-        raise NotExact("the program over inventory is for a geometric Brownian midprice without drift")
+        raise NotExact("dynamic programming over inventory needs a geometric Brownian midprice without drift")
     if not isinstance(flow, UnitInvestors) or flow.lookahead > 0 or flow.tiers > 1:
-        raise NotExact(
-            "the program over inventory is for unit investors that are alike and have no foresight"
-        )
+        raise NotExact("dynamic programming over inventory needs uninformed unit investors in a single tier")
     return market, price, flow
 
 
 def _competitor(scenario: Scenario) -> FixedMaker:
+    """Return the distributions of the competitor. Raises NotExact if there is not exactly one."""
     if scenario.learners != 1 or len(scenario.competitors) != 1:
-        raise NotExact("the program over inventory is for one learner against one competitor")
-    _refuse_symmetric(*scenario.competitors)
+        raise NotExact("dynamic programming over inventory needs one learner and one competitor")
+    _require_independent_sides(*scenario.competitors)
     return fixed_maker(scenario.competitors[0])
 
 
-def _refuse_symmetric(*policies: Policy) -> None:
+def _require_independent_sides(*policies: Policy) -> None:
     if any(isinstance(policy, RandomQuoter) and policy.symmetric for policy in policies):
-        raise NotExact("the program over inventory is for makers that draw their sides apart")
+        raise NotExact("dynamic programming over inventory needs makers that draw ε_b and ε_s independently")
 
 
 def _variance(price: GeometricBrownian) -> float:
-    """σ² Δ, that of a step's log return."""
+    """Variance of the log return of a step, σ² Δ."""
     return float(price.volatility) ** 2 * float(price.time_step)
 
 
-def _drawdown(price: GeometricBrownian, horizon: int) -> float:
-    """Bound on the mean of 1 - min_t P_t / P_0 over an episode: σ √(2 H Δ / π)."""
+def _drawdown_bound(price: GeometricBrownian, horizon: int) -> float:
+    """Bound on E[1 - min_t P_t / P_0] over an episode: σ √(2 H Δ / π)."""
     return float(np.sqrt(2 * _variance(price) * horizon / np.pi))
 
 

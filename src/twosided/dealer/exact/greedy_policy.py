@@ -1,10 +1,12 @@
-"""The optimal policy of an inventory game: what it quotes and hedges, the inventory that it leads to, and it at play.
+"""Greedy policy of a value function of inventory: its actions, its exact evaluation, and the policy for the simulator.
 
-The policy repeats one maximisation, for the book that it sees and a function h of inventory (what follows is worth):
+For the book that it observes and a value function h of inventory, the policy solves the maximisation in the Bellman
+operator,
 
     max over u and quotes of  s m + Σ_o p_o E_o [φ + h](u + B - S) - c P_0 C(|z - u|)
 
-in the notation of inventory_game.py. Its inventory is a Markov chain, whose law is followed from z = 0.
+in the notation of bellman.py. Under the policy the inventory is a Markov chain, whose distribution is computed forwards
+from z = 0.
 """
 
 from dataclasses import dataclass
@@ -18,144 +20,156 @@ from scipy.sparse import csr_array
 
 from twosided.core.numeric import Array, Scalar
 from twosided.core.policy import StatelessPolicy
-from twosided.dealer.exact.bellman import SHARES, Game
+from twosided.dealer.exact.bellman import WIN_SHARES, BellmanOperator
 from twosided.dealer.market import DealerAction, DealerMarket
 from twosided.dealer.reference_book import Snapshot
 
 
 @dataclass(frozen=True, eq=False)
 class SkewCurve:
-    """What the policy does at each inventory, on average over the books that it may see."""
+    """Action of the policy as a function of inventory, averaged over books."""
 
     inventory: Array
     """z before the step, in units."""
     visits: Array
-    """How often a step of an episode starts there; sums to 1."""
+    """Fraction of the steps of an episode that start at z; sums to 1."""
     epsilon_buy: Array
-    """Mean ε_b; a quote that is meant to lose counts as 1."""
+    """Mean ε_b; a quote that loses with certainty counts as 1."""
     epsilon_sell: Array
-    """Mean ε_s, likewise."""
+    """Mean ε_s; a quote that loses with certainty counts as 1."""
     win_buy: Array
-    """Probability of winning an order of those who sell."""
+    """Probability of winning an order on the buy side, from an investor that sells."""
     win_sell: Array
-    """Probability of winning an order of those who buy."""
+    """Probability of winning an order on the sell side, from an investor that buys."""
     hedge: Array
-    """Mean volume hedged, in units; it reduces |z|."""
+    """Mean volume hedged, in units; hedges reduce |z|."""
 
 
 @dataclass(frozen=True, eq=False)
-class Play:
-    """Episodes of the policy from z = 0, exactly for the game's books."""
+class PolicyEvaluation:
+    """Evaluation of the policy over episodes that start from z = 0, exact for the sample of books."""
 
     curve: SkewCurve
+    """Action as a function of inventory."""
     value: float
-    """Mean reward a step, in currency."""
-    approached: float
-    """Probability of a quote in a step that is only next to what it is meant for."""
+    """Mean reward per step, in currency."""
+    limit_probability: float
+    """Probability per step of a quote that stands for a limit (see `bellman.UNDERCUT`)."""
     inventory_mean: float
-    """Of z after a step, in units."""
+    """Mean of z after a step, in units."""
     inventory_std: float
-    """Deviation of z after a step, in units."""
+    """Standard deviation of z after a step, in units."""
 
 
-class InventoryPolicy(StatelessPolicy):
-    """Plays the optimum in the simulator: the best hedge and quotes for the inventory and the book that it sees."""
+class GreedyPolicy(StatelessPolicy):
+    """Greedy policy for the simulator: the best hedge and quotes for the observed inventory and book."""
 
     inventory: Float[JaxArray, "grid"]
-    """What it may keep, in units."""
-    worth: Float[JaxArray, "grid pairs"]
+    """Inventory grid of u, in units."""
+    pair_values: Float[JaxArray, "grid pairs"]
     """Σ_o p_o E_o [φ + h](u + B - S), in currency."""
     margin: Float[JaxArray, "pairs"]
-    """N m, in units of trade."""
+    """m of each pair of quotes, in units of trade."""
     epsilon: Float[JaxArray, "pairs 2"]
-    """ε_b and ε_s."""
+    """ε_b and ε_s of each pair of quotes."""
     mid: Scalar
     """P_0, in currency."""
     tick: Scalar
-    """Distance between the book's levels, a fraction of the mid."""
+    """Distance between neighbouring levels of the book, as a fraction of the mid."""
     hedge_cost: Scalar
     """Multiplier c of the cost of hedging."""
 
     @classmethod
-    def of(cls, game: Game, future: Array, mid: float, market: DealerMarket) -> "InventoryPolicy":
-        """For h = `future`, given on the grid and beyond."""
+    def from_value(
+        cls, operator: BellmanOperator, value: Array, mid: float, market: DealerMarket
+    ) -> "GreedyPolicy":
+        """Return the policy for h = `value`, given on the extended grid of the operator."""
         return cls(
-            inventory=jnp.asarray(game.inventory, jnp.float32),
-            worth=jnp.asarray(game.expected(game.outcomes(future)), jnp.float32),
-            margin=jnp.asarray(game.orders * game.quotes.margin, jnp.float32),
-            epsilon=jnp.asarray(game.quotes.epsilon, jnp.float32),
+            inventory=jnp.asarray(operator.grid, jnp.float32),
+            pair_values=jnp.asarray(operator.pair_values(operator.outcome_values(value)), jnp.float32),
+            margin=jnp.asarray(operator.num_orders * operator.quotes.margin, jnp.float32),
+            epsilon=jnp.asarray(operator.quotes.epsilon, jnp.float32),
             mid=mid,
             tick=market.book.tick,
             hedge_cost=market.hedge_cost,
         )
 
-    def act(self, shock, memory, observation):
+    def act(self, shock, state, observation):
         z, kept = observation.inventory, self.inventory.astype(observation.inventory.dtype)
         book = Snapshot(observation.spread, observation.volumes, jnp.asarray(self.tick, z.dtype))
-        order = self.mid * book.spread_curve(jnp.ones_like(z))
-        quoted = self.worth + order * self.margin
-        # Half a step of the grid is left for rounding of z, which is a point of it.
+        order_value = self.mid * book.spread_curve(jnp.ones_like(z))
+        quoted = self.pair_values + order_value * self.margin
+        # z is a grid point up to rounding, for which half a grid step is allowed.
         between = (kept * jnp.sign(z) >= 0) & (jnp.abs(kept) <= jnp.abs(z) + (kept[1] - kept[0]) / 2)
         cost = self.hedge_cost * self.mid * book.cost(jnp.maximum(jnp.abs(z) - jnp.abs(kept), 0.0))
         best = jnp.where(between, quoted.max(-1) - cost, -jnp.inf).argmax()
         epsilon = self.epsilon[quoted[best].argmax()]
         hedged = jnp.where(z != 0, 1 - kept[best] / jnp.where(z != 0, z, 1.0), 0.0)
-        return DealerAction(epsilon[0], epsilon[1], jnp.clip(hedged, 0.0, 1.0)), memory
+        return DealerAction(epsilon[0], epsilon[1], jnp.clip(hedged, 0.0, 1.0)), state
 
 
-def play(game: Game, future: Array, horizon: int) -> Play:
-    """The policy of h = `future`, given on the grid and beyond. What leaves the grid is put on its end."""
-    quotes, size, zero = game.quotes, game.inventory.size, game.reach * game.refinement
-    expected = game.expected(game.outcomes(future))
-    sides = quotes.chance.reshape(-1, 3, 3)
-    told = np.column_stack([quotes.epsilon, sides.sum(2) @ SHARES, sides.sum(1) @ SHARES, quotes.limit])
-    margin, share = game.orders * quotes.margin, 1 / game.books.order.size
+def evaluate_greedy(operator: BellmanOperator, value: Array, horizon: int) -> PolicyEvaluation:
+    """Evaluate the greedy policy of h = `value`, given on the extended grid, over episodes of `horizon` steps.
+
+    Inventories that leave the grid are moved to its end.
+    """
+    quotes, books = operator.quotes, operator.books
+    size, zero = operator.grid.size, operator.max_inventory * operator.refinement
+    pair_values = operator.pair_values(operator.outcome_values(value))
+    sides = quotes.probabilities.reshape(-1, 3, 3)
+    features = np.column_stack(
+        [quotes.epsilon, sides.sum(2) @ WIN_SHARES, sides.sum(1) @ WIN_SHARES, quotes.is_limit]
+    )
+    margin, weight = operator.num_orders * quotes.margin, 1 / books.order_value.size
 
     here = np.arange(size)
     toward = np.sign(zero - here)
-    mean_told, mean_hedge, earned = np.zeros((size, told.shape[1])), np.zeros(size), np.zeros(size)
-    follows = csr_array((size, 9 * size))
-    for order, cost in zip(game.books.order, game.books.hedge, strict=True):
-        pair = np.stack([(expected + s * margin).argmax(-1) for s in order])
-        steps = _hedge_steps(expected[here, pair] + order[:, None] * margin[pair], cost)
+    mean_features, mean_hedge, reward = np.zeros((size, features.shape[1])), np.zeros(size), np.zeros(size)
+    transition = csr_array((size, 9 * size))
+    for order_value, cost in zip(books.order_value, books.hedge_cost, strict=True):
+        pair = np.stack([(pair_values + s * margin).argmax(-1) for s in order_value])
+        steps = _hedge_steps(pair_values[here, pair] + order_value[:, None] * margin[pair], cost)
         after = here + toward * steps
         chosen = np.take_along_axis(pair, after, -1)
-        mean_told += share * told[chosen].sum(0)
-        mean_hedge += share * steps.sum(0) / game.refinement
-        earned += share * (order[:, None] * margin[chosen] - np.take_along_axis(cost, steps, -1)).sum(0)
+        mean_features += weight * features[chosen].sum(0)
+        mean_hedge += weight * steps.sum(0) / operator.refinement
+        hedge_cost = np.take_along_axis(cost, steps, -1)
+        reward += weight * (order_value[:, None] * margin[chosen] - hedge_cost).sum(0)
         column = 9 * after[..., None] + np.arange(9)
         row = np.broadcast_to(here[:, None], column.shape)
-        entries = share * quotes.chance[chosen].ravel(), (row.ravel(), column.ravel())
-        follows = follows + csr_array(entries, follows.shape)
+        entries = weight * quotes.probabilities[chosen].ravel(), (row.ravel(), column.ravel())
+        transition = transition + csr_array(entries, transition.shape)
 
-    law = (here == zero).astype(float)
-    visits, reached, total = np.zeros(size), np.zeros(game.beyond.size), 0.0
+    distribution = (here == zero).astype(float)
+    visits, after_step, total = np.zeros(size), np.zeros(operator.extended_grid.size), 0.0
     for _ in range(horizon):
-        following = _after_orders(game, (law @ follows).reshape(size, 9) @ game.flows)
-        total += law @ earned + following @ game.risk(game.beyond)
-        visits += law / horizon
-        reached += following / horizon
-        law = _on_grid(following, size)
-    mean = reached @ game.beyond
-    return Play(
+        following = _after_orders(
+            operator, (distribution @ transition).reshape(size, 9) @ operator.net_flow_distributions
+        )
+        total += distribution @ reward + following @ operator.penalty(operator.extended_grid)
+        visits += distribution / horizon
+        after_step += following / horizon
+        distribution = _on_grid(following, size)
+    mean = after_step @ operator.extended_grid
+    return PolicyEvaluation(
         curve=SkewCurve(
-            inventory=game.inventory,
+            inventory=operator.grid,
             visits=visits,
-            epsilon_buy=mean_told[:, 0],
-            epsilon_sell=mean_told[:, 1],
-            win_buy=mean_told[:, 2],
-            win_sell=mean_told[:, 3],
+            epsilon_buy=mean_features[:, 0],
+            epsilon_sell=mean_features[:, 1],
+            win_buy=mean_features[:, 2],
+            win_sell=mean_features[:, 3],
             hedge=mean_hedge,
         ),
         value=float(total / horizon),
-        approached=float(visits @ mean_told[:, 4]),
+        limit_probability=float(visits @ mean_features[:, 4]),
         inventory_mean=float(mean),
-        inventory_std=float(np.sqrt(reached @ (game.beyond - mean) ** 2)),
+        inventory_std=float(np.sqrt(after_step @ (operator.extended_grid - mean) ** 2)),
     )
 
 
 def _hedge_steps(kept: Array, cost: Array) -> NDArray[np.int_]:
-    """How many steps of the grid to hedge, for each book and inventory."""
+    """Return the optimal hedge in grid steps, for each book and inventory."""
     zero = kept.shape[-1] // 2
     best, steps = kept.copy(), np.zeros(kept.shape, int)
     for k in range(1, zero + 1):
@@ -170,18 +184,19 @@ def _hedge_steps(kept: Array, cost: Array) -> NDArray[np.int_]:
     return steps
 
 
-def _after_orders(game: Game, won: Array) -> Array:
-    """The law on the grid and beyond, from that of what is kept (rows) and won (columns)."""
-    law = np.zeros(game.beyond.size)
-    for column, chance in enumerate(won.T):
-        start = column * game.refinement
-        law[start : start + chance.size] += chance
-    return law
+def _after_orders(operator: BellmanOperator, joint: Array) -> Array:
+    """Return the distribution of u + B - S on the extended grid, from the joint one of u (rows) and B - S (columns)."""
+    distribution = np.zeros(operator.extended_grid.size)
+    for column, probability in enumerate(joint.T):
+        start = column * operator.refinement
+        distribution[start : start + probability.size] += probability
+    return distribution
 
 
-def _on_grid(law: Array, size: int) -> Array:
-    pad = (law.size - size) // 2
-    inside = law[pad : pad + size].copy()
-    inside[0] += law[:pad].sum()
-    inside[-1] += law[pad + size :].sum()
+def _on_grid(distribution: Array, size: int) -> Array:
+    """Return the distribution on the grid, with the mass beyond it moved to its ends."""
+    pad = (distribution.size - size) // 2
+    inside = distribution[pad : pad + size].copy()
+    inside[0] += distribution[:pad].sum()
+    inside[-1] += distribution[pad + size :].sum()
     return inside

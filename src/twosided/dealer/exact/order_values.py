@@ -1,15 +1,16 @@
-"""What investors' orders are worth to a maker and what they cost it, tier by tier, in closed form.
+"""Expected value and toxicity of the orders of each investor tier, in closed form.
 
-All that the investors of a tier bring on one side in a step, on average, with ΔP = P_{t+1} - P_t and S = S_ref:
+For the orders of a tier on one side in a step, in expectation, with ΔP = P_{t+1} - P_t and S = S_ref:
 
-    value     A = P_0 E[v S(v)] (n_u / 2 + n_i P[side])      earned by who wins it all at ε = 0
+    value     A = P_0 E[v S(v)] (n_u / 2 + n_i P[side])      spread PnL of a maker that wins all of them at ε = 0
     toxicity  C = E[v] n_i E[ΔP⁻] where the maker buys,  E[v] n_i E[ΔP⁺] where it sells
 
-n_u uninformed and n_i informed investors (those that come); the informed sell, so the maker buys, when ΔP < 0. A
-maker that quotes ε and wins earns A (1 + ε) - C in spread and in the revaluation of that very step. Later steps
-add nothing in expectation where the midprice has no drift and the informed know one step alone. Sizes, books and
-moves are independent of each other, and E[P_t] = P_0. A is known for each of many books, drawn by quasi-Monte Carlo:
-a maker sees the book before it quotes, and C does not depend on it.
+where n_u and n_i are the expected numbers of uninformed and informed investors that arrive. Informed investors sell, so
+that the maker buys, if ΔP < 0. A maker that quotes ε and wins earns A (1 + ε) - C, its spread PnL and the revaluation
+of the orders in the same step. Later steps add nothing in expectation if the midprice has no drift and informed
+investors know one step only. Sizes, books and price moves are independent of each other, and E[P_t] = P_0. A is
+computed for each of many books, drawn by quasi-Monte Carlo, because a maker observes the book before it quotes; C does
+not depend on the book.
 """
 
 from dataclasses import dataclass
@@ -28,26 +29,26 @@ from twosided.dealer.reference_book import ReferenceBook
 from twosided.prices import Bachelier, GeometricBrownian, PriceState
 
 HERMITE_POINTS = 64
-"""Nodes of the quadrature over log-normal sizes; the cost is smooth once averaged over books."""
+"""Number of nodes of the quadrature over log-normal sizes; the mean cost over books is a smooth function of size."""
 
 
 @dataclass(frozen=True, eq=False)
 class SideOrders:
-    """The orders of a tier on one side, in currency a step."""
+    """Value and toxicity of the orders of a tier on one side, in currency per step."""
 
     values: Array
-    """A in each of the books, all alike in probability; one row an independent set of them."""
+    """A in each of many equally likely books; one row per independent replicate."""
     toxicity: float
-    """C, what whoever wins them loses when the midprice has moved."""
+    """C, expected loss of the winner of the orders from the move of the midprice."""
 
     @property
     def value(self) -> float:
-        """A over all books."""
+        """Mean of A over all books."""
         return float(self.values.mean())
 
     @property
     def cost(self) -> float:
-        """Toxicity per unit of value: an order loses if ε is below this less 1."""
+        """c = C / A; orders won at ε < c - 1 make a loss in expectation."""
         return self.toxicity / self.value if self.value > 0 else 0.0
 
     def __add__(self, other: "SideOrders") -> "SideOrders":
@@ -56,23 +57,27 @@ class SideOrders:
 
 @dataclass(frozen=True, eq=False)
 class TierOrders:
-    """The orders of a tier on both sides of the makers."""
+    """Value and toxicity of the orders of a tier on both sides."""
 
     buy: SideOrders
-    """Where makers buy."""
+    """Orders where makers buy."""
     sell: SideOrders
+    """Orders where makers sell."""
 
     def __add__(self, other: "TierOrders") -> "TierOrders":
         return TierOrders(self.buy + other.buy, self.sell + other.sell)
 
 
 def orders_by_tier(market: DealerMarket) -> tuple[TierOrders, ...]:
-    """What the investors of each tier bring. Raises NotExact."""
+    """Return the expected orders of each tier.
+
+    Raises NotExact with drift, with a lookahead of more than one step, or if orders are priced in aggregate.
+    """
     price, flow = market.price, market.flow
     if not isinstance(price, (GeometricBrownian, Bachelier)) or float(price.drift) != 0:
-        raise NotExact("the optimum is exact only for a midprice without drift")
+        raise NotExact("the exact optimum needs a midprice without drift")
     if flow.lookahead > 1:
-        raise NotExact("the optimum is exact only for investors who know the midprice at most one step ahead")
+        raise NotExact("the exact optimum needs investors that know the midprice at most one step ahead")
     return tuple(
         _orders(tier, market.book, price) for tier in (flow.flows if isinstance(flow, Tiers) else (flow,))
     )
@@ -88,25 +93,27 @@ def _orders(flow: OrderFlow, book: ReferenceBook, price: GeometricBrownian | Bac
         sizes = float(flow.mean_size) * np.exp(np.sqrt(log_variance) * nodes - log_variance / 2)
         arrival = float(flow.arrival_probability)
     else:
-        raise NotExact("the optimum is exact only for investors whose orders are each priced on their own")
+        raise NotExact(
+            "the exact optimum needs orders that are each priced individually (aggregate_orders=False)"
+        )
     weights = arrival * weights / weights.sum()
     with jax.enable_x64(True):
         each = sampled_books(book, points=1024, replicates=16, seed=0).cost(jnp.asarray(sizes)[:, None, None])
         cost, size = np.tensordot(weights, np.asarray(each, float), 1), float(weights @ sizes)
     uninformed, informed = flow.count - flow.informed, flow.informed
-    chance_of_fall = _chance_of_fall(price)
+    fall_probability = _fall_probability(price)
     with jax.enable_x64(True):
         change = price.change_moments(PriceState(jnp.asarray(mid, float)))
         fall, rise = -float(change.downside), float(change.mean - change.downside)
 
-    def side(chance: float, move: float) -> SideOrders:
-        return SideOrders(mid * cost * (uninformed / 2 + informed * chance), size * informed * move)
+    def side(probability: float, move: float) -> SideOrders:
+        return SideOrders(mid * cost * (uninformed / 2 + informed * probability), size * informed * move)
 
-    return TierOrders(buy=side(chance_of_fall, fall), sell=side(1 - chance_of_fall, rise))
+    return TierOrders(buy=side(fall_probability, fall), sell=side(1 - fall_probability, rise))
 
 
-def _chance_of_fall(price: GeometricBrownian | Bachelier) -> float:
-    """P[ΔP < 0] without drift: a geometric motion falls more often than it rises, by less."""
+def _fall_probability(price: GeometricBrownian | Bachelier) -> float:
+    """P[ΔP < 0] without drift; above 1/2 for a geometric Brownian motion, whose falls are smaller than its rises."""
     if isinstance(price, Bachelier):
         return 0.5
     return float(ndtr(float(price.volatility) * np.sqrt(float(price.time_step)) / 2))

@@ -1,20 +1,20 @@
-"""Spread PnL and market share of makers that quote from fixed laws, in closed form.
+"""Spread PnL and market share of makers that quote from fixed distributions, in closed form.
 
-On one side of a dealer market maker i draws its epsilon from a law of its own, independently of the others
-and anew on every step; the smallest wins all of the side's orders, and k makers that tie win each order with
-probability 1/k. With S_j(ε) = P[ε_j > ε] and m_j(ε) = P[ε_j = ε], the number of rivals that tie with a maker
-that quotes ε, all others being worse, has the generating function
+On one side of a dealer market maker i draws its epsilon ε_i from a distribution of its own, independently of the other
+makers and in each step. The smallest ε wins all orders of the side; k makers that tie win each order with probability
+1/k. Let S_j(ε) = P[ε_j > ε] and m_j(ε) = P[ε_j = ε]. Given that maker i quotes ε, the number k of competitors that tie
+with it while all others quote worse has the generating function
 
     Σ_k P[k tie] t^k = Π_{j≠i} (S_j(ε) + t m_j(ε)),        win probability = Σ_k P[k tie] / (k + 1)
 
-A side's orders are worth alpha = E Σ |v| S_ref(v) at ε = 0 and are independent of the quotes, so that
+The orders of a side are worth alpha = E Σ |v| S_ref(v) at ε = 0 and are independent of the quotes, so that
 
-    spread PnL a side = alpha E[(1 + ε_i) 1{i wins}],      market share = P[i wins]
+    spread PnL of a side = alpha E[(1 + ε_i) 1{i wins}],      market share = P[i wins]
 
-(Ganesh et al. 2019, appendix 7.1, has it for two makers). Between breakpoints of the laws the integrands are
+(Ganesh et al. 2019, appendix 7.1, for two makers). Between breakpoints of the distributions the integrands are
 polynomials in ε, which Gauss-Legendre quadrature integrates exactly.
 
-Units: alpha is in currency a step; for N unit investors it is N / 2 times the mid times E[S_ref(1)].
+Units: alpha is in currency per step; for N unit investors it is N / 2 · P · E[S_ref(1)].
 """
 
 from collections.abc import Sequence
@@ -30,64 +30,75 @@ from twosided.dealer.distributions import Distribution, PointMass
 
 @dataclass(frozen=True, kw_only=True)
 class FixedMaker:
-    """A maker that draws its action from fixed laws, independently for each part and on each step."""
+    """Market maker that draws ε_b, ε_s and x from fixed distributions, independently of each other and in each step."""
 
     buy: Distribution
-    """Law of ε_b, its epsilon when it buys."""
+    """Distribution of ε_b."""
     sell: Distribution
-    """Law of ε_s, its epsilon when it sells."""
+    """Distribution of ε_s."""
     hedge: Distribution = PointMass(0.0)
-    """Law of x, the fraction of its inventory that it hedges in a step; in [0, 1]."""
+    """Distribution of x, the fraction of the inventory hedged in each step, on [0, 1]."""
 
     def __post_init__(self):
         smallest, largest = self.hedge.support
-        check("hedge", self.hedge.support, "a law on [0, 1]", smallest >= 0 and largest <= 1)
+        check("hedge", self.hedge.support, "a distribution on [0, 1]", smallest >= 0 and largest <= 1)
 
 
-def tie_law(epsilon: ArrayLike, rivals: Sequence[Distribution]) -> Array:
-    """P[exactly k rivals quote epsilon and all others are worse]; last axis k = 0..len(rivals)."""
+def tie_count_distribution(epsilon: ArrayLike, competitors: Sequence[Distribution]) -> Array:
+    """Return P[exactly k competitors quote epsilon and all others quote worse].
+
+    The last axis is k = 0..len(competitors). The probabilities sum to 1 less the probability that a competitor quotes
+    better.
+    """
     epsilon = np.asarray(epsilon, float)
-    law = np.zeros((*epsilon.shape, len(rivals) + 1))
-    law[..., 0] = 1.0
-    for rival in rivals:
-        tied = law[..., :-1] * rival.mass(epsilon)[..., None]
-        law *= rival.survival(epsilon)[..., None]
-        law[..., 1:] += tied
-    return law
+    probability = np.zeros((*epsilon.shape, len(competitors) + 1))
+    probability[..., 0] = 1.0
+    for competitor in competitors:
+        tied = probability[..., :-1] * competitor.mass(epsilon)[..., None]
+        probability *= competitor.survival(epsilon)[..., None]
+        probability[..., 1:] += tied
+    return probability
 
 
-def win_law(quotes: Sequence[Distribution], seat: int) -> tuple[Array, Array]:
-    """For one side, P[the seat is among the best k] and E[(1 + ε) 1{the same}], k = 1..len(quotes)."""
-    own, rivals = quotes[seat], [*quotes[:seat], *quotes[seat + 1 :]]
-    cuts = np.unique(np.concatenate([law.breakpoints for law in quotes]))
+def win_distribution(quotes: Sequence[Distribution], seat: int) -> tuple[Array, Array]:
+    """Return P[A_k] and E[(1 + ε) 1{A_k}] for k = 1..len(quotes), on one side.
+
+    A_k is the event that the maker in the seat quotes the best price together with k - 1 others.
+    """
+    own, competitors = quotes[seat], [*quotes[:seat], *quotes[seat + 1 :]]
+    cuts = np.unique(np.concatenate([distribution.breakpoints for distribution in quotes]))
     epsilon, weights = quadrature(own, cuts, degree=len(quotes))
-    law = tie_law(epsilon, rivals)
-    return weights @ law, (weights * (1 + epsilon)) @ law
+    probability = tie_count_distribution(epsilon, competitors)
+    return weights @ probability, (weights * (1 + epsilon)) @ probability
 
 
 def expected_spread_pnl(makers: Sequence[FixedMaker], value_per_side: float) -> Array:
-    """Every maker's expected spread PnL a step, in the unit of value_per_side (alpha, currency a step)."""
+    """Return the expected spread PnL of every maker per step, in the unit of value_per_side (alpha)."""
     check("value_per_side", value_per_side, "at least 0 and finite", lambda: is_at_least(value_per_side, 0))
-    split = 1.0 / np.arange(1, len(makers) + 1)
-    margins = [win_law(side, seat)[1] @ split for side in _sides(makers) for seat in range(len(makers))]
+    win_shares = 1.0 / np.arange(1, len(makers) + 1)
+    margins = [
+        win_distribution(side, seat)[1] @ win_shares for side in _sides(makers) for seat in range(len(makers))
+    ]
     return value_per_side * np.reshape(margins, (2, len(makers))).sum(0)
 
 
 def market_share(makers: Sequence[FixedMaker]) -> Array:
-    """Every maker's expected share of the volume that investors trade, both sides being alike; sums to 1."""
-    split = 1.0 / np.arange(1, len(makers) + 1)
-    shares = [win_law(side, seat)[0] @ split for side in _sides(makers) for seat in range(len(makers))]
+    """Return the expected share of the traded volume of every maker, with equal volume on both sides; sums to 1."""
+    win_shares = 1.0 / np.arange(1, len(makers) + 1)
+    shares = [
+        win_distribution(side, seat)[0] @ win_shares for side in _sides(makers) for seat in range(len(makers))
+    ]
     return np.reshape(shares, (2, len(makers))).mean(0)
 
 
-def quadrature(law: Distribution, cuts: Array, degree: int) -> tuple[Array, Array]:
-    """Points and weights with E f(X) = Σ weight f(point), f a polynomial of that degree between the cuts.
+def quadrature(distribution: Distribution, cuts: Array, degree: int) -> tuple[Array, Array]:
+    """Return points and weights with E f(X) = Σ weight f(point) for f a polynomial of the degree between the cuts.
 
-    The cuts contain the law's own breakpoints; at its atoms f may take any value.
+    The cuts contain the breakpoints of the distribution of X. At its atoms f may take any value.
     """
-    values, probabilities = law.atoms
+    values, probabilities = distribution.atoms
     middle, half = (cuts[1:] + cuts[:-1]) / 2, np.diff(cuts) / 2
-    density = law.density(middle)
+    density = distribution.density(middle)
     middle, half, density = middle[density > 0], half[density > 0], density[density > 0]
     node, weight = np.polynomial.legendre.leggauss(degree // 2 + 1)
     points = middle[:, None] + half[:, None] * node

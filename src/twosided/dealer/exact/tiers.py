@@ -1,17 +1,18 @@
-"""The best against investors who know the next move of the midprice, tier by tier or with one price for all.
+"""Optimal quotes against informed investors, with a quote per investor tier or one quote for all tiers.
 
-On a side of the market (order_flow.py) a maker that quotes ε earns A (1 + ε) - C where it wins, so Theorem 1 holds per
-unit of A with the cost c = C / A (best_response.py): with H(c) = sup_ε h(ε; c),
+On one side of the market (order_values.py) a maker that quotes ε earns A (1 + ε) - C if it wins, so Theorem 1 holds per
+unit of A with the cost c = C / A (best_response.py). With H(c) = sup_ε h(ε; c),
 
-    with quotes that stay the same      E[A] H(C / E[A])
-    with quotes that follow the book    E[A H(C / A)], the supremum over all policies
+    constant quotes                      E[A] H(C / E[A])
+    quotes that depend on the book       E[A H(C / A)], the supremum over all policies
 
-A is larger where the book is dear, and c smaller: a maker quotes wider when the exchange quotes tight. H is convex,
-so the second is no less than the first. Sides and tiers add up; a maker that cannot tell tiers apart has their sums
-for A and C. What knowing the client earns is the difference between the two.
+If the exchange's spread is wide, A is large and c is small: a maker quotes a larger ε when the exchange's spread is
+narrow. H is convex, so the second value is no less than the first. Sides and tiers add up; a maker that cannot tell
+tiers apart has the sums over tiers for A and C. The value of tiering is the difference between the two suprema.
 
-The second is exact only for a midprice whose moves grow with it, as A does; both only without drift and for investors
-who know no more than one step. Competitors quote from fixed laws, the same for all tiers. Hedging only costs.
+The second value is exact only if price moves are proportional to the midprice, as A is. Both are exact only without
+drift, for investors that know at most one step, and for competitors that quote from fixed distributions, the same for
+all tiers. Hedging only costs.
 """
 
 from collections.abc import Sequence
@@ -25,73 +26,77 @@ from twosided.core.numeric import Array
 from twosided.core.optimum import NotExact
 from twosided.core.scenario import Scenario
 from twosided.dealer.distributions import Distribution
-from twosided.dealer.exact.best_response import Objective, Optimum, best_response
+from twosided.dealer.exact.best_response import Objective, TwoSidedBestResponse, best_response
 from twosided.dealer.exact.order_values import SideOrders, TierOrders, orders_by_tier
 from twosided.dealer.exact.spread_pnl import FixedMaker
-from twosided.dealer.exact.total_pnl import dealer_of, fixed_maker
+from twosided.dealer.exact.total_pnl import fixed_maker, require_dealer_market
 from twosided.prices import GeometricBrownian
 
-CHORDS = 512
-"""Of H over [0, 2]; they are above it by some 1e-6 (tests/test_tiers.py)."""
+NUM_CHORDS = 512
+"""Number of chords of H on [0, 2]; they exceed H by less than 1e-6 (tests/dealer/test_tiers.py)."""
 
 
 @dataclass(frozen=True)
 class FixedQuotes:
-    """The best quotes that stay the same."""
+    """Optimal constant quotes."""
 
     value: float
-    """What they earn, or approach, in currency a step."""
-    tiers: tuple[Optimum, ...]
-    """The quotes of each tier; a single pair where makers do not quote by tier."""
+    """Supremum of the objective over constant quotes, in currency per step."""
+    tiers: tuple[TwoSidedBestResponse, ...]
+    """Best responses by tier; a single entry if makers do not quote by tier."""
 
 
 def best_fixed_quotes(scenario: Scenario, objective: Objective = "own") -> FixedQuotes:
-    """The best quotes of a learner that never changes them. Raises NotExact."""
-    rivals = _rivals(scenario)
+    """Return the optimal constant quotes of the learner. Raises NotExact."""
+    competitors = _competitors(scenario)
     tiers = []
-    for orders in _priced_apart(scenario):
-        sides = ([rival.buy for rival in rivals], orders.buy), ([rival.sell for rival in rivals], orders.sell)
-        buy, sell = (best_response(laws, objective=objective, cost=side.cost) for laws, side in sides)
+    for orders in _orders_by_quote(scenario):
+        sides = (
+            ([competitor.buy for competitor in competitors], orders.buy),
+            ([competitor.sell for competitor in competitors], orders.sell),
+        )
+        buy, sell = (best_response(quotes, objective=objective, cost=side.cost) for quotes, side in sides)
         value = orders.buy.value * buy.supremum + orders.sell.value * sell.supremum
-        tiers.append(Optimum(value, buy, sell))
+        tiers.append(TwoSidedBestResponse(value, buy, sell))
     return FixedQuotes(sum(tier.value for tier in tiers), tuple(tiers))
 
 
 def supremum(scenario: Scenario, objective: Objective = "own") -> float:
-    """The supremum of the learner's PnL a step over all policies, in currency. Raises NotExact.
+    """Return the supremum of the learner's total PnL over all policies, in currency per step.
 
-    "excess" is that of excess PnL before hedging (see best_response.py).
+    "excess" is the supremum of excess PnL before hedging (see best_response.py). Raises NotExact.
     """
-    market = dealer_of(scenario)
+    market = require_dealer_market(scenario)
     if market.flow.lookahead and not isinstance(market.price, GeometricBrownian):
-        raise NotExact("the optimum is exact only for a midprice whose moves grow with it, a geometric one")
-    rivals = _rivals(scenario)
-    buy = _Envelope([rival.buy for rival in rivals], objective)
-    sell = _Envelope([rival.sell for rival in rivals], objective)
-    return sum(buy.value(orders.buy) + sell.value(orders.sell) for orders in _priced_apart(scenario))
+        raise NotExact("with informed investors the exact optimum needs a geometric Brownian midprice")
+    competitors = _competitors(scenario)
+    buy = SupremumCurve([competitor.buy for competitor in competitors], objective)
+    sell = SupremumCurve([competitor.sell for competitor in competitors], objective)
+    return sum(buy.value(orders.buy) + sell.value(orders.sell) for orders in _orders_by_quote(scenario))
 
 
-def value_of_knowing(scenario: Scenario, objective: Objective = "own") -> float:
-    """What quoting each tier its own epsilon earns over one for all, at the best of both, currency a step.
+def value_of_tiering(scenario: Scenario, objective: Objective = "own") -> float:
+    """Return the supremum with a quote per tier less the supremum with one quote for all, in currency per step.
 
     Raises NotExact.
     """
-    apart, together = (
-        replace(scenario, market=replace(dealer_of(scenario), by_tier=by_tier)) for by_tier in (True, False)
+    separate, common = (
+        replace(scenario, market=replace(require_dealer_market(scenario), by_tier=by_tier))
+        for by_tier in (True, False)
     )
-    return supremum(apart, objective) - supremum(together, objective)
+    return supremum(separate, objective) - supremum(common, objective)
 
 
-class _Envelope:
-    """H for one side: convex, a straight line from c = 2 on, where no win can earn and ε = 1 is best."""
+class SupremumCurve:
+    """H(c) of one side, by chords: convex, and linear for c >= 2, where every win makes a loss and ε = 1 is best."""
 
-    def __init__(self, laws: Sequence[Distribution], objective: Objective):
-        self.costs = np.append(np.linspace(0.0, 2.0, CHORDS + 1), 3.0)
-        found = [best_response(laws, objective=objective, cost=float(cost)).supremum for cost in self.costs]
+    def __init__(self, quotes: Sequence[Distribution], objective: Objective):
+        self.costs = np.append(np.linspace(0.0, 2.0, NUM_CHORDS + 1), 3.0)
+        found = [best_response(quotes, objective=objective, cost=float(cost)).supremum for cost in self.costs]
         self.suprema = np.array(found)
 
     def value(self, orders: SideOrders) -> float:
-        """E[A H(C / A)]; where A is 0 nothing is traded."""
+        """Return E[A H(C / A)], in currency per step; 0 if A is 0."""
         if orders.value == 0:
             return 0.0
         return float((orders.values * self(orders.toxicity / orders.values)).mean())
@@ -101,12 +106,12 @@ class _Envelope:
         return np.interp(cost, self.costs, self.suprema) + beyond
 
 
-def _priced_apart(scenario: Scenario) -> tuple[TierOrders, ...]:
-    """The orders that a maker has a price of its own for."""
-    market = dealer_of(scenario)
+def _orders_by_quote(scenario: Scenario) -> tuple[TierOrders, ...]:
+    """The orders to which a maker can give a quote of their own: by tier, or the sum over tiers."""
+    market = require_dealer_market(scenario)
     tiers = orders_by_tier(market)
     return tiers if market.by_tier else (reduce(add, tiers),)
 
 
-def _rivals(scenario: Scenario) -> list[FixedMaker]:
+def _competitors(scenario: Scenario) -> list[FixedMaker]:
     return [fixed_maker(policy) for policy in scenario.competitors]

@@ -1,8 +1,8 @@
-"""What is exact about a scenario of the dealer market: its optimum, and what fixed makers earn in it.
+"""Exact values of dealer-market scenarios: the optimum of total PnL, and the values of makers with fixed distributions.
 
-The optimum of a maker's own total PnL is Theorem 1's spread PnL on both sides with no hedging. It is exact when
-competitors quote from fixed laws, the midprice has no drift and investors know nothing of its next move. Where they
-know it, the best quotes depend on the book: see tiers.py. What orders are worth is in order_flow.py.
+The optimum of a maker's own total PnL is the spread PnL of Theorem 1 on both sides, without hedging. It is exact if the
+competitors quote from fixed distributions, the midprice has no drift and no investor is informed. With informed
+investors the best quotes depend on the book: see tiers.py. The values of orders are computed in order_values.py.
 """
 
 from functools import reduce
@@ -15,9 +15,9 @@ from twosided.core.optimum import NotExact
 from twosided.core.policy import Policy
 from twosided.core.scenario import Scenario
 from twosided.dealer.distributions import PointMass, Uniform
-from twosided.dealer.exact.best_response import Objective, Optimum, total_pnl_supremum
+from twosided.dealer.exact.best_response import Objective, TwoSidedBestResponse, total_pnl_supremum
 from twosided.dealer.exact.cost_curve import CostCurve
-from twosided.dealer.exact.hedge_cost import HedgeCost, expected_hedge_cost, net_flow_law
+from twosided.dealer.exact.hedge_cost import HedgeCost, expected_hedge_cost, net_flow_distribution
 from twosided.dealer.exact.order_values import orders_by_tier
 from twosided.dealer.exact.spread_pnl import FixedMaker, expected_spread_pnl, market_share
 from twosided.dealer.investors import Investors, UnitInvestors
@@ -25,27 +25,27 @@ from twosided.dealer.market import DealerMarket
 from twosided.dealer.quoters import PersistentQuoter, RandomQuoter
 
 
-def optimum(scenario: Scenario, objective: Objective = "own") -> Optimum:
-    """The supremum of the learner's total PnL a step, and the quotes that reach or approach it.
+def total_pnl_optimum(scenario: Scenario, objective: Objective = "own") -> TwoSidedBestResponse:
+    """Return the supremum of the learner's total PnL per step, and the quotes that attain or approach it.
 
-    "excess" is the supremum of excess spread PnL alone (see best_response.py). Raises NotExact.
+    "excess" is the supremum of excess spread PnL only (see best_response.py). Raises NotExact.
     """
     makers = [fixed_maker(policy) for policy in scenario.competitors]
-    return total_pnl_supremum(makers, value_per_side(dealer_of(scenario)), objective=objective)
+    return total_pnl_supremum(makers, value_per_side(require_dealer_market(scenario)), objective=objective)
 
 
 def value_per_side(market: DealerMarket) -> float:
-    """alpha: what investors trade on one side in a step is worth at ε = 0, in currency. Raises NotExact.
+    """Return alpha, the expected value of the orders on one side in a step at ε = 0, in currency.
 
-    P_0 · N/2 · P[arrival] · E[|v| S_ref(v)], sizes and books being independent of each other and of the mid.
+    alpha = P_0 · N/2 · P[arrival] · E[|v| S_ref(v)]; sizes, books and the midprice are independent. Raises NotExact.
     """
     if market.flow.lookahead:
-        raise NotExact("where investors know where the midprice goes, the best quotes depend on the book")
+        raise NotExact("with informed investors the best quotes depend on the book")
     return reduce(add, orders_by_tier(market)).buy.value
 
 
 def fixed_maker(policy: Policy) -> FixedMaker:
-    """A policy as laws of its action. Raises NotExact if it has none that stay the same."""
+    """Return the distributions of a policy's action. Raises NotExact if they are not fixed."""
     if isinstance(policy, PersistentQuoter):
         quotes = (policy.epsilon_buy, policy.epsilon_sell, policy.hedge)
         buy, sell, hedge = (PointMass(float(value)) for value in quotes)
@@ -53,31 +53,32 @@ def fixed_maker(policy: Policy) -> FixedMaker:
     if isinstance(policy, RandomQuoter):
         epsilon = _uniform(policy.low, policy.high)
         return FixedMaker(buy=epsilon, sell=epsilon, hedge=_uniform(policy.hedge_low, policy.hedge_high))
-    raise NotExact(f"{type(policy).__name__} quotes from no fixed law, so no best response to it is known")
+    raise NotExact(
+        f"{type(policy).__name__} does not quote from fixed distributions, so no exact best response to it is known"
+    )
 
 
-def fixed_values(scenario: Scenario, policy: Policy) -> tuple[Array, Array, list[HedgeCost]]:
-    """Spread PnL a step, market share and hedge cost a step of every maker, the policy in the learner's seat.
+def fixed_maker_values(scenario: Scenario, policy: Policy) -> tuple[Array, Array, list[HedgeCost]]:
+    """Return spread PnL per step, market share and hedge cost per step of every maker; the policy has seat 0.
 
-    For unit orders and makers that quote from fixed laws with independent draws on the two sides. Raises
-    NotExact.
+    For unit orders and makers that quote from fixed distributions, independently on the two sides. Raises NotExact.
     """
-    market = dealer_of(scenario)
+    market = require_dealer_market(scenario)
     value = value_per_side(market)
     mid = float(market.price.reset(np.zeros(())).mid)
     flow, arrival = market.flow, 1.0
     if isinstance(flow, Investors) and (flow.mean_size, flow.size_variation) == (1, 0):
         arrival = float(flow.arrival_probability)
     elif not isinstance(flow, UnitInvestors):
-        raise NotExact("the cost of hedging is known only for unit orders")
+        raise NotExact("the exact hedge cost needs unit orders")
     policies = (policy, *scenario.competitors)
     if any(isinstance(other, RandomQuoter) and other.symmetric for other in policies):
-        raise NotExact("the cost of hedging is known only for makers that draw their sides apart")
+        raise NotExact("the exact hedge cost needs makers that draw ε_b and ε_s independently")
     makers = [fixed_maker(other) for other in policies]
     curve = CostCurve.from_book(market.book)
     costs = [
         expected_hedge_cost(
-            net_flow_law(makers, seat, investors=flow.count, arrival_probability=arrival),
+            net_flow_distribution(makers, seat, investors=flow.count, arrival_probability=arrival),
             maker.hedge,
             curve,
             steps=scenario.horizon,
@@ -89,8 +90,8 @@ def fixed_values(scenario: Scenario, policy: Policy) -> tuple[Array, Array, list
     return expected_spread_pnl(makers, value), market_share(makers), costs
 
 
-def dealer_of(scenario: Scenario) -> DealerMarket:
-    """The market, if it is a dealer market. Raises NotExact."""
+def require_dealer_market(scenario: Scenario) -> DealerMarket:
+    """Return the market of the scenario. Raises NotExact if it is not a dealer market."""
     if not isinstance(scenario.market, DealerMarket):
         raise NotExact(f"no exact optimum is known for {type(scenario.market).__name__}")
     return scenario.market

@@ -23,9 +23,9 @@ from twosided.dealer.adaptive import AdaptiveQuoter
 from twosided.dealer.distributions import Empirical
 from twosided.dealer.exact.best_response import best_response
 from twosided.dealer.exact.cost_curve import expected_costs
-from twosided.dealer.exact.dynamic_programming import penalised_optimum
+from twosided.dealer.exact.dynamic_programming import penalized_optimum
 from twosided.dealer.exact.tiers import supremum
-from twosided.dealer.exact.total_pnl import optimum, value_per_side
+from twosided.dealer.exact.total_pnl import total_pnl_optimum, value_per_side
 from twosided.dealer.investors import Tiers, UnitInvestors
 from twosided.dealer.market import DealerMarket
 from twosided.dealer.quoters import PersistentQuoter, RandomQuoter, SplitPolicy
@@ -123,8 +123,8 @@ def against_fixed(name: str, kind: str) -> Callable[[Budget, Tell], Outcome]:
 
     def run(budget: Budget, tell: Tell) -> Outcome:
         scenario = Scenario(DealerMarket(), (FIXED[name],), KINDS[kind])
-        own = optimum(scenario)
-        best = own if kind == "own" else optimum(scenario, "excess")
+        own = total_pnl_optimum(scenario)
+        best = own if kind == "own" else total_pnl_optimum(scenario, "excess")
         policies, curve = fit(scenario, _paid(kind, budget, own=0.0), budget, tell)
         exploring = {EXPLORING: dataclasses.replace(policies[0], explore=True)}
         records = judge(scenario, policies, budget, tell, own.value, exploring)
@@ -159,7 +159,7 @@ def against_fixed_as_printed(name: str) -> Callable[[Budget, Tell], Outcome]:
         scenario = Scenario(DealerMarket(), (FIXED[name],))
         steps = 100_000 if budget.quick else 2_000_000
         policies, curve = fit(scenario, dataclasses.replace(PAPER, steps=steps), budget, tell)
-        supremum = optimum(scenario).value
+        supremum = total_pnl_optimum(scenario).value
         curve = curve.with_columns(gap=100 * (1 - pl.col("score") / supremum))
         return Outcome(judge(scenario, policies, budget, tell, supremum), {"curve": curve})
 
@@ -179,7 +179,7 @@ def against_adaptive(share: float, aversion: float, kind: str) -> Callable[[Budg
         quoted = steps.filter(pl.col("maker") == 1)
         for side in ("buy", "sell"):
             response = best_response(Empirical(quoted[f"epsilon_{side}"].round(4).to_numpy()))
-            records += exact("best response", **{f"epsilon_{side}": response.points[0]})
+            records += exact("best response", **{f"epsilon_{side}": response.maximizers[0]})
         # A maker alone in the market, at the largest ε there is, wins both sides at twice the exchange's spread.
         records += exact("alone", pnl_total=2 * 2 * value_per_side(DealerMarket()))
         return Outcome(records, {"curve": curve, "trace": steps})
@@ -282,7 +282,7 @@ def penalised(name: str) -> Callable[[Budget, Tell], Outcome]:
         records, frames, best = [], {}, None
         if name in ("square", "asymmetric"):
             tell("solving the dynamic program")
-            best = penalised_optimum(scenario)
+            best = penalized_optimum(scenario)
             records += exact(
                 "exact",
                 reward=best.value,
