@@ -294,13 +294,13 @@ def test_the_inventory_part_of_a_total_is_nothing_on_average(chain):
 
 def test_what_the_chain_does_not_say_is_refused(chain):
     leaning = TabularPolicy(jnp.eye(3), InventoryCells(1), ThresholdPolicy().space)
-    with pytest.raises(NotExact, match="what TabularPolicy does depends on the inventory"):
+    with pytest.raises(NotExact, match="the action of TabularPolicy depends on the inventory"):
         day_value(chain, leaning)
     with pytest.raises(NotExact, match="the cell of InventoryCells depends on the inventory"):
         state_values(chain, ThresholdPolicy(1), InventoryCells(1))
-    with pytest.raises(NotExact, match="DeviationPenalty remembers"):
+    with pytest.raises(NotExact, match="DeviationPenalty has a state"):
         electronic_chain(MARKET, DeviationPenalty())
-    with pytest.raises(NotExact, match="what Balanced pays depends on the inventory"):
+    with pytest.raises(NotExact, match="WeightedReward depends on the inventory"):
         electronic_chain(MARKET, WeightedReward(inventory=0.1))
     with pytest.raises(NotExact, match="one price"):
         best_table(electronic_chain(TwoSidedElectronicMarket(), mispricing_limit=3, imbalance_limit=2))

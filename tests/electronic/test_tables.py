@@ -110,11 +110,11 @@ def test_labels_say_what_a_cell_holds():
         (lambda: ThresholdPolicy(float("nan")), "threshold must be a whole number of at least 1"),
         (lambda: ThresholdPolicy(epsilon=1.5), r"epsilon must be in \[0, 1\], but got 1.5"),
         (lambda: ThresholdPolicy(epsilon=float("nan")), r"epsilon must be in \[0, 1\]"),
-        (lambda: ImbalanceTable((0.0, 1.0)), "changes must be an odd number of them"),
+        (lambda: ImbalanceTable((0.0, 1.0)), "changes must be an odd number of entries"),
         (lambda: ImbalanceTable((2.0,)), "changes must be -1, 0 or 1 each"),
         (lambda: ImbalanceCells(0), "limit must be from 1 to 1000"),
         (lambda: SpreadCells(max_spread=0), "max_spread must be from 1 to 1000"),
-        (lambda: CombinedCells(()), "parts must be one or more of them"),
+        (lambda: CombinedCells(()), "parts must be at least one"),
     ],
 )
 def test_bad_parameters(make, refusal):

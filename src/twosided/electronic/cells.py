@@ -14,10 +14,10 @@ from twosided.core.validation import check
 
 
 class _ClippedCells(Cells):
-    """One whole number of either sign, clipped."""
+    """Cells of one signed integer, clipped."""
 
     limit: int = eqx.field(static=True, default=2)
-    """What larger values are not told from, on either side, in units or ticks."""
+    """Largest magnitude with a cell of its own, in units or ticks; larger ones share it."""
 
     def __check_init__(self):
         check("limit", self.limit, "from 1 to 1000", 1 <= self.limit <= 1000)
@@ -28,44 +28,44 @@ class _ClippedCells(Cells):
 
     @abc.abstractmethod
     def value(self, observation: Any) -> Float[Array, "..."]:
-        """What is clipped."""
+        """Return the value to clip."""
 
     def __call__(self, observation):
         return clipped(self.value(observation), self.limit)
 
     @property
     def labels(self):
-        """From the lowest to the highest, the ends saying what they hold."""
+        """Labels from the lowest to the highest cell."""
         inner = [str(value).replace("-", "−") for value in range(1 - self.limit, self.limit)]
         return (f"≤ −{self.limit}", *inner, f"≥ {self.limit}")
 
 
 class ImbalanceCells(_ClippedCells):
-    """The imbalance, in units."""
+    """Cells of the imbalance, in units."""
 
     def value(self, observation):
         return observation.imbalance
 
 
 class InventoryCells(_ClippedCells):
-    """The inventory, in units."""
+    """Cells of the inventory, in units."""
 
     def value(self, observation):
         return observation.inventory
 
 
 class MispricingCells(_ClippedCells):
-    """What the quote is off by, in ticks: for a maker that sees the fundamental price."""
+    """Cells of the mispricing, in ticks, for a maker that observes the fundamental price."""
 
     def value(self, observation):
         return observation.mispricing
 
 
 class SpreadCells(Cells):
-    """The maker's own spread, clipped."""
+    """Cells of the maker's own spread, clipped."""
 
     max_spread: int = eqx.field(static=True, default=4)
-    """Largest spread that is told from larger ones, in ticks."""
+    """Smallest spread of the last cell, in ticks; larger ones share it."""
 
     def __check_init__(self):
         check("max_spread", self.max_spread, "from 1 to 1000", 1 <= self.max_spread <= 1000)
@@ -83,13 +83,13 @@ class SpreadCells(Cells):
 
 
 class CombinedCells(Cells):
-    """Every combination of the cells of several divisions, the last of them running fastest."""
+    """Product of several cells; the last one varies fastest."""
 
     parts: tuple[Cells, ...] = (ImbalanceCells(), SpreadCells())
-    """One at least."""
+    """Cells to combine, at least one."""
 
     def __check_init__(self):
-        check("parts", self.parts, "one or more of them", len(self.parts) > 0)
+        check("parts", self.parts, "at least one", len(self.parts) > 0)
 
     @property
     def size(self):
@@ -112,4 +112,5 @@ class CombinedCells(Cells):
 
 
 def clipped(value: Float[Array, "..."], limit: int) -> Int[Array, "..."]:
+    """Return the index of a rounded value, clipped to ± limit, among 2 limit + 1 cells."""
     return jnp.clip(jnp.round(value), -limit, limit).astype(jnp.int32) + limit

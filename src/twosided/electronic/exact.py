@@ -1,14 +1,15 @@
-"""Exact answers for the electronic market: what any policy earns, the best there is, and what information is worth.
+"""Exact answers for the electronic market: the value of any policy, the optimum, and the value of information.
 
-They are asked of the chain that `electronic_chain` makes of the market, and those over a day come with a bound on what
-is cut off of it. A maker that sees cells s of the state x does not see the state. With μ_t the law of the state at step
-t of a day under its policy, and all steps and days pooled,
+They use the Markov chain of `electronic_chain`; values over a day come with a bound on the error of its truncation.
+A maker that observes the cell s of a state x does not observe the state. With μ_t the distribution of the state at
+step t of a day under the policy, and all steps and days pooled,
 
     v(s)    = E[G_t | s_t = s]             = Σ_t Σ_{x in s} μ_t(x) v_t(x) / Σ_t Σ_{x in s} μ_t(x)
-    Q(s, a) = E[G_t | s_t = s, a_t = a]    likewise, weighed with π(a | x)
+    Q(s, a) = E[G_t | s_t = s, a_t = a]    likewise, weighted by π(a | x)
 
-are what averages of sampled returns estimate. Learners that bootstrap find another table if γ > 0, the solution of
-Q(s, a) = E[r_t + γ Q(s_{t+1}, a_{t+1}) | s_t = s, a_t = a] under the same laws; with γ = 0 the two are one.
+are what averages of sampled returns estimate. Learners that bootstrap converge to another table if γ > 0, the
+solution of Q(s, a) = E[r_t + γ Q(s_{t+1}, a_{t+1}) | s_t = s, a_t = a] under the same distributions; with γ = 0 the
+two agree.
 """
 
 from collections.abc import Sequence
@@ -31,35 +32,41 @@ from twosided.learn.tables import FinitePolicy
 
 
 def day_value(chain: ElectronicChain, policy: FinitePolicy) -> Exact:
-    """What a policy earns a step, over a day."""
+    """Return the mean reward per step of a policy over a day."""
     return chain.follow(policy).of_day(chain.horizon)
 
 
 def long_run_value(chain: ElectronicChain, policy: FinitePolicy) -> float:
-    """What a policy earns a step on a day without end, where a state that would be left out is not entered."""
+    """Return the long-run mean reward per step of a policy; a step that would leave the truncation stays."""
     return chain.follow(policy).long_run()[0]
 
 
 def state_values(
     chain: ElectronicChain, policy: FinitePolicy, cells: Cells, discount: float = 0.0
 ) -> Float[ndarray, "cells"]:
-    """v(s), pooled over the steps of a day; NaN where the policy never comes."""
+    """Return v(s), pooled over the steps of a day; NaN for cells that the policy never visits."""
     followed, cell = chain.follow(policy), chain.cells(cells)
-    laws, values = followed.distributions(chain.horizon), followed.values(chain.horizon, discount)[:-1]
-    return _ratio(_pooled((laws * values).sum(0), cell, cells.size), _pooled(laws.sum(0), cell, cells.size))
+    distributions, values = (
+        followed.distributions(chain.horizon),
+        followed.values(chain.horizon, discount)[:-1],
+    )
+    return _ratio(
+        _pooled((distributions * values).sum(0), cell, cells.size),
+        _pooled(distributions.sum(0), cell, cells.size),
+    )
 
 
 def state_action_values(
     chain: ElectronicChain, policy: FinitePolicy, cells: Cells, discount: float = 0.0
 ) -> Float[ndarray, "cells actions"]:
-    """Q(s, a), pooled over the steps of a day; NaN for what the policy never does."""
+    """Return Q(s, a), pooled over the steps of a day; NaN for pairs that the policy never visits."""
     table = chain.table(policy)
     followed, cell = chain.process.follow(table), chain.cells(cells)
-    laws, values = followed.distributions(chain.horizon), followed.values(chain.horizon, discount)
+    distributions, values = followed.distributions(chain.horizon), followed.values(chain.horizon, discount)
     earned = np.zeros_like(table)
-    for law, following in zip(laws, values[1:], strict=True):
-        earned += law[:, None] * table * chain.process.action_values(following, discount)
-    visits = laws.sum(0)[:, None] * table
+    for distribution, following in zip(distributions, values[1:], strict=True):
+        earned += distribution[:, None] * table * chain.process.action_values(following, discount)
+    visits = distributions.sum(0)[:, None] * table
     return _ratio(_pooled(earned, cell, cells.size), _pooled(visits, cell, cells.size))
 
 
@@ -70,12 +77,12 @@ def bootstrapped_values(
     discount: float = 0.0,
     trace_decay: float = 0.0,
 ) -> Float[ndarray, "cells actions"]:
-    """The table that SARSA(λ) and expected SARSA settle on if the policy stays; NaN for what it never does.
+    """Return the table to which SARSA(λ) and expected SARSA converge under a fixed policy; NaN for pairs never visited.
 
         Q(s, a) = E[Σ_k (γλ)^k (r_{t+k} + γ (1 - λ) Q(s_{t+k+1}, a_{t+k+1})) | s_t = s, a_t = a]
 
-    with the sum up to the end of the day, where γ (1 - λ) is γ: a day that is cut goes on as far as a learner is
-    concerned. It is linear in Q; both of its parts follow backward in time.
+    The sum runs to the end of the day, where γ (1 - λ) is γ: to a learner a truncated day continues. The equation is
+    linear in Q; both of its parts follow from a backward recursion in time.
     """
     table = chain.table(policy)
     size, actions = table.shape
@@ -87,14 +94,14 @@ def bootstrapped_values(
     )
     next_pair = sparse.csr_array((table.ravel(), (rows, columns)), (size, pairs)).toarray()
 
-    # Of what follows from a state, before it acts: the rewards, and the weight of each pair that is bootstrapped.
+    # For each state before the action: expected rewards, and the weight of each pair that is bootstrapped.
     earned, ahead = np.zeros(size), discount * next_pair
     rewards, weights = np.zeros((cells.size, actions)), np.zeros((cells.size, actions, pairs))
     visits = np.zeros((cells.size, actions))
-    for law in reversed(chain.process.follow(table).distributions(chain.horizon)):
+    for distribution in reversed(chain.process.follow(table).distributions(chain.horizon)):
         reward = chain.process.action_values(earned)
         weight = [P @ ahead for P in chain.process.transitions]
-        share = law[:, None] * table
+        share = distribution[:, None] * table
         visits += of_cell @ share
         rewards += of_cell @ (share * reward)
         for a in range(actions):
@@ -111,23 +118,25 @@ def bootstrapped_values(
 
 
 @dataclass(frozen=True)
-class Best:
-    """The best of many tables of the imbalance."""
+class BestTable:
+    """Best table of the imbalance, with the values of all."""
 
     changes: tuple[float, ...]
-    """Its change of quote at each imbalance, from the lowest to the highest; the first of those that tie."""
+    """Change of the quote at each imbalance, from the lowest to the highest; the first among ties."""
     value: Exact
+    """Mean reward per step over a day."""
     tables: Float[ndarray, "tables cells"]
-    """All of them."""
+    """All tables."""
     values: Float[ndarray, "tables"]
-    """What each earns a step over a day."""
+    """Mean reward per step over a day of each."""
     errors: Float[ndarray, "tables"]
+    """Error bound of each value."""
 
 
-def best_table(chain: ElectronicChain, limit: int = 2) -> Best:
-    """The best table of the imbalance clipped to ± limit over a day, of all 3^(2 limit + 1), by trying each.
+def best_table(chain: ElectronicChain, limit: int = 2) -> BestTable:
+    """Return the best of all 3^(2 limit + 1) tables of the imbalance clipped to ± limit, over a day, by enumeration.
 
-    For the market of one price.
+    Raises NotExact for the market with two prices.
     """
     check("limit", limit, "from 1 to 3: there are 3^(2 limit + 1) tables", 1 <= limit <= 3)
     _one_price(chain)
@@ -141,32 +150,33 @@ def best_table(chain: ElectronicChain, limit: int = 2) -> Best:
     values, errors = np.array([f.value for f in found]), np.array([f.error for f in found])
     best = int(np.argmax(values))
     changes = np.asarray(CHANGES)[tables]
-    return Best(tuple(changes[best]), found[best], changes, values, errors)
+    return BestTable(tuple(changes[best]), found[best], changes, values, errors)
 
 
 def full_information(chain: ElectronicChain, after_event: bool = False) -> Exact:
-    """What the best policy earns a step over a day where it sees p*, before the event of the step or after it.
+    """Return the optimum per step over a day of a policy that observes p* before the event of the step, or after it.
 
-    After the event it knows what p* did, and so whether there is an order, but not whose.
+    After the event the policy knows the move of p*, and so whether there is an order, but not whose.
     """
     if not after_event:
         return chain.process.optimal_day(chain.horizon)
     inside = chain.following >= 0
-    known = [np.flatnonzero(chain.price_moves == move) for move in np.unique(chain.price_moves)]
+    revealed = [np.flatnonzero(chain.price_moves == move) for move in np.unique(chain.price_moves)]
     bounds = []
     for outside in (chain.process.outside.least, chain.process.outside.most):
         value = np.zeros(chain.process.size)
         for left in range(chain.horizon):
             ahead = chain.rewards + np.where(inside, value[chain.following], left * outside)
-            value = np.sum([(ahead[..., k] @ chain.chances[k]).max(1) for k in known], axis=0)
+            value = np.sum([(ahead[..., k] @ chain.probabilities[k]).max(1) for k in revealed], axis=0)
         bounds.append(float(value[chain.process.start]) / chain.horizon)
     return Exact.between(*bounds)
 
 
-def information_value(chain: ElectronicChain, best: Best) -> Exact:
-    """What seeing p* before each event adds to the best table of the clipped imbalance, a step over a day."""
-    informed, blind = full_information(chain), best.value
-    return Exact(informed.value - blind.value, informed.error + blind.error)
+def information_value(chain: ElectronicChain, best: BestTable) -> Exact:
+    """Return what observing p* before each event adds to the best table of the clipped imbalance, per step over
+    a day."""
+    informed, uninformed = full_information(chain), best.value
+    return Exact(informed.value - uninformed.value, informed.error + uninformed.error)
 
 
 def threshold_map(
@@ -176,9 +186,9 @@ def threshold_map(
     market: ElectronicMarket = ElectronicMarket(),
     horizon: int = 150,
 ) -> Float[ndarray, "uninformed informed thresholds"]:
-    """What each threshold earns a step over a day, over λ_u and λ_i; NaN where they leave no room for λ_p.
+    """Return the mean reward per step over a day of each threshold, over λ_u and λ_i; NaN where λ_p would be negative.
 
-    The best threshold at a point is where the last axis is largest.
+    The best threshold at a point maximises over the last axis.
     """
     values = np.full((len(uninformed), len(informed), len(thresholds)), np.nan)
     for (i, uninformed_), (j, informed_) in product(enumerate(uninformed), enumerate(informed)):

@@ -1,9 +1,9 @@
-"""The electronic market of Chan and Shelton (2001): one maker, informed and uninformed traders, one event a step.
+"""Electronic market of Chan and Shelton (2001): one maker, informed and uninformed traders, one event per step.
 
-In a step from t to t+1, with p* the fundamental price, p^m the maker's and I the imbalance, the sum of the orders
-(+1 a buy, -1 a sale by the trader) since the maker last changed its quote:
+In a step from t to t+1, p* is the fundamental price, p^m the maker's, and I the imbalance: the sum of the orders
+(+1 for a purchase, -1 for a sale by the trader) since the maker last changed its quote.
 
-    1. the maker sees I and changes its quote,  p^m' = p^m + Δp
+    1. the maker observes I and changes its quote,  p^m' = p^m + Δp
     2. one event:  p* rises or falls by a tick                    with probability λ_p each
                    an uninformed trader buys or sells             with probability λ_u each
                    an informed trader arrives                     with probability λ_i
@@ -12,10 +12,11 @@ In a step from t to t+1, with p* the fundamental price, p^m the maker's and I th
 
     spread PnL  x (p^m' - p*)       inventory PnL  z (p*' - p*)       total  their sum
 
-What the informed trader compares with p* is the quote before the change, as in Phelps's listing (2022), which thus
-fills an order that was decided on another price; with `same_quote` it is the quote that it trades at. The imbalance
-that the maker acts on leaves out the order of the step itself. Chan and Shelton's extended model has a bid and an ask
-in place of p^m: `TwoSidedElectronicMarket`. Time is in events, prices are in ticks, orders in units.
+The informed trader compares p* with the quote before the change, as in Phelps's listing (2022), so that an order
+may be filled at another price than it was decided on. With `same_quote` the trader compares p* with the quote that
+it trades at. The imbalance that the maker acts on excludes the order of the step itself. In Chan and Shelton's
+extended model a bid and an ask replace p^m: `TwoSidedElectronicMarket`. Time is in events, prices are in ticks,
+orders in units.
 """
 
 import abc
@@ -38,18 +39,18 @@ from twosided.electronic.cells import ImbalanceCells
 from twosided.rewards.extras import InventoryMoments
 
 CHANGES = (-1.0, 0.0, 1.0)
-"""What a quote can change by in a step, in ticks."""
+"""Changes of a quote in a step, in ticks."""
 
 
 class ElectronicAction(eqx.Module):
-    """What the maker of one price decides in a step."""
+    """Action of a maker of one price."""
 
     change: Float[Array, "*makers"] | float
     """Δp, in ticks: -1, 0 or 1."""
 
 
 class TwoSidedAction(eqx.Module):
-    """What the maker of two prices decides in a step."""
+    """Action of a maker of a bid and an ask."""
 
     change_bid: Float[Array, "*makers"] | float
     """Change of the bid, in ticks: -1, 0 or 1."""
@@ -58,57 +59,58 @@ class TwoSidedAction(eqx.Module):
 
 
 class ElectronicObservation(eqx.Module):
-    """What the maker sees before it acts."""
+    """Observation of the maker before it acts."""
 
     imbalance: Float[Array, "makers"]
-    """I, orders to buy less orders to sell since the last change of quote, in units."""
+    """I, orders to buy less orders to sell since the last quote change, in units."""
     inventory: Float[Array, "makers"]
     """z, in units."""
     spread: Float[Array, "makers"] | None
     """Ask less bid, in ticks; None where there is one price."""
     mispricing: Float[Array, "makers"] | None
-    """p* less the middle of the quotes, in ticks; None unless the maker is informed."""
+    """p* less the middle of the quotes, in ticks; None without full information."""
 
 
 class ElectronicState(eqx.Module):
-    """Where the market stands before the maker acts."""
+    """State of the market before the maker acts."""
 
     price: Float[Array, ""]
-    """p*."""
+    """p*, in ticks."""
     bid: Float[Array, "makers"]
+    """Bid, in ticks."""
     ask: Float[Array, "makers"]
+    """Ask, in ticks."""
     imbalance: Float[Array, "makers"]
+    """I, in units."""
     cash: Float[Array, "makers"]
-    """From every trade at its own price; wealth is cash + inventory · p*."""
+    """Cash from every trade at its own price, in ticks; wealth is cash + inventory · p*."""
     inventory: Float[Array, "makers"]
+    """z, in units."""
 
 
 class _EventMarket(Market):
-    """What the markets of one price and of two share: the events, who trades, and who pays whom."""
+    """Base of the markets with one price and with two: events, trades and payments."""
 
     takes_competitors = False
     extras = InventoryMoments
 
     price_change: Scalar = 0.2
-    """λ_p, probability that the fundamental price rises by a tick in a step, and that it falls by one."""
+    """λ_p, probability that the fundamental price rises by a tick in a step, and the same for a fall."""
     uninformed: Scalar = 0.1
-    """λ_u, probability that an uninformed trader buys in a step, and that one sells."""
+    """λ_u, probability that an uninformed trader buys in a step, and the same for a sale."""
     informed: Scalar = 0.4
     """λ_i, probability that an informed trader arrives in a step; 2 λ_p + 2 λ_u + λ_i = 1."""
     noise: Scalar = 0.0
-    """Probability that an informed trader takes the fundamental price to be a tick off, above or below alike."""
+    """Probability that an informed trader misjudges the fundamental price by a tick, above or below with equal
+    probability."""
     initial: Scalar = 200.0
-    """p*_0, the fundamental price at the start of an episode and the middle of the first quotes, in ticks."""
+    """p*_0, the fundamental price and the middle of the quotes at the start of an episode, in ticks."""
     same_quote: bool = eqx.field(static=True, default=False)
-    """Informed traders decide on the quote that they trade at; else on the one before the maker's change."""
+    """Informed traders decide on the quote that they trade at; otherwise on the one before the maker's change."""
     full_information: bool = eqx.field(static=True, default=False)
-    """The maker sees the fundamental price as it was before the event of the step."""
+    """Show the maker the fundamental price as it was before the event of the step."""
     num_makers: int = eqx.field(static=True, default=1)
-    """One: nobody competes with the maker."""
-
-    @property
-    def cells(self) -> Cells:
-        return ImbalanceCells()
+    """Always 1: the maker has no competitors."""
 
     def __check_init__(self):
         alone = "1 in an electronic market, which takes no competitors"
@@ -123,8 +125,13 @@ class _EventMarket(Market):
         name = "2 price_change + 2 uninformed + informed"
         check(name, total, "1", lambda: np.abs(np.asarray(total) - 1) < SUM_ERROR)
 
+    @property
+    def cells(self) -> Cells:
+        return ImbalanceCells()
+
     def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "..."]:
-        """A uniform for the event; its place within an informed trader's part decides what the trader takes p* for."""
+        """Draw a uniform per event; its position within the informed trader's interval decides the trader's
+        error about p*."""
         return jax.random.uniform(key, shape)
 
     def reset(self, shock: Float[Array, ""]) -> tuple[ElectronicState, ElectronicObservation]:
@@ -159,7 +166,7 @@ class _EventMarket(Market):
             pnl=PnL(spread, nothing, inventory_pnl, nothing),
             quotes=Quotes(state.price * everyone, price * everyone, bid, ask),
             held=state.inventory,
-            # The price moves in steps without trades, by a tick up or down alike.
+            # The price moves in steps without trades, by a tick up or down with equal probability.
             expected_inventory_pnl=nothing,
             inventory=inventory,
             bought=bought,
@@ -184,11 +191,10 @@ class _EventMarket(Market):
 
     @abc.abstractmethod
     def observe(self, state: ElectronicState) -> ElectronicObservation:
-        """What the maker sees of the state."""
+        """Return the maker's observation of a state."""
 
     def _event(self, shock: Float[Array, ""]) -> tuple[Float[Array, ""], ...]:
-        """What happens, 1 for the one thing that does: a rise, a fall, a purchase, a sale, an arrival; and what the
-        informed trader that arrives takes p* to be off by."""
+        """Indicators of the event (rise, fall, purchase, sale, arrival), and the arriving trader's error about p*."""
         moves, trades = 2 * self.price_change, 2 * self.uninformed
         ends = (self.price_change, moves, moves + self.uninformed, moves + trades)
         begins = (0.0, *ends[:-1])
@@ -203,7 +209,7 @@ class _EventMarket(Market):
 
 
 class ElectronicMarket(_EventMarket):
-    """A maker of one price, which it moves by a tick, meets informed and uninformed traders."""
+    """Market of one price, which the maker moves by a tick, with informed and uninformed traders."""
 
     @property
     def action_space(self) -> Discrete:
@@ -226,10 +232,10 @@ class ElectronicMarket(_EventMarket):
 
 
 class TwoSidedElectronicMarket(_EventMarket):
-    """A maker of a bid and an ask, each of which it moves by a tick, meets informed and uninformed traders.
+    """Market of a bid and an ask, each of which the maker moves by a tick, with informed and uninformed traders.
 
-    A change that would make the spread narrower or wider than the market allows is not made, on either side. The
-    imbalance starts anew when either quote changes.
+    A change that would make the spread smaller or larger than the market allows is not made, on either side. The
+    imbalance is reset when either quote changes.
     """
 
     min_spread: Scalar = 0.0
@@ -262,4 +268,4 @@ class TwoSidedElectronicMarket(_EventMarket):
 
 
 SUM_ERROR = 1e-6
-"""What the probabilities may miss 1 by: rounding."""
+"""Largest distance of the sum of the probabilities from 1, for rounding."""

@@ -1,11 +1,9 @@
-"""Policies of finite lists: what a maker of the electronic market does in each of a few situations.
+"""Policies of the electronic market with one price, as probabilities of its three actions.
 
-A finite policy is the probabilities of its actions given what is observed, so what it does can be enumerated
-(`twosided.electronic.exact`) as well as sampled. A table has a row for each cell, and cells divide what is observed:
-the imbalance clipped to ±2, say, as in the tables of Phelps (2022).
+Their exact values follow by enumeration (`twosided.electronic.exact`), and they can be sampled.
 
     threshold policy π_h   raise the quote where I ≥ h, lower it where I ≤ -h, else leave it
-    exploration            with probability ε any action, all alike:  (1 - ε) π(a | s) + ε / |A|
+    exploration            with probability ε a uniformly random action:  (1 - ε) π(a | s) + ε / |A|
 """
 
 from typing import Any
@@ -23,12 +21,12 @@ from twosided.learn.tables import FinitePolicy, explored
 
 
 class ThresholdPolicy(FinitePolicy):
-    """Raises the quote by a tick once the imbalance reaches a threshold, and lowers it on the other side."""
+    """Raises the quote by a tick where the imbalance reaches a threshold, and lowers it where its negative does."""
 
     threshold: int = 2
-    """h, the imbalance that moves the quote, in units."""
+    """h, imbalance that moves the quote, in units."""
     epsilon: Scalar = 0.0
-    """Probability that it draws any change instead, all alike."""
+    """ε, probability of a uniformly random change instead."""
 
     def __check_init__(self):
         check("threshold", self.threshold, "a whole number of at least 1", lambda: _is_whole(self.threshold))
@@ -42,19 +40,20 @@ class ThresholdPolicy(FinitePolicy):
         imbalance = observation.imbalance
         rise, fall = imbalance >= self.threshold, imbalance <= -self.threshold
         change = rise.astype(imbalance.dtype) - fall.astype(imbalance.dtype)
-        return explored(_certain(change), self.epsilon)
+        return explored(_one_hot(change), self.epsilon)
 
 
 class ImbalanceTable(FinitePolicy):
-    """Changes the quote by what a table has for the imbalance, clipped to the table."""
+    """Changes the quote by a table's entry for the imbalance, clipped to the table."""
 
     changes: tuple[float, ...] = (-1.0, -1.0, 0.0, 1.0, 1.0)
-    """Change of the quote in ticks, -1, 0 or 1, at each imbalance from the lowest to the highest; an odd number."""
+    """Change of the quote in ticks (-1, 0 or 1) at each imbalance, from the lowest to the highest; an odd number
+    of entries."""
     epsilon: Scalar = 0.0
-    """Probability that it draws any change instead, all alike."""
+    """ε, probability of a uniformly random change instead."""
 
     def __check_init__(self):
-        check("changes", self.changes, "an odd number of them", len(self.changes) % 2 == 1)
+        check("changes", self.changes, "an odd number of entries", len(self.changes) % 2 == 1)
         check("changes", self.changes, "-1, 0 or 1 each", lambda: np.isin(self.changes, CHANGES))
         _check_epsilon(self.epsilon)
 
@@ -65,15 +64,15 @@ class ImbalanceTable(FinitePolicy):
     def probabilities(self, observation):
         row = clipped(observation.imbalance, len(self.changes) // 2)
         change = jnp.asarray(self.changes, observation.imbalance.dtype)[row]
-        return explored(_certain(change), self.epsilon)
+        return explored(_one_hot(change), self.epsilon)
 
 
 def quote_changes() -> Discrete:
-    """What the maker of one price can do."""
+    """Return the action space of the market with one price."""
     return Discrete(ElectronicAction(jnp.asarray(CHANGES)))
 
 
-def _certain(change: Float[Array, ""]) -> Float[Array, "actions"]:
+def _one_hot(change: Float[Array, ""]) -> Float[Array, "actions"]:
     return (jnp.asarray(CHANGES, change.dtype) == change).astype(change.dtype)
 
 
