@@ -66,8 +66,6 @@ class BarsObservation(eqx.Module):
     """Cash received in the bar less cash paid, in currency."""
     inventory_pnl: Float[Array, "makers"] | None = None
     """In the bar, in currency."""
-    time_left: None = None
-    """Bars do not close; closed-form quotes ask for it."""
 
 
 class BarsShock(eqx.Module):

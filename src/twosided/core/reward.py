@@ -1,4 +1,4 @@
-"""What a reward is."""
+"""Protocol of a reward: from a transition to the number that a learner maximises."""
 
 import abc
 from typing import Any, ClassVar
@@ -21,30 +21,30 @@ class Reward(eqx.Module):
 
     @abc.abstractmethod
     def init(self) -> Any:
-        """The memory at the start of an episode; None for a reward that needs none."""
+        """Return the reward state at the start of an episode; None for a stateless reward."""
 
     @abc.abstractmethod
     def __call__(
-        self, memory: Any, transition: Transition, seat: int | Int[Array, ""]
+        self, state: Any, transition: Transition, seat: int | Int[Array, ""]
     ) -> tuple[Float[Array, ""], Any]:
-        """The reward of the maker in the seat, and the memory."""
+        """Return the reward of the maker in a seat, and the reward state."""
 
 
 def total_pnl(transition: Transition, expected_inventory: bool) -> Float[Array, "makers"]:
-    """Total PnL, of its draws or with the conditional expectation of inventory PnL."""
+    """Return total PnL, with the draw of inventory PnL or with its conditional expectation."""
     pnl = transition.pnl
     inventory = transition.expected_inventory_pnl if expected_inventory else pnl.inventory
     return PnL(pnl.spread, pnl.hedge, inventory, pnl.fees).total
 
 
 class TotalPnL(Reward):
-    """The maker's own total PnL: spread + hedge + inventory + fees."""
+    """Own total PnL: spread + hedge + inventory + fees."""
 
     expected_inventory: bool = eqx.field(static=True, default=True)
-    """Train on inventory PnL's conditional expectation, an unbiased reduction of variance."""
+    """Use the conditional expectation of inventory PnL, an unbiased reduction of variance."""
 
     def init(self):
         return None
 
-    def __call__(self, memory, transition, seat):
-        return total_pnl(transition, self.expected_inventory)[seat], memory
+    def __call__(self, state, transition, seat):
+        return total_pnl(transition, self.expected_inventory)[seat], state

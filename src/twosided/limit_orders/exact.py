@@ -1,8 +1,8 @@
-"""The optimum of the limit-order market: of the simulated market step by step, and of its limit of short steps.
+"""Exact quotes of the limit-order market: optimum of the simulated market, and of its limit of short steps.
 
-Short steps (Cartea, Jaimungal and Penalva 2015, section 10.2). Orders fill at the rate A e^{-kδ}, the mid has drift μ,
-a fill costs f, holding costs φ q² a unit of time and α q² at the close T, and -Q <= q <= Q. With h(t, q) the value over
-the marked wealth,
+Short steps (Cartea, Jaimungal and Penalva 2015, section 10.2). Orders fill at the rate A e^{-kδ}, the midprice has
+drift μ, a fill costs f, holding costs φ q² per unit of time and α q² at the close T, and -Q <= q <= Q. With h(t, q)
+the value in excess of marked wealth,
 
     0 = ∂h/∂t + μq - φq² + Σ over sides max_δ A e^{-kδ} (δ - f + h(t, q ± 1) - h(t, q)),     h(T, q) = -αq²
 
@@ -10,21 +10,22 @@ so δ = 1/k + f - (h(t, q ± 1) - h(t, q)), and w = e^{kh} solves a linear equat
 
     w(t) = e^{M (T - t)} e^{-kα q²},      M_qq = kμq - kφq²,  M_{q, q±1} = A e^{-1-kf}
 
-Steps of Δ, as simulated. Both sides may fill in a step, with chances p = 1 - exp(-A e^{-kδ} Δ) that are independent:
+Steps of Δ, as simulated. Both sides may fill in a step, independently, with probabilities p = 1 - exp(-A e^{-kδ} Δ):
 
     V_n(q) = max over δ_b, δ_a of  E[ fills' (δ - f) + g(q') ],    g(q) = μqΔ - φq²Δ + V_{n+1}(q),   V_N(q) = -αq²
 
-On one side, with c what a fill changes g by on average over the other side, p (δ - f + c) is largest where
-(e^x - 1)/x = k (δ - f + c), x = A e^{-kδ} Δ: a concave equation in δ, solved by Newton's method; the sides in turn
-until they agree. The bounds on offsets hold. The difference of the two values is the error of the time step: O(Δ).
+On one side, let c be the change of g by a fill, averaged over the other side. Then p (δ - f + c) is largest where
+(e^x - 1)/x = k (δ - f + c) with x = A e^{-kδ} Δ, a concave equation in δ that Newton's method solves; the sides are
+optimised in turn until they agree. The bounds on offsets hold. The difference of the two values is the error of the
+time step, O(Δ).
 
-A maker of constant absolute aversion γ to risk (Guéant, Lehalle and Fernandez-Tapia 2013, theorem 1; no drift, no fee):
+A maker with constant absolute risk aversion γ (Guéant, Lehalle and Fernandez-Tapia 2013, theorem 1; no drift, no fee):
 
     v(t) = e^{-M (T - t)} 1,   M_qq = kγσ²q²/2,  M_{q, q±1} = -A (1 + γ/k)^{-(1 + k/γ)}
     δ_b = (1/k) log(v_q / v_{q+1}) + (1/γ) log(1 + γ/k),   δ_a the same with q - 1
 
-Values and offsets in currency. What holds for every martingale price and constant drift of an arithmetic one is exact
-to rounding in float64.
+Values and offsets are in currency. The answers hold for every martingale price, and for an arithmetic price with
+constant drift.
 """
 
 from dataclasses import dataclass
@@ -49,47 +50,47 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Quoting:
-    """What a maker that quotes by a table is worth, step by step; sides without an order have an offset of
-    `max_offset`."""
+class QuotesAndValue:
+    """Quotes over time and inventory, and their value; a side without an order has an offset of `max_offset`."""
 
     inventory: Array
     """q, in units."""
     value: Array
-    """[step, q]: sum of rewards from the step on; the last row is the close."""
+    """Expected sum of rewards from each step on, (steps + 1, inventories); the last row is the close."""
     bid: Array
-    """[step, q]: offsets below the mid."""
+    """Midprice less bid, (steps, inventories)."""
     ask: Array
-    """[step, q]: offsets above it."""
+    """Ask less midprice, (steps, inventories)."""
     time_step: float
-    """Δ."""
+    """Δ, in units of time."""
 
     @property
     def total(self) -> float:
-        """Of a session from no inventory."""
+        """Expected sum of rewards of a session that starts without inventory."""
         return float(self.value[0, self.inventory.size // 2])
 
     @property
     def policy(self) -> QuoteTable:
-        """What plays it."""
+        """Policy that quotes by the tables."""
         single = (
             jnp.asarray(x, jnp.float32) for x in (self.inventory[0], self.time_step, self.bid, self.ask)
         )
         return QuoteTable(*single)
 
 
-def limit_order_optimum(scenario: Scenario) -> Quoting:
-    """The optimum of the simulated market, for TotalPnL or InventoryPenalty. Raises NotExact."""
+def limit_order_optimum(scenario: Scenario) -> QuotesAndValue:
+    """Return the optimum of the simulated market, for TotalPnL or InventoryPenalty. Raises NotExact."""
     return _Program.of(scenario).solve()
 
 
-def short_step_optimum(scenario: Scenario) -> Quoting:
-    """The optimum in the limit of short steps, offsets without bounds, at the times of the steps. Raises NotExact."""
+def short_step_optimum(scenario: Scenario) -> QuotesAndValue:
+    """Return the optimum in the limit of short steps, with unbounded offsets, at the times of the steps. Raises
+    NotExact."""
     return _Program.of(scenario).limit()
 
 
-def limit_order_value(scenario: Scenario, policy: Policy) -> Quoting:
-    """What a policy that has no memory and draws nothing earns in the simulated market, exactly. Raises NotExact."""
+def limit_order_value(scenario: Scenario, policy: Policy) -> QuotesAndValue:
+    """Return the exact value of a deterministic stateless policy in the simulated market. Raises NotExact."""
     program = _Program.of(scenario)
     if jax.tree.leaves((policy.init(), policy.shocks(jax.random.key(0), ()))):
         raise NotExact(f"the value of {type(policy).__name__}, which remembers or draws, is not a table's")
@@ -114,11 +115,12 @@ def limit_order_value(scenario: Scenario, policy: Policy) -> Quoting:
         )
         for side in sides
     )
-    return program.judge(bid, ask)
+    return program.evaluate(bid, ask)
 
 
 def risk_averse_optimum(market: LimitOrderMarket, risk_aversion: float, volatility: float) -> QuoteTable:
-    """The quotes of a maker of constant absolute aversion to risk, in the limit of short steps. Raises NotExact."""
+    """Return the quotes of a maker with constant absolute risk aversion, in the limit of short steps. Raises
+    NotExact."""
     check("risk_aversion", risk_aversion, "positive and finite", lambda: is_positive(risk_aversion))
     program = _Program.of(Scenario(market, (), horizon=max(market.session, 1)))
     if program.drift or program.fee:
@@ -128,14 +130,14 @@ def risk_averse_optimum(market: LimitOrderMarket, risk_aversion: float, volatili
     rate = program.intensity * np.exp(-(1 + decay / risk_aversion) * ratio)
     generator = _tridiagonal(-decay * risk_aversion * volatility**2 * inventory**2 / 2, rate)
     log_v = _log_exponentials(generator * program.time_step, np.zeros(inventory.size), program.steps)
-    # What is worth v = e^{-k θ} of Guéant et al. here is e^{kθ}: δ_b = θ(q) - θ(q + 1) + the risk-neutral part.
+    # v of Guéant et al. is e^{-kθ}, here e^{kθ}: δ_b = θ(q) - θ(q + 1) + the risk-neutral part.
     bid, ask = program.sides(log_v[:-1] / decay, ratio / risk_aversion)
-    return Quoting(inventory, log_v, bid, ask, program.time_step).policy
+    return QuotesAndValue(inventory, log_v, bid, ask, program.time_step).policy
 
 
 @dataclass(frozen=True)
 class _Program:
-    """All that the recursions need."""
+    """Parameters of the recursions, in float64."""
 
     inventory: Array
     steps: int
@@ -144,7 +146,7 @@ class _Program:
     decay: float
     fee: float
     drift: float
-    """E of the mid's change, a unit of time."""
+    """μ, expected change of the midprice per unit of time."""
     running: float
     final: float
     min_offset: float
@@ -165,7 +167,7 @@ class _Program:
         step = float(market.price.time_step)
         running = final = 0.0
         if isinstance(reward, InventoryPenalty):
-            # The reward's own Δ weighs its running penalty, whatever the market's.
+            # The running penalty is weighted by the reward's own time step.
             running, final = float(reward.running * reward.time_step) / step, float(reward.final)
         elif not isinstance(reward, TotalPnL):
             raise NotExact(f"no optimum of quotes is known for the reward {type(reward).__name__}")
@@ -186,29 +188,30 @@ class _Program:
 
     @property
     def _holding(self) -> Array:
-        """What a position earns in a unit of time."""
+        """Expected earnings of a position per unit of time."""
         return self.drift * self.inventory - self.running * self.inventory**2
 
     @property
     def _closing(self) -> Array:
         return -self.final * self.inventory**2
 
-    def limit(self) -> Quoting:
+    def limit(self) -> QuotesAndValue:
         rate = self.intensity * np.exp(-1 - self.decay * self.fee)
         generator = _tridiagonal(self.decay * self._holding, rate)
         log_w = _log_exponentials(generator * self.time_step, self.decay * self._closing, self.steps)
         value = log_w / self.decay
         bid, ask = self.sides(value[:-1], 1 / self.decay + self.fee)
-        return Quoting(self.inventory, value, bid, ask, self.time_step)
+        return QuotesAndValue(self.inventory, value, bid, ask, self.time_step)
 
     def sides(self, value: Array, alone: float) -> tuple[Array, Array]:
-        """Offsets on both sides from a value function, `alone` where a fill changes nothing; none beyond Q."""
+        """Return offsets on both sides from a value function, `alone` where a fill does not change the value; no
+        order beyond Q."""
         bid, ask = (np.full_like(value, self.max_offset) for _ in range(2))
         bid[:, :-1] = alone + value[:, :-1] - value[:, 1:]
         ask[:, 1:] = alone + value[:, 1:] - value[:, :-1]
         return bid, ask
 
-    def solve(self) -> Quoting:
+    def solve(self) -> QuotesAndValue:
         value, bids, asks = [self._closing], [], []
         for _ in range(self.steps):
             after = value[-1] + self._holding * self.time_step
@@ -216,29 +219,31 @@ class _Program:
             bids.append(bid)
             asks.append(ask)
             value.append(self._worth(after, bid, ask))
-        return Quoting(
+        return QuotesAndValue(
             self.inventory, np.array(value[::-1]), np.array(bids[::-1]), np.array(asks[::-1]), self.time_step
         )
 
-    def judge(self, bid: Array, ask: Array) -> Quoting:
-        """Quotes as the market takes them."""
+    def evaluate(self, bid: Array, ask: Array) -> QuotesAndValue:
+        """Return the quotes as the market clips them."""
         bid, ask = (np.clip(side, self.min_offset, self.max_offset) for side in (bid, ask))
         value = [self._closing]
         for n in range(self.steps - 1, -1, -1):
             value.append(self._worth(value[-1] + self._holding * self.time_step, bid[n], ask[n]))
-        return Quoting(self.inventory, np.array(value[::-1]), bid, ask, self.time_step)
+        return QuotesAndValue(self.inventory, np.array(value[::-1]), bid, ask, self.time_step)
 
-    def _chance(self, offset: Array, allowed: NDArray[np.bool_]) -> Array:
-        """That an order fills."""
+    def _fill_probability(self, offset: Array, allowed: NDArray[np.bool_]) -> Array:
+        """Probability that an order fills."""
         chance = -np.expm1(-self.intensity * self.time_step * np.exp(-self.decay * offset))
         return np.where(allowed & (offset < self.max_offset), chance, 0.0)
 
     def _chances(self, bid: Array, ask: Array) -> tuple[Array, Array]:
         limit = self.inventory[-1]
-        return self._chance(bid, self.inventory < limit), self._chance(ask, self.inventory > -limit)
+        return self._fill_probability(bid, self.inventory < limit), self._fill_probability(
+            ask, self.inventory > -limit
+        )
 
     def _worth(self, after: Array, bid: Array, ask: Array) -> Array:
-        """E of a step's fills and of what follows them."""
+        """Expected earnings of a step's fills and value of the states that follow."""
         buys, sells = self._chances(bid, ask)
         up, down = np.append(after[1:], 0.0), np.append(0.0, after[:-1])
         earned = buys * (bid - self.fee) + sells * (ask - self.fee)
@@ -246,43 +251,44 @@ class _Program:
         return earned + after + moved
 
     def _best(self, after: Array) -> tuple[Array, Array]:
-        """The best offsets on both sides, in turn until they agree."""
+        """Optimise the offsets of both sides in turn until they agree."""
         up, down = np.append(np.diff(after), 0.0), np.append(0.0, -np.diff(after))
         bid = ask = np.full_like(after, self.max_offset)
-        for _ in range(MOST_TURNS):
+        for _ in range(MAX_ITERATIONS):
             before, (buys, _) = bid, self._chances(bid, ask)
             ask = self._side((1 - buys) * down - buys * up)
             _, sells = self._chances(bid, ask)
             bid = self._side((1 - sells) * up - sells * down)
-            if np.abs(bid - before).max() < AGREED:
+            if np.abs(bid - before).max() < TOLERANCE:
                 break
         bid[-1] = ask[0] = self.max_offset
         return bid, ask
 
     def _side(self, gain: Array) -> Array:
-        """argmax of p(δ) (δ - f + gain): Newton's method from the left, where a concave equation never overshoots."""
+        """Return argmax of p(δ) (δ - f + gain) by Newton's method from the left, which never overshoots a
+        concave equation."""
         net = self.decay * (gain - self.fee)
         y = np.maximum(1 - net, self.decay * self.min_offset)
-        for _ in range(MOST_TURNS):
+        for _ in range(MAX_ITERATIONS):
             x = self.intensity * self.time_step * np.exp(-y)
             ratio = np.expm1(x) / x
             step = (ratio - y - net) / (1 + np.exp(x) - ratio)
             y = np.maximum(y + step, self.decay * self.min_offset)
-            if np.abs(step).max() < AGREED:
+            if np.abs(step).max() < TOLERANCE:
                 break
         most = float(np.nextafter(np.float32(self.max_offset), np.float32(-np.inf)))
         offset = np.minimum(y / self.decay, most)
         return np.where(offset - self.fee + gain > 0, offset, self.max_offset)
 
 
-MOST_TURNS = 100
-"""Far more than Newton's method takes."""
-AGREED = 1e-13
-"""Where offsets are taken to have settled."""
+MAX_ITERATIONS = 100
+"""Largest number of iterations; Newton's method takes far fewer."""
+TOLERANCE = 1e-13
+"""Largest change of converged offsets, in currency."""
 
 
 def _drift(market: LimitOrderMarket) -> float:
-    """E of the mid's change in a unit of time, if it is the same in every state."""
+    """Return the expected change of the midprice per unit of time. Raises NotExact if it depends on the state."""
     price = market.price
     if isinstance(price, Bachelier):
         return float(price.drift)
@@ -297,11 +303,11 @@ def _tridiagonal(diagonal: Array, off: float) -> Array:
 
 
 def _log_exponentials(generator: Array, log_end: Array, steps: int) -> Array:
-    """log of e^{n M} e^{log_end} for n = steps, ..., 0, a row each."""
+    """Return log(e^{n M} e^{log_end}) for n = steps, ..., 0, one row each."""
     one = expm(generator)
     rows = [log_end]
     for _ in range(steps):
-        # The largest is taken out, so that nothing grows beyond a number.
+        # Rescale by the largest entry, so that nothing overflows.
         most = rows[-1].max()
         rows.append(most + np.log(one @ np.exp(rows[-1] - most)))
     return np.array(rows[::-1])

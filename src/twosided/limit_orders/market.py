@@ -1,18 +1,18 @@
-"""Limit orders around a midprice: the market of Avellaneda and Stoikov (2008), in steps of time.
+"""Limit orders around a midprice: the market of Avellaneda and Stoikov (2008), in discrete time.
 
 In a step from t to t+1, with S the midprice and q the maker's inventory:
 
-    1. the maker asks at S_t + δ_a and bids at S_t - δ_b for one unit each; an offset of `max_offset` or more
-    is no order,
-       nor is one of a size below 1, nor one that would take |q| beyond its limit
+    1. the maker bids at S_t - δ_b and asks at S_t + δ_a, for one unit each
     2. each order fills with probability 1 - exp(-A exp(-k δ) Δ), independently (twosided.limit_orders.fills):
-                                                                      spread PnL  Σ δ over what filled
+                                                                      spread PnL  Σ δ over the filled orders
     3. the price moves, and with it the position after the trades:    inventory PnL  q_{t+1} (S_{t+1} - S_t)
 
-With steps that become short this is the market in which orders fill at the rate A exp(-k δ), whose optimum is known
-(twosided.limit_orders.exact). The market closes after a session, and may charge fees, or pay rebates, for what fills.
+An offset of `max_offset` or more places no order, nor does a size below 1, nor an order that would take |q| beyond
+`max_inventory`. As steps become short, this is the market in which orders fill at the rate A exp(-k δ), whose
+optimum is known (twosided.limit_orders.exact). The market closes after a session. It may charge fees, or pay
+rebates, per filled unit.
 
-Time is in the units of the price process, 200 steps of 0.005 by default; offsets and money in currency.
+Time is in the units of the price process, by default 200 steps of 0.005. Offsets and money are in currency.
 """
 
 from typing import Any
@@ -37,57 +37,58 @@ from twosided.rewards.extras import InventoryMoments
 
 
 class LimitOrderObservation(eqx.Module):
-    """What the maker sees before it acts."""
+    """Observation of the maker before it acts."""
 
     inventory: Float[Array, "makers"]
     """q, in units."""
     time_left: Float[Array, "makers"] | None
-    """Until the market closes, in units of time; None if it never does."""
+    """Time until the market closes, in units of time; None if it never closes."""
 
 
 class LimitOrderShock(eqx.Module):
-    """What chance decides in a step."""
+    """Random inputs of a step."""
 
     price: Any
+    """Price innovation."""
     sale: Float[Array, "*batch"]
-    """Of the deepest order of those who sell, to the maker's bid."""
+    """Gumbel variable of the deepest sell order, which meets the maker's bid."""
     purchase: Float[Array, "*batch"]
-    """Of the deepest order of those who buy, at the maker's ask."""
+    """Gumbel variable of the deepest buy order, which meets the maker's ask."""
 
 
 class LimitOrderState(eqx.Module):
-    """Where the market stands before the maker acts."""
+    """State of the market before the maker acts."""
 
     price: Any
     time: Int[Array, ""]
     """Steps since the opening."""
     cash: Float[Array, ""]
-    """From every trade at its own price; wealth is cash + inventory · mid."""
+    """Cash from every trade at its own price, in currency; wealth is cash + inventory · mid."""
     inventory: Float[Array, ""]
 
 
 class LimitOrderMarket(Market):
-    """A maker of limit orders around a midprice; the further away they are, the fewer of them fill."""
+    """One maker quotes around a midprice; orders further away fill less often."""
 
     takes_competitors = False
     extras = InventoryMoments
 
     price: PriceProcess = Bachelier(volatility=2.0, time_step=0.005)
-    """How the midprice moves."""
+    """Midprice process."""
     fills: ExponentialFill = ExponentialFill()
-    """How far those who trade with the maker reach."""
+    """Fill model."""
     max_inventory: Scalar = 10.0
     """Largest |q|, in units; a whole number."""
     min_offset: Scalar = 0.0
-    """Smallest offset of an order from the mid, in currency; below 0 it may be beyond the mid."""
+    """Smallest offset of an order from the midprice, in currency; negative offsets cross the midprice."""
     max_offset: Scalar = 4.0
-    """An offset of so much or more is no order, in currency."""
+    """Offset from which on no order is placed, in currency."""
     fee: Scalar = 0.0
-    """Paid for a unit that fills, in currency; a rebate if below 0."""
+    """Fee per filled unit, in currency; a rebate if negative."""
     session: int = eqx.field(static=True, default=200)
-    """Steps after which the market closes (the episode is terminated); 0: it never does."""
+    """Steps after which the market closes and the episode is terminated; 0 for never."""
     num_makers: int = eqx.field(static=True, default=1)
-    """Only 1: nobody competes for these orders."""
+    """Always 1: the maker has no competitors."""
 
     def __check_init__(self):
         alone = "1 (nobody competes here: choose no competitors)"
@@ -150,7 +151,7 @@ class LimitOrderMarket(Market):
         price, change = self.price.step(state.price, shock.price), self.price.change_moments(state.price)
         after = LimitOrderState(price, state.time + 1, state.cash + trades.cash(mid), held + trades.volume)
         expected, square, loss = change.of_position(after.inventory)
-        told = {
+        fields = {
             "pnl": trades.pnl(held, price.mid - mid),
             "quotes": Quotes(mid, price.mid, mid - bid, mid + ask),
             "held": held,
@@ -164,7 +165,7 @@ class LimitOrderMarket(Market):
         return after, Transition(
             observation=self._observe(after),
             terminated=closed,
-            **jax.tree.map(lambda leaf: jnp.asarray(leaf, mid.dtype)[None], told),
+            **jax.tree.map(lambda leaf: jnp.asarray(leaf, mid.dtype)[None], fields),
         )
 
     def _offset(self, offset: Any, like: Float[Array, ""]) -> Float[Array, ""]:
@@ -183,6 +184,7 @@ class LimitOrderMarket(Market):
 
 
 def is_order(offset: Any, size: Any, max_offset: Scalar) -> Any:
-    """Whether an offset is an order: nearer than `max_offset`, and of a unit or more if its maker states a size."""
+    """Whether an offset places an order: below `max_offset`, and with a size of at least one unit if a size is
+    given."""
     near = jnp.asarray(offset) < max_offset
     return near if size is None else near & (jnp.asarray(size) >= 1)

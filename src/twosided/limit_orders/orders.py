@@ -1,4 +1,4 @@
-"""What the markets of limit orders share: what a maker decides there, and the money of a step."""
+"""Limit orders and trades, shared by the markets around a midprice and on bars."""
 
 import equinox as eqx
 from jaxtyping import Array, Float
@@ -9,51 +9,52 @@ Money = Float[Array, ""]
 
 
 class LimitOrders(eqx.Module):
-    """What a maker of limit orders decides in a step; leaves with a leading axis of makers inside the market."""
+    """Action of a maker of limit orders; leaves have a leading axis of makers inside the market."""
 
     bid_offset: Float[Array, "*makers"] | float
-    """How far below the mid it bids; in the market's unit of offsets."""
+    """Midprice less bid, in the market's unit of offsets."""
     ask_offset: Float[Array, "*makers"] | float
-    """How far above the mid it asks."""
+    """Ask less midprice, in the market's unit of offsets."""
     bid_size: Float[Array, "*makers"] | float | None = None
-    """Most units to buy; None for the market's usual size."""
+    """Largest size to buy, in units; None for the market's default size."""
     ask_size: Float[Array, "*makers"] | float | None = None
-    """Most units to sell; None for the market's usual size."""
+    """Largest size to sell, in units; None for the market's default size."""
     market_order: Float[Array, "*makers"] | float | None = None
-    """Units to buy at once, to sell if below 0; None for none."""
+    """Units to buy by a market order, or to sell if negative; None for none."""
 
 
 class Trades(eqx.Module):
-    """What one maker trades in a step, and at which prices."""
+    """Trades of one maker in a step, with their prices."""
 
     bought: Money
-    """Units, by its bid."""
+    """Units bought at the bid."""
     bid_offset: Money
-    """Mid less bid, in currency."""
+    """Midprice less bid, in currency."""
     sold: Money
-    """Units, by its ask."""
+    """Units sold at the ask."""
     ask_offset: Money
-    """Ask less mid, in currency."""
+    """Ask less midprice, in currency."""
     ordered: Money
-    """Units bought by a market order, sold if below 0."""
+    """Units bought by a market order, or sold if negative."""
     slippage: Money
-    """Its price less the mid, in currency."""
+    """Price of the market order less the midprice, in currency."""
     fees: Money
     """Fees less rebates, in currency."""
 
     @property
     def volume(self) -> Money:
-        """Units that the position grows by."""
+        """Change of the position, in units."""
         return self.bought - self.sold + self.ordered
 
     def cash(self, mid: Money) -> Money:
-        """What is received less what is paid, every trade at its own price."""
+        """Return cash received less cash paid, every trade at its own price."""
         received = self.sold * (mid + self.ask_offset)
         paid = self.bought * (mid - self.bid_offset) + self.ordered * (mid + self.slippage)
         return received - paid - self.fees
 
     def pnl(self, held: Money, change: Money) -> PnL:
-        """Trades are measured against the mid that orders were placed at; the position after them is revalued."""
+        """Return PnL: trades are measured against the midprice at which orders were placed, and the position after
+        them is revalued by `change`."""
         return PnL(
             spread=self.bought * self.bid_offset + self.sold * self.ask_offset,
             hedge=-self.ordered * self.slippage,

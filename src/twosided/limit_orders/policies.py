@@ -1,18 +1,20 @@
-"""Quotes of closed form around a midprice, and the rules that they are measured against.
+"""Closed-form quotes around a midprice, and reference policies.
 
-With q the inventory, τ the time that is left, σ the volatility of the midprice, orders that fill at the rate
-A exp(-k δ), and a maker with constant absolute aversion γ to risk:
+Let q be the inventory, τ the time to the close, σ the volatility of the midprice, A exp(-k δ) the fill rate and γ
+the maker's constant absolute risk aversion:
 
     Avellaneda and Stoikov (2008), eq. 29-30, an expansion around q = 0 for small γ:
         r = S - q γ σ² τ          δ_a + δ_b = γ σ² τ + (2/γ) log(1 + γ/k)        quotes at r ± half of it
 
-    Guéant, Lehalle and Fernandez-Tapia (2013), section 4, the optimum without bounds on q far from the close, q taken
-    for continuous:
+    Guéant, Lehalle and Fernandez-Tapia (2013), section 4, the optimum without bounds on q far from the close, with q
+    continuous:
         δ_b = (1/γ) log(1 + γ/k) + (2q + 1)/2 √(σ²γ/(2kA) (1 + γ/k)^(1 + k/γ)),  δ_a the same with -q
 
-Exact ones are tables over time and inventory (`QuoteTable`, from twosided.limit_orders.exact). Offsets are in the
-market's unit of offsets, and so are σ, 1/k and 1/γ: currency among limit orders, fractions of the price on bars.
+Exact quotes are tables over time and inventory (`QuoteTable`, from twosided.limit_orders.exact). Offsets, σ, 1/k
+and 1/γ share the market's unit of offsets: currency around a midprice, fractions of the price on bars.
 """
+
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,12 +27,12 @@ from twosided.limit_orders.orders import LimitOrders
 
 
 class FixedOffset(StatelessPolicy):
-    """Quotes at the same distances from the mid on every step."""
+    """Quotes at constant offsets from the midprice."""
 
     bid_offset: Scalar = 0.7
-    """How far below the mid it bids."""
+    """Midprice less bid, in the market's unit of offsets."""
     ask_offset: Scalar = 0.7
-    """How far above it asks."""
+    """Ask less midprice, in the market's unit of offsets."""
 
     def act(self, shock, memory, observation):
         dtype = observation.inventory.dtype
@@ -38,7 +40,7 @@ class FixedOffset(StatelessPolicy):
 
 
 class DoNothing(StatelessPolicy):
-    """Places no orders."""
+    """Places no orders, as a reference."""
 
     def act(self, shock, memory, observation):
         nothing = jnp.zeros_like(observation.inventory)
@@ -46,10 +48,10 @@ class DoNothing(StatelessPolicy):
 
 
 class BuyAndHold(StatelessPolicy):
-    """Buys a number of units by market orders and then keeps them."""
+    """Buys a number of units by market orders and holds them."""
 
     units: Scalar = 10.0
-    """To hold, sold short if below 0."""
+    """Units to hold; a short position if negative."""
 
     def __check_init__(self):
         check("units", self.units, "finite", lambda: np.isfinite(self.units))
@@ -61,39 +63,40 @@ class BuyAndHold(StatelessPolicy):
 
 
 class AvellanedaStoikov(StatelessPolicy):
-    """Quotes of Avellaneda and Stoikov (2008): the approximation, as printed."""
+    """Approximate quotes of Avellaneda and Stoikov (2008), as printed."""
 
     risk_aversion: Scalar = 0.1
-    """γ, to risk, per unit of money."""
+    """γ, absolute risk aversion, per unit of currency."""
     volatility: Scalar = 2.0
-    """σ of the midprice, per square root of a unit of time."""
+    """σ, volatility of the midprice, in currency per square root of a unit of time."""
     decay: Scalar = 1.5
-    """k, of the rate at which orders fill."""
+    """k, decay of the fill rate, per unit of currency."""
     horizon: Scalar = 1.0
-    """τ, in units of time, where the market does not say when it closes."""
+    """τ, time to the close, in units of time, in a market without a closing time."""
 
     def __check_init__(self):
         _check_risk(self)
         check("horizon", self.horizon, "positive and finite", lambda: is_positive(self.horizon))
 
     def act(self, shock, memory, observation):
-        left = self.horizon if observation.time_left is None else observation.time_left
+        left = time_left(observation)
+        left = self.horizon if left is None else left
         risk = self.risk_aversion * jnp.square(self.volatility) * left
         half = risk / 2 + jnp.log1p(self.risk_aversion / self.decay) / self.risk_aversion
         return _around(half, risk * observation.inventory, observation), memory
 
 
 class GueantLehalleFernandezTapia(StatelessPolicy):
-    """Quotes of Guéant, Lehalle and Fernandez-Tapia (2013) far from the close: their approximation in closed form."""
+    """Closed-form approximation of the quotes of Guéant, Lehalle and Fernandez-Tapia (2013) far from the close."""
 
     risk_aversion: Scalar = 0.1
-    """γ, to risk, per unit of money."""
+    """γ, absolute risk aversion, per unit of currency."""
     volatility: Scalar = 2.0
-    """σ of the midprice, per square root of a unit of time."""
+    """σ, volatility of the midprice, in currency per square root of a unit of time."""
     intensity: Scalar = 140.0
-    """A, orders a unit of time that fill at the mid."""
+    """A, fill rate at the midprice, per unit of time."""
     decay: Scalar = 1.5
-    """k, of the rate at which orders fill."""
+    """k, decay of the fill rate, per unit of currency."""
 
     def __check_init__(self):
         _check_risk(self)
@@ -110,27 +113,32 @@ class GueantLehalleFernandezTapia(StatelessPolicy):
 
 
 class QuoteTable(StatelessPolicy):
-    """Quotes by a table over time and inventory; beyond its ends, its ends."""
+    """Quotes from a table over time and inventory, clipped to its ends."""
 
     first: Float[Array, ""]
-    """The lowest inventory of the table, in units; it goes on in steps of 1."""
+    """Lowest inventory of the table, in units; columns are one unit apart."""
     time_step: Float[Array, ""]
-    """Units of time from a row to the next; the last row is for the last step before the close."""
+    """Time between rows, in units of time; the last row is for the last step before the close."""
     bid: Float[Array, "steps inventories"]
-    """How far below the mid it bids."""
+    """Midprice less bid, in the market's unit of offsets."""
     ask: Float[Array, "steps inventories"]
-    """How far above it asks."""
+    """Ask less midprice, in the market's unit of offsets."""
 
     def act(self, shock, memory, observation):
         steps, inventories = self.bid.shape
         row = 0
-        if observation.time_left is not None:
-            left = jnp.round(observation.time_left / self.time_step).astype(jnp.int32)
+        if (remaining := time_left(observation)) is not None:
+            left = jnp.round(remaining / self.time_step).astype(jnp.int32)
             row = jnp.clip(steps - left, 0, steps - 1)
         place = jnp.round(observation.inventory - self.first).astype(jnp.int32)
         place = jnp.clip(place, 0, inventories - 1)
         dtype = observation.inventory.dtype
         return LimitOrders(*(table[row, place].astype(dtype) for table in (self.bid, self.ask))), memory
+
+
+def time_left(observation: Any) -> Float[Array, ""] | None:
+    """Return the time until the market closes; None for an observation without a closing time, as on bars."""
+    return getattr(observation, "time_left", None)
 
 
 def _check_risk(policy):
@@ -141,6 +149,6 @@ def _check_risk(policy):
 
 
 def _around(half, skew, observation):
-    """A bid at `half` below the mid and an ask at `half` above it, both moved down by the skew."""
+    """Return a bid `half` below the midprice and an ask `half` above it, both lowered by the skew."""
     dtype = observation.inventory.dtype
     return LimitOrders(jnp.asarray(half + skew, dtype), jnp.asarray(half - skew, dtype))

@@ -1,13 +1,4 @@
-"""Rewards of a maker that must not hold much: penalties on its position.
-
-Exponential ones are those of Bakshaev (2020), eq. 27-28, 32, 38, 39:
-
-    penalty = γ S_0 L (exp((|q| + φ o) / L) - 1)
-
-q is the position after the step's trades and o what several assets hedge too much, in units; L is the limit. Where the
-market ends (a breach) nothing follows, and the maker is charged once for what staying there for ever would cost: the
-penalty / (1 - discount). The paper charges 5 times the PnL so far instead, so little that ending on purpose is best.
-"""
+"""Quadratic penalty on inventory (Cartea, Jaimungal and Penalva 2015)."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -18,22 +9,20 @@ from twosided.core.validation import check, is_at_least, is_positive
 
 
 class InventoryPenalty(Reward):
-    """Total PnL less φ q² Δ on every step, and less α q² when the market closes.
+    """Own total PnL less φ q² Δ on every step, and less α q² when the market closes.
 
-    Cartea, Jaimungal and Penalva (2015), section 10.2.
-
-    q is the position after the step's trades, in units. Alone it is what holding costs a maker that is not averse to
-    risk and yet must not hold much; φ of γ σ² / 2 is nearly what aversion γ to risk would make of it.
+    Cartea, Jaimungal and Penalva (2015), section 10.2. q is the position after the step's trades, in units. With
+    φ = γ σ² / 2 the penalty approximates the behaviour of a maker with absolute risk aversion γ.
     """
 
     running: Scalar = 0.2
-    """φ, in currency per unit² and unit of time."""
+    """φ, running penalty, in currency per unit² and unit of time."""
     final: Scalar = 0.0
-    """α, in currency per unit²: what it costs to shed the position at the close, where the market has one."""
+    """α, final penalty, in currency per unit²: the cost of liquidating the position when the market closes."""
     time_step: Scalar = 0.005
-    """Δ, units of time in a step, the market's."""
+    """Δ, units of time per step, which must be the market's."""
     expected_inventory: bool = eqx.field(static=True, default=True)
-    """Train on inventory PnL's conditional expectation, an unbiased reduction of variance."""
+    """Use the conditional expectation of inventory PnL, an unbiased reduction of variance."""
 
     def __check_init__(self):
         for name in ("running", "final"):
@@ -44,7 +33,7 @@ class InventoryPenalty(Reward):
     def init(self):
         return None
 
-    def __call__(self, memory, transition, seat):
+    def __call__(self, state, transition, seat):
         weight = self.running * self.time_step + jnp.where(transition.terminated, self.final, 0.0)
         charge = weight * jnp.square(transition.inventory)
-        return (total_pnl(transition, self.expected_inventory) - charge)[seat], memory
+        return (total_pnl(transition, self.expected_inventory) - charge)[seat], state

@@ -1,4 +1,5 @@
-"""Rewards of a maker that quotes: PnL, alone or against others, and the penalties on the risk of its inventory."""
+"""Rewards linear in PnL: spread PnL, PnL in excess of the competitors', and a weighted sum with inventory and
+spread."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,27 +10,28 @@ from twosided.core.validation import check, is_at_least
 
 
 class SpreadPnL(Reward):
-    """The maker's own spread PnL alone: what trades earn over the mid at once, whatever their position does later."""
+    """Own spread PnL alone: immediate earnings of trades over the midprice, without the later revaluation of the
+    position."""
 
     def init(self):
         return None
 
-    def __call__(self, memory, transition, seat):
-        return transition.pnl.spread[seat], memory
+    def __call__(self, state, transition, seat):
+        return transition.pnl.spread[seat], state
 
 
 class WeightedReward(Reward):
-    """Profit, inventory and the quality of the market weighed: w_p · SpreadPnL - w_i · |inventory| - w_q · (ask - bid).
+    """Weighted sum of profit, inventory and market quality: w_p · SpreadPnL - w_i · |inventory| - w_q · (ask - bid).
 
-    The aims are Chan and Shelton's (2001); a narrow spread is what makes a market good for its traders.
+    The objectives are those of Chan and Shelton (2001), for whom a tight spread is market quality.
     """
 
     profit: Scalar = 1.0
-    """w_p, a number."""
+    """w_p, dimensionless."""
     inventory: Scalar = 0.0
     """w_i, currency per unit held after the step."""
     quality: Scalar = 0.0
-    """w_q, currency per currency of spread."""
+    """w_q, currency per unit of spread."""
 
     def __check_init__(self):
         for name in ("profit", "inventory", "quality"):
@@ -39,23 +41,23 @@ class WeightedReward(Reward):
     def init(self):
         return None
 
-    def __call__(self, memory, transition, seat):
+    def __call__(self, state, transition, seat):
         width = transition.quotes.ask - transition.quotes.bid
         profit = self.profit * transition.pnl.spread
         cost = self.inventory * jnp.abs(transition.inventory) + self.quality * width
-        return (profit - cost)[seat], memory
+        return (profit - cost)[seat], state
 
 
 class ExcessPnL(Reward):
-    """The maker's total PnL less the mean total PnL of its competitors."""
+    """Own total PnL less the mean total PnL of the competitors."""
 
     expected_inventory: bool = eqx.field(static=True, default=True)
-    """Train on inventory PnL's conditional expectation, an unbiased reduction of variance."""
+    """Use the conditional expectation of inventory PnL, an unbiased reduction of variance."""
 
     def init(self):
         return None
 
-    def __call__(self, memory, transition, seat):
+    def __call__(self, state, transition, seat):
         total = total_pnl(transition, self.expected_inventory)
         competitors = (total.sum() - total[seat]) / max(total.shape[0] - 1, 1)
-        return total[seat] - competitors, memory
+        return total[seat] - competitors, state

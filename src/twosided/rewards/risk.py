@@ -1,4 +1,4 @@
-"""Rewards of a maker that quotes: PnL, alone or against others, and the penalties on the risk of its inventory."""
+"""Penalties on the risk of inventory PnL (Ganesh et al. 2019, section 5.2)."""
 
 import abc
 
@@ -14,14 +14,14 @@ from twosided.rewards.extras import InventoryMoments
 
 
 class _StepPenalty(Reward):
-    """What the penalties share that are a function of the step's inventory PnL alone."""
+    """Base of penalties that are a function of the step's inventory PnL alone."""
 
     extras = InventoryMoments
 
     weight: Scalar
-    """α, each penalty's own."""
+    """α, weight of the penalty."""
     expected_inventory: bool = eqx.field(static=True, default=True)
-    """Train on conditional expectations given the position, an unbiased reduction of variance."""
+    """Use conditional expectations given the position, an unbiased reduction of variance."""
 
     def __check_init__(self):
         _check_weight(self.weight)
@@ -29,50 +29,50 @@ class _StepPenalty(Reward):
     def init(self):
         return None
 
-    def __call__(self, memory, transition, seat):
+    def __call__(self, state, transition, seat):
         total = total_pnl(transition, self.expected_inventory)
-        return total[seat] - self.weight * self._harm(transition)[seat], memory
+        return total[seat] - self.weight * self._penalty(transition)[seat], state
 
     @abc.abstractmethod
-    def _harm(self, transition: Transition) -> Float[Array, "makers"]:
-        """What the weight multiplies, at least 0."""
+    def _penalty(self, transition: Transition) -> Float[Array, "makers"]:
+        """Return the penalty per unit of weight, at least 0."""
 
 
 class SquarePenalty(_StepPenalty):
-    """The maker's own total PnL less α · InventoryPnL², "InvPnL²" in section 5.2 of Ganesh et al. (2019)."""
+    """Own total PnL less α · InventoryPnL²; "InvPnL²" in section 5.2 of Ganesh et al. (2019)."""
 
     weight: Scalar = 0.07
     """α, per unit of currency."""
 
-    def _harm(self, transition):
+    def _penalty(self, transition):
         expected = transition.extras.expected_inventory_square
         return expected if self.expected_inventory else jnp.square(transition.pnl.inventory)
 
 
 class AsymmetricPenalty(_StepPenalty):
-    """The maker's own total PnL plus α · min(0, InventoryPnL), "Asymmetric" in section 5.2 of Ganesh et al. (2019)."""
+    """Own total PnL plus α · min(0, InventoryPnL); "Asymmetric" in section 5.2 of Ganesh et al. (2019)."""
 
     weight: Scalar = 0.3
-    """α, a number."""
+    """α, dimensionless."""
 
-    def _harm(self, transition):
+    def _penalty(self, transition):
         expected = transition.extras.expected_inventory_loss
         return -(expected if self.expected_inventory else jnp.minimum(transition.pnl.inventory, 0.0))
 
 
 class DeviationPenalty(Reward):
-    """The maker's own total PnL less α · Std(InventoryPnL) over the last steps, this one included.
+    """Own total PnL less α · Std(InventoryPnL) over the last steps, including this one.
 
-    "InvPnL Stdev" in section 5.2 of Ganesh et al. (2019). The deviation is the population's, over as many steps as
-    the episode has had, so 0 on its first.
+    "InvPnL Stdev" in section 5.2 of Ganesh et al. (2019). The standard deviation is that of the population, over at
+    most as many steps as the episode has had, so it is 0 on the first.
     """
 
     weight: Scalar = 0.4
-    """α, a number."""
+    """α, dimensionless."""
     window: int = eqx.field(static=True, default=10)
-    """Steps that the deviation is taken over."""
+    """Steps in the rolling standard deviation."""
     expected_inventory: bool = eqx.field(static=True, default=True)
-    """Train on the conditional expectation of inventory PnL itself; its deviation is that of the draws."""
+    """Use the conditional expectation of inventory PnL in total PnL; the standard deviation is that of the draws."""
 
     def __check_init__(self):
         _check_weight(self.weight)
@@ -81,10 +81,10 @@ class DeviationPenalty(Reward):
     def init(self):
         return RollingWindow(jnp.zeros(self.window), jnp.zeros((), jnp.int32))
 
-    def __call__(self, memory, transition, seat):
+    def __call__(self, state, transition, seat):
         latest = transition.pnl.inventory[seat]
-        values = jnp.roll(memory.values.astype(latest.dtype), 1).at[0].set(latest)
-        count = jnp.minimum(memory.count + 1, self.window)
+        values = jnp.roll(state.values.astype(latest.dtype), 1).at[0].set(latest)
+        count = jnp.minimum(state.count + 1, self.window)
         held = jnp.arange(self.window) < count
         mean = jnp.where(held, values, 0.0).sum() / count
         variance = jnp.where(held, jnp.square(values - mean), 0.0).sum() / count
@@ -93,11 +93,12 @@ class DeviationPenalty(Reward):
 
 
 class RollingWindow(eqx.Module):
-    """The last values of a series, the latest first."""
+    """Last values of a series, the latest first."""
 
     values: Float[Array, "window"]
+    """Values, in currency."""
     count: Int[Array, ""]
-    """How many of them have been seen."""
+    """Number of values seen, at most the window."""
 
 
 def _check_weight(weight: Scalar) -> None:
