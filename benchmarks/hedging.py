@@ -24,7 +24,7 @@ THEIRS = 19_000
 """Steps a second of theirs, one market, two cores."""
 MARKETS: dict[str, tuple[Market, Policy]] = {
     "hedging": (HedgingMarket(), FractionalHedger()),
-    "hedging with skew": (HedgingMarket(skews=True), FractionalHedger()),
+    "hedging with skew": (HedgingMarket(allow_skew=True), FractionalHedger()),
     "portfolio of 2": (PortfolioMarket(), PortfolioHedger()),
     "portfolio of 10": (PortfolioMarket(EqualCorrelation(num_assets=10)), PortfolioHedger()),
     "portfolio of 100": (PortfolioMarket(EqualCorrelation(num_assets=100)), PortfolioHedger()),

@@ -40,7 +40,7 @@ MARKETS = {
     "electronic, two sides": TwoSidedElectronicMarket(noise=0.3, same_quote=True),
     "hedging": HedgingMarket(),
     "hedging with all there is": HedgingMarket(
-        price=Garch(), skews=True, gross=True, informed=True, signal_correlation=0.5
+        price=Garch(), allow_skew=True, gross=True, extended_observation=True, signal_correlation=0.5
     ),
     "limit orders": LimitOrderMarket(),
     "limit orders, never closing": LimitOrderMarket(price=Garch(), max_inventory=3.0, fee=-0.1, session=0),
@@ -59,7 +59,7 @@ MARKETS = {
     ),
     "portfolio": PortfolioMarket(),
     "portfolio of ten, convex": PortfolioMarket(
-        EqualCorrelation(num_assets=10, correlation=0.5), convex=True, informed=True
+        EqualCorrelation(num_assets=10, correlation=0.5), convex=True, extended_observation=True
     ),
 }
 STEPS, PATHS = 12, 4

@@ -54,8 +54,8 @@ def lived(market, act, shocks):
 @pytest.mark.parametrize(
     ("market", "act"),
     [
-        (HedgingMarket(skews=True, max_position=1e6), hedged),
-        (PortfolioMarket(EqualCorrelation(num_assets=3, correlation=0.3), informed=True), hedged_each),
+        (HedgingMarket(allow_skew=True, max_position=1e6), hedged),
+        (PortfolioMarket(EqualCorrelation(num_assets=3, correlation=0.3), extended_observation=True), hedged_each),
     ],
     ids=["hedging", "portfolio"],
 )

@@ -59,7 +59,7 @@ def test_each_is_of_parts_that_fit_and_says_what_it_is(name):
 
 def test_options_are_read_over_a_preset_and_presets_over_each_other():
     ours = preset("skew", "--market.elasticity", "60", "--seeds", "5")
-    assert (ours.market.elasticity, ours.market.skews, ours.seeds) == (60.0, True, 5)
+    assert (ours.market.elasticity, ours.market.allow_skew, ours.seeds) == (60.0, True, 5)
     both = preset("single-asset", "--preset", "portfolio")
     assert type(both.market).__name__ == "PortfolioMarket"
     assert both.learner == preset("portfolio").learner
@@ -70,7 +70,7 @@ def test_options_are_read_over_a_preset_and_presets_over_each_other():
     [
         (["--preset", "portfolo"], "--preset takes one of .* but got 'portfolo'; did you mean portfolio?"),
         (["--preset"], "--preset takes a name, but nothing follows it"),
-        (["--preset=skew", "--market.skews=7"], "--market.skews takes true or false, but got '7'"),
+        (["--preset=skew", "--market.allow-skew=7"], "--market.allow-skew takes true or false, but got '7'"),
     ],
 )
 def test_what_is_no_preset_is_refused(words, sentence):

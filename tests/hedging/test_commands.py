@@ -1,4 +1,4 @@
-"""The hedging and portfolio markets from the command line: runs, their pages, runs side by side, and refusals."""
+"""The hedging and portfolio markets from the command line: runs, their pages, comparisons and errors."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ def call(capsys, *words):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The folder of a finished run, and what could be seen of it while it went on."""
+    """Return the folder of a finished run, and its snapshots during training."""
     folder, seen = tmp_path_factory.mktemp("hedging") / "plain", []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "SNAPSHOT_INTERVAL", 0)
@@ -60,13 +60,13 @@ def test_snapshots_take_a_small_part_of_the_time(tmp_path):
     assert len(seen) == 1, "the rest of the run is shorter than 20 times the first snapshot"
 
 
-def test_the_page_shows_the_dashboard_and_reads_itself_again_until_it_is_finished(whole, tmp_path, capsys):
+def test_page_shows_the_dashboard_and_reloads_until_the_run_is_finished(whole, tmp_path, capsys):
     _, seen = whole
     _page_of(tmp_path, *tiny())(seen[0])
     page = (tmp_path / store.REPORT).read_text()
     assert '<meta http-equiv="refresh"' in page
     assert "It still learns: 33% of the training is done." in page
-    assert "half-spreads, currency a unit" in page and "reward a step" in page
+    assert "half-spreads, currency per unit" in page and "reward a step" in page
     code, out, _ = call(capsys, "show", str(whole[0]))
     page = (whole[0] / store.REPORT).read_text()
     assert code == 0 and "Sharpe" in out and "share %" not in out
@@ -75,7 +75,7 @@ def test_the_page_shows_the_dashboard_and_reads_itself_again_until_it_is_finishe
     assert "How it hedges" in page and "market share" not in page
 
 
-def test_sac_that_was_stopped_goes_on_with_the_same_bits_its_replay_too(whole, tmp_path):
+def test_resumed_sac_run_is_bit_identical_including_replay(whole, tmp_path):
     for _ in range(2):
         assert not run(*tiny(), tmp_path / "run", StopFlag(is_set=True))
     assert run(*tiny(), tmp_path / "run")
@@ -83,7 +83,7 @@ def test_sac_that_was_stopped_goes_on_with_the_same_bits_its_replay_too(whole, t
     assert ends[0] == ends[1]
 
 
-def test_runs_are_listed_and_compared_on_common_chance(whole, tmp_path, capsys):
+def test_runs_are_listed_and_compared_on_common_random_numbers(whole, tmp_path, capsys):
     folder = tmp_path / "runs"
     for name in ("plain", "copy"):
         shutil.copytree(whole[0], folder / name)
@@ -104,7 +104,7 @@ def test_runs_are_listed_and_compared_on_common_chance(whole, tmp_path, capsys):
     numbers = {(row["case"], row["metric"]): row["value"] for row in json.loads(out)}
     assert code == 0
     assert numbers["plain", "sharpe"] == numbers["copy", "sharpe"]
-    # What the run itself was judged by: the same market, the same chance.
+    # Equal to the evaluation of the run itself, which has the same market and random numbers.
     assert numbers["plain", "pnl_total"] == pytest.approx(found["plain"]["pnl"], rel=1e-6)
     text = page.read_text()
     assert "All met the same prices." in text and "One episode, side by side" in text
@@ -115,7 +115,7 @@ HEDGING = "--market hedging-market"
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("words", "message"),
     [
         (
             f"train {HEDGING} --competitor persistent-quoter",
@@ -139,7 +139,7 @@ HEDGING = "--market hedging-market"
         ),
         (
             "train --preset portfolio --market.weights 0.5,0.6",
-            "--market.weights: weights must be one of each of",
+            "--market.weights: weights must be one for each of",
         ),
         (
             "train --preset skew --market.price equal-correlation",
@@ -171,26 +171,26 @@ HEDGING = "--market hedging-market"
         ("runs nowhere", "there is no folder nowhere"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_a_sentence(words, sentence, capsys, tmp_path, monkeypatch):
+def test_invalid_combinations_are_refused_in_one_sentence(words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = call(capsys, *words.split())
     assert code == 2, out
-    assert err.startswith(f"twosided: {sentence}") and err.count("\n") == 1
+    assert err.startswith(f"twosided: {message}") and err.count("\n") == 1
 
 
-def test_runs_of_different_markets_are_not_compared(whole, tmp_path, capsys):
+def test_comparing_runs_of_different_markets_raises(whole, tmp_path, capsys):
     other = tmp_path / "other"
     settings = parse("twosided.runs.settings:TrainSettings", ["--learner.steps", "96"], prog="train")
     store.write(other / store.SETTINGS, dump(settings))
     code, _, err = call(capsys, "compare", str(whole[0]), str(other))
     assert code == 2
     assert "other is of the dealer-market and plain of the hedging-market" in err
-    # Makers of another market are found out before anything is judged.
+    # A policy of another market is refused before anything is evaluated.
     code, _, err = call(capsys, "compare", str(whole[0]), "--policy", "persistent-quoter")
     assert code == 2 and "PersistentQuoter cannot play in HedgingMarket" in err
 
 
-def test_nobody_has_to_say_that_nobody_competes_where_nobody_can(capsys):
+def test_markets_without_competitors_need_no_competitor_option(capsys):
     words = ["--market", "electronic-market", "--policy", "threshold-policy", "--steps", "1500", "--json"]
     code, out, _ = call(capsys, "evaluate", *words)
     assert code == 0 and {row["maker"] for row in json.loads(out)} == {0}

@@ -1,4 +1,4 @@
-"""Hedges that are best for variance: against value iteration, regression, limits, and at play."""
+"""Variance-optimal hedges against value iteration, regression and limits, and in the market."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,55 +14,55 @@ from twosided.prices.assets import EqualCorrelation
 SIGMA = np.array([[1.0, 0.6, 0.0], [0.6, 2.0, -0.3], [0.0, -0.3, 0.5]])
 
 
-def test_covariances_are_those_of_the_prices():
+def test_covariance_matches_closed_form():
     market = PortfolioMarket(EqualCorrelation(num_assets=3, correlation=0.5))
     variance = 0.15**2 / 512
     expected = 1e4 * np.expm1(variance * (0.5 + 0.5 * np.eye(3)))
     np.testing.assert_allclose(covariance(market), expected, rtol=1e-3)
 
 
-def test_the_matrix_solves_the_bellman_equation():
+def test_hedge_matrix_matches_value_iteration():
     risk, cost, discount = 0.7, 2.0, 0.9
     value = np.zeros((3, 3))
     for _ in range(400):
         inner = risk * SIGMA + discount * value
         hedge = np.linalg.solve(cost * np.eye(3) + inner, inner)
-        left = np.eye(3) - hedge
-        value = cost * hedge.T @ hedge + left.T @ inner @ left
+        remainder = np.eye(3) - hedge
+        value = cost * hedge.T @ hedge + remainder.T @ inner @ remainder
     np.testing.assert_allclose(hedge_matrix(SIGMA, risk, cost, discount), hedge, atol=1e-12)
 
 
-def test_free_hedges_take_everything_and_dear_ones_nothing():
+def test_free_hedges_remove_everything_and_expensive_hedges_nothing():
     np.testing.assert_allclose(hedge_matrix(SIGMA, 1.0, 0.0), np.eye(3), atol=1e-12)
     np.testing.assert_allclose(hedge_matrix(SIGMA, 1.0, 1e12), np.zeros((3, 3)), atol=1e-5)
 
 
-def test_least_variance_is_a_regression():
+def test_least_variance_hedge_is_a_regression():
     exposure = np.array([3.0, -1.0, 2.0])
     np.testing.assert_allclose(least_variance(exposure, SIGMA, [0, 1, 2]), -exposure, atol=1e-12)
     hedge = least_variance(exposure, SIGMA, [0])
     assert hedge[0] == pytest.approx(-(SIGMA[0] @ exposure) / SIGMA[0, 0])
 
 
-def test_at_play_free_hedges_are_those_of_the_true_weights():
+def test_linear_hedger_with_true_weights_has_least_variance_in_the_market():
     market = PortfolioMarket(weights=(0.8, 0.2), max_hedge=1e3)
     scenario = Scenario(market, (), horizon=40)
     true = LinearHedger(jnp.asarray(hedge_matrix(covariance(market), 1.0, 0.0)), jnp.array([0.8, 0.2]))
     wrong = LinearHedger(true.matrix, jnp.array([0.2, 0.8]))
-    told = {"true": true, "same": PortfolioHedger(weights=(0.8, 0.2)), "wrong": wrong}
-    value = {(r.case, r.metric): r.value for r in evaluate(scenario, told, steps=40_000)}
+    policies = {"true": true, "same": PortfolioHedger(weights=(0.8, 0.2)), "wrong": wrong}
+    value = {(r.case, r.metric): r.value for r in evaluate(scenario, policies, steps=40_000)}
     assert value["true", "pnl_total"] == pytest.approx(value["same", "pnl_total"], rel=1e-3)
     assert value["true", "inventory_pnl_std"] < 0.9 * value["wrong", "inventory_pnl_std"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "message"),
     [
         ({"risk": 0.0}, "risk must be positive"),
         ({"cost": -1.0}, "cost must be"),
         ({"discount": 2.0}, "discount must"),
     ],
 )
-def test_bad_input(arguments, sentence):
-    with pytest.raises(ValueError, match=f"^{sentence}"):
+def test_invalid_parameters_raise(arguments, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
         hedge_matrix(SIGMA, **{"risk": 1.0, "cost": 1.0} | arguments)

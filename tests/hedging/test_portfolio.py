@@ -1,4 +1,4 @@
-"""The portfolio market: a step by hand, blends, convex actions, over-hedges, and sizes up to a hundred assets."""
+"""The portfolio market: a step by hand, blends, convex actions, overhedges, and up to a hundred assets."""
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +13,13 @@ from twosided.hedging.portfolio import ConvexAction, PortfolioAction, PortfolioM
 from twosided.hedging.spreads import StochasticSpread
 from twosided.prices.assets import EqualCorrelation
 
-PLAIN = PortfolioMarket(
+MARKET = PortfolioMarket(
     EqualCorrelation(num_assets=2, volatility=0.02, time_step=1.0),
     weights=(0.75, 0.25),
     clients=PoissonClients(sensitivity=0.0),
-    client_spread=StochasticSpread(multiplier=0.9, noise=0.0, clamp=False),
-    exchange_spread=StochasticSpread(multiplier=0.3, noise=0.0, clamp=False),
-    informed=True,
+    client_spread=StochasticSpread(multiplier=0.9, noise_std=0.0, clamp=False),
+    exchange_spread=StochasticSpread(multiplier=0.3, noise_std=0.0, clamp=False),
+    extended_observation=True,
 )
 
 
@@ -32,60 +32,59 @@ def action(*hedge):
     return PortfolioAction(jnp.array([hedge]))
 
 
-def lived(market, *steps):
+def run_steps(market, *steps):
     state, _ = market.reset(shock((0.0, 0.0)))
-    for act, happening in steps:
-        state, transition = market.step(state, act, happening)
+    for act, inputs in steps:
+        state, transition = market.step(state, act, inputs)
     return state, transition
 
 
-def test_a_step_by_hand():
+def test_step_matches_hand_calculation():
     first, second = (
         (action(-8.0, 3.0), shock((1.0, -0.5), (1.5, 0.0))),
         (action(0.0, 0.0), shock((-2.0, 1.0))),
     )
-    _, transition = lived(PLAIN, first)
+    _, transition = run_steps(MARKET, first)
     mids = 100 * np.exp(0.02 * np.array([1.0, -0.5]) - 0.0002)
-    levels = np.abs(mids - 100) / np.sqrt(2)
-    client, exchange = 0.9 * (levels + 1), 0.3 * (levels + 1)
+    rolling = np.abs(mids - 100) / np.sqrt(2)
+    client, exchange = 0.9 * (rolling + 1), 0.3 * (rolling + 1)
     weights, net = np.array([0.75, 0.25]), 0.75 * 15.0
-    # All is 100 of each side but the first asset's sellers, 115 at 1.5 deviations.
+    # Each side trades 100 units, except for sales of the first asset: 115, the quantile at 1.5 standard deviations.
     pnl = [float(leaf[0]) for leaf in jax.tree.leaves(transition.pnl)]
     np.testing.assert_allclose(pnl, [net * weights @ client, -exchange @ [8.0, 3.0], 0.0, 0.0], rtol=1e-5)
     assert float(transition.quotes.mid[0]) == pytest.approx(weights @ mids)
     value = net * weights @ mids + mids @ [-8.0, 3.0]
     assert float(transition.inventory[0]) == pytest.approx(value / 100, rel=1e-5)
-    seen = transition.observation
-    np.testing.assert_allclose(seen.hedge_values[0], mids * [-8.0, 3.0] / 1000, rtol=1e-5)
-    assert float(seen.net_value[0]) == pytest.approx(value / 1000, rel=1e-4)
-    # The second hedge has the client position's sign; the first offsets a part of it.
+    observation = transition.observation
+    np.testing.assert_allclose(observation.hedge_values[0], mids * [-8.0, 3.0] / 1000, rtol=1e-5)
+    assert float(observation.net_value[0]) == pytest.approx(value / 1000, rel=1e-4)
+    # The second hedge has the sign of the client position; the first offsets part of it.
     assert float(transition.extras.overhedge[0]) == pytest.approx(
         (3 * mids[1] + net * weights @ mids) / 100, rel=1e-5
     )
-    after, transition = lived(PLAIN, first, second)
+    after, transition = run_steps(MARKET, first, second)
     exposure = weights * net + [-8.0, 3.0]
-    moved = np.asarray(after.price.mid) - mids
-    assert float(transition.pnl.inventory[0]) == pytest.approx(exposure @ moved, rel=1e-4)
+    change = np.asarray(after.price.mid) - mids
+    assert float(transition.pnl.inventory[0]) == pytest.approx(exposure @ change, rel=1e-4)
     assert float(transition.held[0]) == pytest.approx(value / 100, rel=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("hedges", "over"),
+    ("hedges", "overhedge"),
     [((-4.0, -5.0), 0.0), ((-12.0, 0.0), 2.0), ((-12.0, 3.0), 15.0), ((-10.0, -10.0), 0.0)],
 )
-def test_too_much_of_a_hedge_is_what_exceeds_the_position_or_adds_to_it(hedges, over):
-    # Ten units of the blend at prices of 100, and nothing moves.
-    state, _ = PLAIN.reset(shock((0.0, 0.0)))
-    calm = PortfolioMarket(
+def test_overhedge_is_the_excess_over_or_addition_to_the_client_position(hedges, overhedge):
+    # Ten units of the blend at constant prices of 100.
+    state, _ = MARKET.reset(shock((0.0, 0.0)))
+    constant = PortfolioMarket(
         EqualCorrelation(volatility=0.0), weights=(1.0, 0.0), clients=PoissonClients(scale=0.0)
     )
-    hedged = jax.tree.map(lambda leaf: leaf, state)
-    hedged = type(state)(**{**vars(hedged), "client_position": jnp.asarray(10.0)})
-    _, transition = calm.step(hedged, action(*hedges), shock((0.0, 0.0)))
-    assert float(transition.extras.overhedge[0]) == pytest.approx(over)
+    state = type(state)(**{**vars(state), "client_position": jnp.asarray(10.0)})
+    _, transition = constant.step(state, action(*hedges), shock((0.0, 0.0)))
+    assert float(transition.extras.overhedge[0]) == pytest.approx(overhedge)
 
 
-def test_convex_actions_are_an_amount_and_its_division():
+def test_convex_action_divides_the_amount_among_assets():
     two = PortfolioMarket(convex=True)
     hedges = two._hedges(ConvexAction(jnp.array([10.0]), jnp.array([[0.3]])))
     np.testing.assert_allclose(hedges, [3.0, 7.0], rtol=1e-6)
@@ -110,52 +109,52 @@ def test_pnl_is_the_change_of_wealth():
             wealth = now
 
 
-@pytest.mark.parametrize("assets", [1, 2, 10, 100])
-def test_any_number_of_assets_runs_and_its_hedge_is_exact(assets):
+@pytest.mark.parametrize("num_assets", [1, 2, 10, 100])
+def test_portfolio_hedger_removes_the_exposure_for_any_number_of_assets(num_assets):
     market = PortfolioMarket(
-        EqualCorrelation(num_assets=assets, correlation=0.2 if assets > 1 else 0.0),
-        informed=True,
+        EqualCorrelation(num_assets=num_assets, correlation=0.2 if num_assets > 1 else 0.0),
+        extended_observation=True,
         max_hedge=1e3,
     )
     scenario, policy = Scenario(market, (), horizon=20), PortfolioHedger(weights=market.weights)
 
     @jax.jit
-    def live(key):
+    def simulate(key):
         carry = start(scenario, policy, key, 3)
 
-        def record(observation, memory, step):
+        def record(observation, state, step):
             return step.transition.inventory, step.transition.bought - step.transition.sold
 
         return rollout(scenario, policy, carry, key, 20, record)[1]
 
-    inventory, net = live(jax.random.key(0))
-    # Every step's hedge takes away all that was there before it, so only the step's own trades are left.
+    inventory, net = simulate(jax.random.key(0))
+    # The hedge of each step removes the position before it, so only the step's own client trades remain.
     np.testing.assert_allclose(inventory, net, rtol=0.2, atol=0.5)
     assert np.abs(net).max() > 1
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "message"),
     [
         (
             {"weights": (1.0,)},
-            "weights must be one of each of the 2 assets, at least 0, summing to 1, but got 1",
+            "weights must be one for each of the 2 assets, at least 0, summing to 1, but got 1",
         ),
         (
             {"weights": (0.7, 0.7)},
-            "weights must be one of each of the 2 assets, at least 0, summing to 1, but got",
+            "weights must be one for each of the 2 assets, at least 0, summing to 1, but got",
         ),
         (
             {"weights": (1.5, -0.5)},
-            "weights must be one of each of the 2 assets, at least 0, summing to 1, but got",
+            "weights must be one for each of the 2 assets, at least 0, summing to 1, but got",
         ),
         (
             {"num_makers": 2},
-            r"num_makers must be 1 \(nobody competes here: choose no competitors\), but got 2",
+            r"num_makers must be 1 \(the market has no competitors: choose none\), but got 2",
         ),
         ({"max_hedge": 0.0}, "max_hedge must be positive and finite, but got 0.0"),
     ],
 )
-def test_bad_input(arguments, sentence):
-    with pytest.raises(ValueError, match=f"^{sentence}"):
+def test_invalid_parameters_raise(arguments, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
         PortfolioMarket(**arguments)

@@ -1,4 +1,4 @@
-"""SAC on the hedging market: the hedge that it must find, and a signal that it uses or ignores."""
+"""SAC in the hedging market: it learns the optimal hedge, uses a signal and ignores noise."""
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +28,14 @@ LEARNER = SAC(
     tau=0.02,
 )
 CASES = {"the paper's penalty": (3.0, 0.0, 3), "noise": (1e-3, 0.0, 4), "a signal": (1e-3, 0.9, 1)}
-"""Weight of the penalty, correlation of the signal, learners: at small stakes each hedges some units of its own."""
+"""Weight of the penalty, correlation of the signal, number of learners. At small weights single learners differ by some
+units, so the mean of several is tested."""
 LEARNERS = [name for name, (_, _, number) in CASES.items() for _ in range(number)]
 
 
 @pytest.fixture(scope="module")
 def hedges():
-    """What the learners of a case hedge at positions with signals, in the mean."""
+    """Return a function that gives the mean hedge of the learners of a case at positions and signals."""
     scenarios = [
         Scenario(
             HedgingMarket(signal_correlation=correlation),
@@ -48,37 +49,37 @@ def hedges():
     states = begin(scenarios, learners, jax.random.split(jax.random.key(0), len(LEARNERS)))
     states, _ = advance(scenarios, learners, states, jnp.asarray(LEARNER.iterations))
 
-    def one(scenario, state, position, signal):
+    def hedge_at(scenario, state, position, signal):
         observation = HedgingObservation(inventory=position, signal=jnp.stack([0.0 * signal, signal]))
         return LEARNER.policy(scenario, state).act(None, None, observation)[0].hedge
 
-    grid = jax.jit(jax.vmap(jax.vmap(one, (None, None, 0, 0)), (0, 0, None, None)))
+    grid = jax.jit(jax.vmap(jax.vmap(hedge_at, (None, None, 0, 0)), (0, 0, None, None)))
 
     def hedge(name, positions, signals):
         positions, signals = np.broadcast_arrays(np.asarray(positions, float), np.asarray(signals, float))
-        found = np.asarray(grid(scenarios, states, jnp.asarray(positions), jnp.asarray(signals)))
-        return found[[learner == name for learner in LEARNERS]].mean(0)
+        values = np.asarray(grid(scenarios, states, jnp.asarray(positions), jnp.asarray(signals)))
+        return values[[learner == name for learner in LEARNERS]].mean(0)
 
     return hedge
 
 
-def test_all_is_hedged_that_can_be_where_the_penalty_is_all_that_counts(hedges):
+def test_sac_hedges_as_much_as_possible_if_the_penalty_dominates(hedges):
     q = np.array([-80.0, -64, -16, 0, 16, 64, 80])
     np.testing.assert_allclose(hedges("the paper's penalty", q, 0.0), -np.clip(q, -32, 32), atol=6.0)
 
 
-def test_a_signal_that_helps_is_used_and_noise_is_ignored(hedges):
-    # With a correlation of 0.9 a unit that is bought costs 0.1 and earns 0.6 for each deviation of the signal.
+def test_sac_uses_an_informative_signal_and_ignores_noise(hedges):
+    # With a correlation of 0.9 buying a unit costs 0.1 and earns 0.6 per standard deviation of the signal.
     signals = np.linspace(-2, 2, 9)
     for position in (0.0, 15.0):
-        foretold, noise = (hedges(name, position, signals) for name in ("a signal", "noise"))
-        assert foretold[-1] - foretold[0] > 50
+        informed, noise = (hedges(name, position, signals) for name in ("a signal", "noise"))
+        assert informed[-1] - informed[0] > 50
         assert np.ptp(noise) < 15
         assert abs(np.polyfit(signals, noise, 1)[0]) < 3
 
 
-def test_where_pnl_counts_small_positions_are_left_alone(hedges):
-    # By dynamic programming: within 13 units nothing is hedged, beyond 45 as much as can be.
+def test_sac_leaves_small_positions_unhedged_if_pnl_dominates(hedges):
+    # The optimum by dynamic programming hedges nothing within 13 units, and as much as possible beyond 45.
     noise = hedges("noise", [-80.0, -10, 0, 10, 80.0], 0.0)
     assert abs(noise[1] - noise[3]) < 10 and abs(noise[2]) < 10
     assert noise[-1] < -14 and noise[0] > 5

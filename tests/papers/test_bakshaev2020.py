@@ -35,7 +35,7 @@ def test_fixed_hedgers_earn_what_they_do_by_the_papers_rules(name):
     policy, (path, path_error), (sharpe, sharpe_error), (size, size_error) = RULES[name]
     scenario = single_asset()
     # They are followed to the end: the unhedged position breaches its limit in most episodes.
-    market = dataclasses.replace(scenario.market, breach=1e9)
+    market = dataclasses.replace(scenario.market, breach_multiple=1e9)
     scenario = dataclasses.replace(scenario, market=market)
     pnl, position = (np.asarray(x, float) for x in lived(*as_arrays((scenario, policy)), jax.random.key(0)))
     for found, said, error in (
@@ -49,14 +49,14 @@ def test_fixed_hedgers_earn_what_they_do_by_the_papers_rules(name):
 
 def test_values_are_the_papers():
     market, reward = single_asset(skew=True).market, single_asset().reward
-    assert (market.max_hedge, market.max_position, market.breach, market.elasticity) == (
+    assert (market.max_hedge, market.max_position, market.breach_multiple, market.elasticity) == (
         32.0,
         256.0,
         1.5,
         0.5,
     )
     assert (market.client_spread.multiplier, market.exchange_spread.multiplier) == (0.18, 0.07)
-    assert (reward.weight, reward.price, reward.limit) == (3.0, 100.0, 256.0)
+    assert (reward.weight, reward.initial_price, reward.max_position) == (3.0, 100.0, 256.0)
     risk = price_of_risk().market
     assert (risk.client_spread.multiplier, risk.exchange_spread.multiplier, risk.elasticity) == (
         0.2,

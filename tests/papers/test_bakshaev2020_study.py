@@ -63,9 +63,9 @@ def found():
 
     def small(scenario):
         """Solved once for every market and reward."""
-        key = (scenario.market.skews, scenario.market.elasticity, scenario.reward.weight)
+        key = (scenario.market.allow_skew, scenario.market.elasticity, scenario.reward.weight)
         if key not in known:
-            known[key] = hedging_optimum(scenario, volatilities=2, trends=1, skews=3, paths=32)
+            known[key] = hedging_optimum(scenario, num_volatilities=2, num_trends=1, num_skews=3, num_paths=32)
         return known[key]
 
     for module in OURS:
@@ -78,8 +78,8 @@ def found():
     for module in (single_asset, stability):
         patch.setattr(module, "followed", common.hedging)
     patch.setattr(single_asset, "FRACTIONS", (0.5, 1.0))
-    patch.setattr(single_asset, "Unhedged", partial(FractionalHedger, 0.0))
-    patch.setattr(single_asset, "Dummy", partial(FractionalHedger, 1.0))
+    patch.setattr(single_asset, "NoHedger", partial(FractionalHedger, 0.0))
+    patch.setattr(single_asset, "FullHedger", partial(FractionalHedger, 1.0))
     patch.setattr(stability, "policies_of", lambda scenario, learner, states, seeds: rules(seeds))
     patch.setattr(stability, "train", looked_at)
     patch.setattr(skew, "BETAS", (0.5, 120.0))

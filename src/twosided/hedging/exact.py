@@ -1,24 +1,24 @@
-"""The best hedge and skew of a dealer in the hedging market, by dynamic programming over position and the last prices.
+"""Optimal hedge and skew in the hedging market, by dynamic programming over position, volatility and trend.
 
-Before a step the maker holds q and has seen the bin i of the last prices, their volatility and trend (client_flow.py).
-It chooses what to hold after its hedge, u, within max_hedge of q, and a skew s. Backwards from the end of an episode,
-V_H = 0,
+Before a step the maker holds the position q and has observed the bin i of volatility and trend (client_flow.py). It
+chooses the position after its hedge, u, within max_hedge of q, and a skew s. Backward induction from the end of an
+episode, V_H = 0, gives
 
     V(q, i) = max over u, s of  S_i(s) - c_i |u - q| + Σ_j P_ij Σ_n K_ij(n) f(u - s m_i + n, j) - α q² E[ΔP²]
 
     f = V - penalty
-    S_i(s)    E of what clients pay, each side's spread less its skew        c_i   E[ν δ] of the exchange
-    m_i       units that a full skew moves                                   K_ij  the law of net trades
+    S_i(s)    expected spread PnL, each side's spread less its skew      c_i   E[ν δ] of the exchange
+    m_i       units of client trades that a full skew moves              K_ij  distribution of net trades
 
-Beyond `breach` limits the market ends, with the reward's charge and nothing after it. For the price of risk
-S_i(s) - c_i |u - q| stands in |·|, with a minus sign, its mean taken over n and both spreads.
+Beyond breach_multiple · max_position the market terminates, with the reward's charge for a breach. For the price of
+risk, S_i(s) - c_i |u - q| is replaced by the expectation of -|spread PnL - hedge cost| over n and both spreads.
 
-What is not exact: the bins are taken for a chain; hedges are whole units, skews on a grid, V between positions on
-lines; bins come from a sample. A policy that sees the position alone is the same program with one bin, judged in the
-chain of all bins: what it loses is what seeing more is worth. What either is worth in the market itself is for
-`evaluate` to say, and bounds the optimum from below.
+Approximations: the bins are taken to be a Markov chain; hedges are whole units, skews are on a grid, and V is linear
+between positions; bins come from a sample. A policy that observes the position alone is optimised by the same program
+with one bin, and evaluated in the chain of all bins; its shortfall is the value of observing volatility and trend. The
+values that either policy attains in the market itself are measured by `evaluate`, and bound the optimum from below.
 
-Units: positions in units of trade, values in currency a step.
+Units: positions in units of trade, values in currency per step.
 """
 
 from dataclasses import dataclass
@@ -41,290 +41,327 @@ from twosided.hedging.rewards import PositionPenalty, PriceOfRisk
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class HedgingOptimum:
-    """The optimum, and what a maker does that reaches it."""
+    """Optimum of a hedging scenario, and policies that attain it."""
 
     value: float
-    """Mean reward a step of an episode from no position, seeing volatility and trend; in currency."""
+    """Mean reward per step of an episode from position 0, with volatility and trend observed; in currency."""
     position_value: float
-    """The same of the best policy found that sees the position alone."""
+    """Mean reward per step of the best policy found that observes the position alone; in currency."""
     refinement: float
-    """By how much `value` changed with the last doubling of volatility's bins."""
+    """Change of `value` by the last doubling of the number of volatility bins."""
     position: Array
     """q, in units."""
     hedge: Array
-    """Units to buy at each position, seeing it alone."""
+    """Units to buy at each position, with the position alone observed."""
     skew: Array
-    """At each position, seeing it alone; 0 where the maker cannot skew."""
+    """Skew at each position, with the position alone observed; 0 if the maker cannot skew."""
     policy: "HedgingTable"
-    """Sees the position alone."""
-    informed: "HedgingTable"
-    """Sees volatility and trend too; for a market that shows them."""
+    """Policy that observes the position alone."""
+    extended_policy: "HedgingTable"
+    """Policy that observes volatility and trend too, for a market with `extended_observation`."""
 
 
 class HedgingTable(StatelessPolicy):
-    """Hedges and skews by tables over position and, where there are several bins, volatility."""
+    """Policy given by tables of hedges and skews over position and, with several bins, volatility and trend."""
 
-    first: Float[JaxArray, ""]
-    """The lowest position of the tables, in units; they go on in steps of 1."""
+    min_position: Float[JaxArray, ""]
+    """Lowest position of the tables, in units; positions are in steps of 1."""
     volatility_edges: Float[JaxArray, "volatilities-1"]
-    """Between bins of σ_roll / σ_mean."""
+    """Edges between bins of σ_roll / σ_mean."""
     trend_edges: Float[JaxArray, "volatilities trends-1"]
-    """Between bins of the trend, for each of volatility."""
+    """Edges between bins of the trend, for each bin of volatility."""
     hedge: Float[JaxArray, "bins positions"]
     """Units to buy."""
     skew: Float[JaxArray, "bins positions"] | None
-    """None where the maker cannot skew."""
+    """Skew in [-1, 1]; None if the maker cannot skew."""
 
-    def act(self, shock, memory, observation):
+    def act(self, shock, state, observation):
         row = self._row(observation)
-        place = jnp.clip(observation.inventory - self.first, 0, self.hedge.shape[1] - 1)
-        low = jnp.minimum(place.astype(jnp.int32), self.hedge.shape[1] - 2)
+        column = jnp.clip(observation.inventory - self.min_position, 0, self.hedge.shape[1] - 1)
+        low = jnp.minimum(column.astype(jnp.int32), self.hedge.shape[1] - 2)
 
-        def between(table):
-            return table[row, low] + (place - low) * (table[row, low + 1] - table[row, low])
+        def interpolate(table):
+            return table[row, low] + (column - low) * (table[row, low + 1] - table[row, low])
 
         dtype = observation.inventory.dtype
-        skew = None if self.skew is None else between(self.skew).astype(dtype)
-        return HedgingAction(between(self.hedge).astype(dtype), skew), memory
+        skew = None if self.skew is None else interpolate(self.skew).astype(dtype)
+        return HedgingAction(interpolate(self.hedge).astype(dtype), skew), state
 
     def _row(self, observation):
-        """The bin, from what is seen; with one bin nothing is looked at."""
+        """Return the bin of the observation. With one bin, only the position is used."""
         if self.hedge.shape[0] == 1:
             return 0
-        of_v = (observation.volatility >= self.volatility_edges).sum()
-        trends = self.trend_edges.shape[1] + 1
-        return of_v * trends + (observation.trend >= self.trend_edges[of_v]).sum()
+        volatility_bin = (observation.volatility >= self.volatility_edges).sum()
+        num_trends = self.trend_edges.shape[1] + 1
+        return volatility_bin * num_trends + (observation.trend >= self.trend_edges[volatility_bin]).sum()
 
 
 def hedging_optimum(
     scenario: Scenario,
     *,
-    volatilities: int = 6,
-    trends: int = 5,
-    skews: int = 21,
-    paths: int = 2048,
+    num_volatilities: int = 6,
+    num_trends: int = 5,
+    num_skews: int = 21,
+    num_paths: int = 2048,
     seed: int = 0,
 ) -> HedgingOptimum:
-    """The optimum of a hedging market for TotalPnL, PositionPenalty or PriceOfRisk. Raises NotExact.
+    """Return the optimum of a hedging market for the rewards TotalPnL, PositionPenalty and PriceOfRisk.
 
-    Volatility has so many bins, an even number, and each of them so many of the trend, from a sample of so many
-    episodes; skews are tried on a grid.
+    `num_volatilities` is the number of volatility bins, which must be even, and `num_trends` the number of trend bins
+    in each of them. The bins come from a sample of `num_paths` episodes. `num_skews` is the size of the grid of skews.
+    Raises NotExact for other markets, rewards and parameters for which the program does not hold.
     """
-    check("volatilities", volatilities, "even and at least 2", volatilities >= 2 and volatilities % 2 == 0)
-    check("trends", trends, "at least 1", trends >= 1)
-    check("skews", skews, "odd and at least 3", skews >= 3 and skews % 2 == 1)
+    check(
+        "num_volatilities",
+        num_volatilities,
+        "even and at least 2",
+        num_volatilities >= 2 and num_volatilities % 2 == 0,
+    )
+    check("num_trends", num_trends, "at least 1", num_trends >= 1)
+    check("num_skews", num_skews, "odd and at least 3", num_skews >= 3 and num_skews % 2 == 1)
     market, reward, horizon = scenario.market, scenario.reward, scenario.horizon
     if not isinstance(market, HedgingMarket):
         raise NotExact(
-            f"the program over position is for the hedging market, not for {type(market).__name__}"
+            f"the dynamic program over position needs a HedgingMarket, but got {type(market).__name__}"
         )
-    grid = np.linspace(-1, 1, skews) if market.skews else np.zeros(1)
+    skews = np.linspace(-1, 1, num_skews) if market.allow_skew else np.zeros(1)
     programs = [
-        _Program.of(market, reward, price_bins(market, horizon, *number, paths, seed), grid)
-        for number in ((1, 1), (volatilities // 2, trends), (volatilities, trends))
+        _Program.build(market, reward, price_bins(market, horizon, *shape, num_paths, seed), skews)
+        for shape in ((1, 1), (num_volatilities // 2, num_trends), (num_volatilities, num_trends))
     ]
-    alone, coarse, fine = (program.solve(horizon) for program in programs)
+    position_only, coarse, fine = (program.solve(horizon) for program in programs)
     finest = programs[2]
     zero = finest.position.size // 2
-    judged = finest.judge(
-        horizon, *(np.broadcast_to(t, (finest.flow.number, t.shape[1])) for t in (alone.hedge, alone.skew))
+    position_values = finest.evaluate(
+        horizon,
+        *(
+            np.broadcast_to(table, (finest.bins.num_bins, table.shape[1]))
+            for table in (position_only.hedge, position_only.skew)
+        ),
     )
-    first = finest.flow.first
+    initial = finest.bins.initial
     return HedgingOptimum(
-        value=float(fine.value[:, zero] @ first / horizon),
-        position_value=float(judged[:, zero] @ first / horizon),
-        refinement=float(fine.value[:, zero] @ first - coarse.value[:, zero] @ programs[1].flow.first)
+        value=float(fine.value[:, zero] @ initial / horizon),
+        position_value=float(position_values[:, zero] @ initial / horizon),
+        refinement=float(fine.value[:, zero] @ initial - coarse.value[:, zero] @ programs[1].bins.initial)
         / horizon,
         position=finest.position,
-        hedge=alone.hedge[0],
-        skew=alone.skew[0],
-        policy=_table(programs[0], alone, market.skews),
-        informed=_table(finest, fine, market.skews),
+        hedge=position_only.hedge[0],
+        skew=position_only.skew[0],
+        policy=_policy(programs[0], position_only, market.allow_skew),
+        extended_policy=_policy(finest, fine, market.allow_skew),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Solution:
-    """Tables over bins and positions."""
+    """Solution of the dynamic program; tables over bins and positions."""
 
     value: Array
-    """V_0: the whole of an episode."""
+    """V_0, the total reward of an episode."""
     hedge: Array
-    """Of the first of many steps."""
+    """Hedge in the first step of the episode, in units."""
     skew: Array
+    """Skew in the first step of the episode."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Program:
-    """All that the recursion needs."""
+    """Inputs of the dynamic program, and the recursion."""
 
-    flow: PriceBins
+    bins: PriceBins
     position: Array
-    """Where the market goes on, in steps of 1."""
-    beyond: Array
-    """And where a step can lead from there."""
+    """Positions at which the market continues, in steps of 1."""
+    reachable: Array
+    """Positions that one step can reach from these."""
     penalty: Array
-    """At `beyond`, the charge at a breach included."""
-    alive: NDArray[np.bool_]
-    """Where of `beyond` the market goes on."""
-    square: Array
+    """Penalty at the reachable positions, including the charge for a breach."""
+    active: NDArray[np.bool_]
+    """Whether the market continues at each reachable position."""
+    variance_penalty: Array
     """α q² E[ΔP²] at `position`."""
-    most: int
-    """Largest hedge, whole units."""
+    max_hedge: int
+    """Largest hedge, in whole units."""
     skews: Array
-    laws: NDArray[np.complex128]
-    """[i, j, ...]: P_ij times the transform of K_ij turned round, for convolutions."""
-    moved: Array
+    """Grid of skews."""
+    kernels: NDArray[np.complex128]
+    """[i, j, ...]: P_ij times the Fourier transform of the reversed K_ij, for convolutions."""
+    skew_volume: Array
     """m_i."""
-    cost: Array
+    hedge_cost: Array
     """c_i."""
-    clients: Array
+    spread_pnl: Array
     """[i, s]: S_i(s)."""
-    unequal: Array | None
-    """[i, units hedged, s]: E|S - cost|, for the price of risk."""
+    mismatch: Array | None
+    """[i, units hedged, s]: E|spread PnL - hedge cost|, for the price of risk."""
 
     @classmethod
-    def of(cls, market: HedgingMarket, reward: Reward, flow: PriceBins, skews: Array) -> "_Program":
-        reach = int(float(market.breach) * float(market.max_position))
-        pad = flow.width + int(np.ceil(flow.moved.max())) + 1
-        position, beyond = (np.arange(-r, r + 1.0) for r in (reach, reach + pad))
-        alive = np.abs(beyond) <= reach
-        penalty, square = np.zeros(beyond.size), np.zeros(position.size)
+    def build(cls, market: HedgingMarket, reward: Reward, bins: PriceBins, skews: Array) -> "_Program":
+        """Compute the inputs of the program. Raises NotExact if it does not hold for the market or the reward."""
+        limit = int(float(market.breach_multiple) * float(market.max_position))
+        padding = bins.max_net + int(np.ceil(bins.skew_volume.max())) + 1
+        position, reachable = (np.arange(-r, r + 1.0) for r in (limit, limit + padding))
+        active = np.abs(reachable) <= limit
+        penalty, variance_penalty = np.zeros(reachable.size), np.zeros(position.size)
         if isinstance(reward, PositionPenalty | PriceOfRisk):
-            if reward.relative:
+            if reward.subtract_baseline:
                 raise NotExact(
-                    "the program is of the whole penalty; leave `relative` off: the optimum is the same"
+                    "the dynamic program needs the whole penalty: turn off `subtract_baseline`, which does not change"
+                    " the optimum"
                 )
-            limit = float(reward.limit)
-            penalty = float(reward.weight) * float(reward.price) * limit * np.expm1(np.abs(beyond) / limit)
-            penalty = np.where(alive, penalty, penalty / (1 - float(reward.discount)))
-            square = float(reward.variance) * flow.square * position**2
+            scale = float(reward.max_position)
+            penalty = (
+                float(reward.weight)
+                * float(reward.initial_price)
+                * scale
+                * np.expm1(np.abs(reachable) / scale)
+            )
+            penalty = np.where(active, penalty, penalty / (1 - float(reward.discount)))
+            variance_penalty = float(reward.variance_weight) * bins.mean_square_change * position**2
         elif not isinstance(reward, TotalPnL):
             raise NotExact(f"no optimum over position is known for the reward {type(reward).__name__}")
-        most = int(float(market.max_hedge))
-        unequal = _unequal(flow, skews, most) if isinstance(reward, PriceOfRisk) else None
-        if unequal is not None and (market.gross or float(market.elasticity) != 0):
-            raise NotExact("the price of risk is known for netted clients whose demand is not elastic")
-        moved, cost = flow.moves @ flow.moved, flow.moves @ flow.exchange
-        clients = _paid(flow, moved, skews, market.gross)
-        laws = flow.moves[:, :, None] * np.fft.rfft(flow.joint[:, :, ::-1], _size(beyond))
+        max_hedge = int(float(market.max_hedge))
+        mismatch = _mismatch(bins, skews, max_hedge) if isinstance(reward, PriceOfRisk) else None
+        if mismatch is not None and (market.gross or float(market.elasticity) != 0):
+            raise NotExact("the price of risk is known for netted clients with inelastic demand")
+        skew_volume = bins.transition @ bins.skew_volume
+        hedge_cost = bins.transition @ bins.exchange_spread
+        spread_pnl = _spread_pnl(bins, skew_volume, skews, market.gross)
+        kernels = bins.transition[:, :, None] * np.fft.rfft(
+            bins.net_trades[:, :, ::-1], _transform_size(reachable)
+        )
         return cls(
-            flow, position, beyond, penalty, alive, square, most, skews, laws, moved, cost, clients, unequal
+            bins,
+            position,
+            reachable,
+            penalty,
+            active,
+            variance_penalty,
+            max_hedge,
+            skews,
+            kernels,
+            skew_volume,
+            hedge_cost,
+            spread_pnl,
+            mismatch,
         )
 
     def solve(self, horizon: int) -> _Solution:
-        """Backwards; the actions are those of the first step."""
-        value = np.zeros((self.flow.number, self.position.size))
+        """Solve by backward induction. The actions are those of the first step."""
+        value = np.zeros((self.bins.num_bins, self.position.size))
         hedge = skew = value
         for step in range(horizon):
-            value, hedge, skew = self._best(value, last=step == horizon - 1)
+            value, hedge, skew = self._bellman_step(value, with_actions=step == horizon - 1)
         return _Solution(value, hedge, skew)
 
-    def judge(self, horizon: int, hedge: Array, skew: Array) -> Array:
-        """V_0 of a policy that is given as tables over bins and positions."""
-        flow, value = self.flow, np.zeros((self.flow.number, self.position.size))
-        rows = range(flow.number)
+    def evaluate(self, horizon: int, hedge: Array, skew: Array) -> Array:
+        """Return V_0 of a policy given by tables over bins and positions."""
+        bins, value = self.bins, np.zeros((self.bins.num_bins, self.position.size))
+        rows = range(bins.num_bins)
         amount = np.abs(hedge)
         for _ in range(horizon):
-            after = self._after(value)
-            at = self.position + hedge - skew * self.moved[:, None]
-            kept = np.stack([np.interp(at[i], self.position, after[i]) for i in rows])
-            earned = np.stack([self._earned(i, amount[i], skew[i]) for i in rows])
-            value = kept + earned - self.square
+            continuation = self._continuation(value)
+            target = self.position + hedge - skew * self.skew_volume[:, None]
+            continued = np.stack([np.interp(target[i], self.position, continuation[i]) for i in rows])
+            pnl = np.stack([self._step_pnl(i, amount[i], skew[i]) for i in rows])
+            value = continued + pnl - self.variance_penalty
         return value
 
-    def _earned(self, i: int, amount: Array, skew: Array) -> Array:
-        """What is earned of clients and paid for hedges in a step from bin i."""
-        place = np.interp(skew, self.skews, np.arange(self.skews.size))
-        low = np.minimum(place.astype(int), max(self.skews.size - 2, 0))
-        high, part = np.minimum(low + 1, self.skews.size - 1), place - low
-        if self.unequal is None:
-            table = self.clients[i]
-            return table[low] + part * (table[high] - table[low]) - self.cost[i] * amount
-        table, units = self.unequal[i], np.rint(amount).astype(int)
-        return -(table[units, low] + part * (table[units, high] - table[units, low]))
+    def _step_pnl(self, i: int, amount: Array, skew: Array) -> Array:
+        """Return the expected spread PnL less hedge cost of a step from bin i (for the price of risk, minus the
+        mismatch)."""
+        index = np.interp(skew, self.skews, np.arange(self.skews.size))
+        low = np.minimum(index.astype(int), max(self.skews.size - 2, 0))
+        high, fraction = np.minimum(low + 1, self.skews.size - 1), index - low
+        if self.mismatch is None:
+            table = self.spread_pnl[i]
+            return table[low] + fraction * (table[high] - table[low]) - self.hedge_cost[i] * amount
+        table, units = self.mismatch[i], np.rint(amount).astype(int)
+        return -(table[units, low] + fraction * (table[units, high] - table[units, low]))
 
-    def _after(self, value: Array) -> Array:
-        """[i, u]: Σ_j P_ij Σ_n K_ij(n) f(u + n, j) at `position`."""
-        pad = (self.beyond.size - self.position.size) // 2
-        worth = np.pad(value, ((0, 0), (pad, pad))) * self.alive - self.penalty
-        size, first = _size(self.beyond), pad + self.flow.width
-        mixed = np.einsum("ijk,jk->ik", self.laws, np.fft.rfft(worth, size))
-        return np.fft.irfft(mixed, size)[:, first : first + self.position.size]
+    def _continuation(self, value: Array) -> Array:
+        """Return [i, u]: Σ_j P_ij Σ_n K_ij(n) f(u + n, j) at `position`."""
+        padding = (self.reachable.size - self.position.size) // 2
+        f = np.pad(value, ((0, 0), (padding, padding))) * self.active - self.penalty
+        size, start = _transform_size(self.reachable), padding + self.bins.max_net
+        transform = np.einsum("ijk,jk->ik", self.kernels, np.fft.rfft(f, size))
+        return np.fft.irfft(transform, size)[:, start : start + self.position.size]
 
-    def _best(self, value: Array, last: bool) -> tuple[Array, Array, Array]:
-        """One step back; the actions only if asked for."""
-        flow, after, size = self.flow, self._after(value), self.position.size
-        best, hedge, skew = (np.zeros((flow.number, size)) for _ in range(3))
-        kept = np.empty((self.skews.size, flow.number, size))
+    def _bellman_step(self, value: Array, with_actions: bool) -> tuple[Array, Array, Array]:
+        """Return the value one step earlier, and with `with_actions` the optimal hedges and skews, otherwise zeros."""
+        bins, continuation, size = self.bins, self._continuation(value), self.position.size
+        hedge, skew = (np.zeros((bins.num_bins, size)) for _ in range(2))
+        by_skew = np.empty((self.skews.size, bins.num_bins, size))
         for index, s in enumerate(self.skews):
-            at = self.position - s * self.moved[:, None]
-            kept[index] = np.stack([np.interp(x, self.position, y) for x, y in zip(at, after, strict=True)])
-        if self.unequal is None:
-            kept += self.clients.T[:, :, None]
-            chosen = kept.argmax(0)
-            kept = kept.max(0)[None]
-            cost = (self.cost[:, None] * np.arange(self.most + 1.0))[None]
+            target = self.position - s * self.skew_volume[:, None]
+            by_skew[index] = np.stack(
+                [np.interp(x, self.position, y) for x, y in zip(target, continuation, strict=True)]
+            )
+        if self.mismatch is None:
+            by_skew += self.spread_pnl.T[:, :, None]
+            best_skew = by_skew.argmax(0)
+            by_skew = by_skew.max(0)[None]
+            cost = (self.hedge_cost[:, None] * np.arange(self.max_hedge + 1.0))[None]
         else:
-            chosen, cost = None, np.moveaxis(self.unequal, -1, 0)
-        found = np.full((flow.number, size), -np.inf)
-        for units in range(-self.most, self.most + 1):
-            here = slice(max(0, -units), size - max(0, units))
-            there = slice(max(0, units), size - max(0, -units))
-            worth = kept[:, :, there] - cost[:, :, [abs(units)]]
-            top = worth.max(0)
-            better = top > found[:, here]
-            found[:, here] = np.where(better, top, found[:, here])
-            if last:
-                hedge[:, here] = np.where(better, units, hedge[:, here])
-                at = worth.argmax(0) if chosen is None else chosen[:, there]
-                skew[:, here] = np.where(better, self.skews[at], skew[:, here])
-        best = found - self.square
-        return best, hedge, skew
+            best_skew, cost = None, np.moveaxis(self.mismatch, -1, 0)
+        best = np.full((bins.num_bins, size), -np.inf)
+        for units in range(-self.max_hedge, self.max_hedge + 1):
+            before = slice(max(0, -units), size - max(0, units))
+            after = slice(max(0, units), size - max(0, -units))
+            candidates = by_skew[:, :, after] - cost[:, :, [abs(units)]]
+            top = candidates.max(0)
+            better = top > best[:, before]
+            best[:, before] = np.where(better, top, best[:, before])
+            if with_actions:
+                hedge[:, before] = np.where(better, units, hedge[:, before])
+                index = candidates.argmax(0) if best_skew is None else best_skew[:, after]
+                skew[:, before] = np.where(better, self.skews[index], skew[:, before])
+        return best - self.variance_penalty, hedge, skew
 
 
-def _size(beyond: Array) -> int:
-    """Of the transforms: nothing that leaves one end of the positions comes in at the other."""
-    return 2 ** int(np.ceil(np.log2(2 * beyond.size)))
+def _transform_size(reachable: Array) -> int:
+    """Return the length of the Fourier transforms, which avoids wrap-around between the ends of the positions."""
+    return 2 ** int(np.ceil(np.log2(2 * reachable.size)))
 
 
-def _paid(flow: PriceBins, moved: Array, skews: Array, gross: bool) -> Array:
-    """[i, s]: E of what clients pay; spreads are independent of n given the bin that a step ends in."""
-    out = np.empty((flow.number, skews.size))
-    for i in range(flow.number):
-        weight = flow.moves[i] * flow.client
+def _spread_pnl(bins: PriceBins, skew_volume: Array, skews: Array, gross: bool) -> Array:
+    """Return [i, s]: expected spread PnL. Spreads are independent of n given the bin in which a step ends."""
+    out = np.empty((bins.num_bins, skews.size))
+    for i in range(bins.num_bins):
+        weight = bins.transition[i] * bins.client_spread
         for index, s in enumerate(skews):
-            bid, ask, joins = 1 - max(-s, 0.0), 1 - max(s, 0.0), s * moved[i]
+            bid, ask, moved = 1 - max(-s, 0.0), 1 - max(s, 0.0), s * skew_volume[i]
             if gross:
-                bought, sold = flow.sell + max(-joins, 0.0), flow.buy + max(joins, 0.0)
+                bought, sold = bins.sales + max(-moved, 0.0), bins.purchases + max(moved, 0.0)
             else:
-                net = flow.units - joins
-                bought, sold = flow.joint[i] @ np.maximum(net, 0), flow.joint[i] @ np.maximum(-net, 0)
+                net = bins.net_units - moved
+                bought = bins.net_trades[i] @ np.maximum(net, 0)
+                sold = bins.net_trades[i] @ np.maximum(-net, 0)
             out[i, index] = weight @ (bought * bid + sold * ask)
     return out
 
 
-def _unequal(flow: PriceBins, skews: Array, most: int) -> Array:
-    """[i, a, s]: E|what clients pay - |a| c|, demand not elastic."""
-    out = np.empty((flow.number, most + 1, skews.size))
+def _mismatch(bins: PriceBins, skews: Array, max_hedge: int) -> Array:
+    """Return [i, a, s]: E|spread PnL - |a| c| for inelastic demand."""
+    out = np.empty((bins.num_bins, max_hedge + 1, skews.size))
     cost_weight = WEIGHTS[:, None] * WEIGHTS
-    for j in range(flow.number):
-        cost = np.arange(most + 1.0)[:, None] * flow.exchange_nodes[j]
-        some = flow.net[j] > 1e-9
-        units, chance = flow.units[some], flow.net[j][some]
+    for j in range(bins.num_bins):
+        cost = np.arange(max_hedge + 1.0)[:, None] * bins.exchange_spread_nodes[j]
+        likely = bins.net_trades_by_end[j] > 1e-9
+        units, probability = bins.net_units[likely], bins.net_trades_by_end[j][likely]
         for index, s in enumerate(skews):
             side = np.where(units > 0, 1 - max(-s, 0.0), 1 - max(s, 0.0))
-            paid = (np.abs(units) * side)[:, None] * flow.client_nodes[j]
-            apart = np.abs(paid[:, None, :, None] - cost[None, :, None, :])
-            out[j, :, index] = np.einsum("n,nacd,cd->a", chance, apart, cost_weight)
-    return np.einsum("ij,jas->ias", flow.moves, out)
+            spread_pnl = (np.abs(units) * side)[:, None] * bins.client_spread_nodes[j]
+            difference = np.abs(spread_pnl[:, None, :, None] - cost[None, :, None, :])
+            out[j, :, index] = np.einsum("n,nacd,cd->a", probability, difference, cost_weight)
+    return np.einsum("ij,jas->ias", bins.transition, out)
 
 
-def _table(program: _Program, solution: _Solution, skews: bool) -> HedgingTable:
+def _policy(program: _Program, solution: _Solution, allow_skew: bool) -> HedgingTable:
     return HedgingTable(
-        first=jnp.asarray(program.position[0], jnp.float32),
-        volatility_edges=jnp.asarray(program.flow.volatility_edges, jnp.float32),
-        trend_edges=jnp.asarray(program.flow.trend_edges, jnp.float32),
+        min_position=jnp.asarray(program.position[0], jnp.float32),
+        volatility_edges=jnp.asarray(program.bins.volatility_edges, jnp.float32),
+        trend_edges=jnp.asarray(program.bins.trend_edges, jnp.float32),
         hedge=jnp.asarray(solution.hedge, jnp.float32),
-        skew=jnp.asarray(solution.skew, jnp.float32) if skews else None,
+        skew=jnp.asarray(solution.skew, jnp.float32) if allow_skew else None,
     )

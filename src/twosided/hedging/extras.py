@@ -1,4 +1,4 @@
-"""Extras that the hedging markets report beside every market's transition."""
+"""Extras that the hedging markets report beside the fields of every market's transition."""
 
 from typing import Any
 
@@ -12,19 +12,19 @@ class HedgingExtras(InventoryMoments):
     """Positions after the step by their origin, and the moments of inventory PnL; for every maker."""
 
     client: Float[Array, "makers"]
-    """Position that client trades have left, in units."""
+    """Position from client trades, in units."""
     hedges: Float[Array, "makers assets"]
-    """Position that hedge trades have left in each asset, in units."""
+    """Position from hedges in each asset, in units."""
     mids: Float[Array, "makers assets"]
     """Midprice of each asset, in currency."""
     overhedge: Float[Array, "makers"] | None = None
-    """Amount by which the hedges of several assets exceed the client position or add to it, in units of the
-    first asset;
-    None where one asset hedges."""
+    """Amount by which the hedges of several assets exceed the client position or add to it, in units of the blend at
+    its initial price; None in a market of one asset."""
 
 
 def position_columns(transition: Transition) -> dict[str, Any]:
-    """Columns of a trace: client_position, hedge_position, net_position; hedge_position_i and asset_mid_i by asset."""
+    """Return the positions as columns of a trace: client_position, hedge_position, net_position, and for several assets
+    hedge_position_i and asset_mid_i."""
     extras: HedgingExtras = transition.extras
     columns = {"client_position": extras.client, "net_position": transition.inventory}
     columns |= {"hedge_position": extras.hedges.sum(-1)}

@@ -1,19 +1,19 @@
-"""Hedges of a portfolio that are best for variance, in closed form.
+"""Variance-optimal hedges of a portfolio, in closed form.
 
-Exposures q = w C + h change by the hedge a and by clients' trades n, whose mean is 0, and are revalued with the
-covariance Σ of price changes. A maker that weighs variance by r and pays ½ c |a|² for a hedge,
+Exposures q = w C + h change by the hedge a and by client trades n with mean 0, and are revalued with the covariance Σ
+of price changes. A maker with a penalty r on variance and a cost ½ c |a|² of a hedge has the value function
 
     V(q) = min over a of  ½ c |a|² + ½ r (q + a)ᵀ Σ (q + a) + γ E V(q + a + n)
 
-has a quadratic V, on every principal direction of Σ its own: with the eigenvalue l, a = -k q,
+V is quadratic and separates over the principal directions of Σ. In a direction with eigenvalue l, a = -k q with
 
     k = (r l + γ p) / (c + r l + γ p),   p = c k,   so that   γ p² + (c + r l - γ c) p - c r l = 0
 
-The more a direction varies the more of it is hedged at once; free hedges (c = 0) take all of it, so that what clients
-bring is hedged with their weights, -w C. Where some assets alone can be hedged with, the least variance is the
-regression on these.
+The larger the variance of a direction, the larger the fraction of it that is hedged at once. Free hedges (c = 0) remove
+the whole exposure, so client trades are hedged with their weights, -w C. If only some assets are available for hedging,
+the least-variance hedge is a regression on them.
 
-Units: exposures in units of trade, c in currency per unit squared, Σ in currency squared a step.
+Units: exposures in units of trade, c in currency per unit squared, Σ in currency squared per step.
 """
 
 from collections.abc import Sequence
@@ -32,54 +32,58 @@ from twosided.hedging.portfolio import PortfolioAction, PortfolioMarket
 
 
 def covariance(market: PortfolioMarket) -> Array:
-    """Of a step's price changes at the first prices, assets by assets, in currency squared."""
-    number = market.prices.num_assets
-    state = market.prices.reset(jnp.zeros(number))
-    units = np.eye(number)
+    """Return the covariance matrix of one step's price changes at the initial prices, in currency squared."""
+    num_assets = market.prices.num_assets
+    state = market.prices.reset(jnp.zeros(num_assets))
+    units = np.eye(num_assets)
 
-    def second(position: Array) -> float:
+    def variance(position: Array) -> float:
         mean, square = market.prices.position_moments(state, jnp.asarray(position))
         return float(square - mean**2)
 
-    own = np.array([second(unit) for unit in units])
-    both = np.array([[second(a + b) for b in units] for a in units])
-    return (both - own[:, None] - own) / 2
+    variances = np.array([variance(unit) for unit in units])
+    pair_variances = np.array([[variance(a + b) for b in units] for a in units])
+    return (pair_variances - variances[:, None] - variances) / 2
 
 
 def least_variance(exposure: Array, covariance: Array, hedging: Sequence[int]) -> Array:
-    """Units to buy of the assets with the indices `hedging` so that what is left varies least."""
-    chosen = np.asarray(hedging, int)
-    inner = covariance[np.ix_(chosen, chosen)]
-    return np.asarray(-np.linalg.lstsq(inner, covariance[chosen] @ exposure, rcond=None)[0], float)
+    """Return the units to buy of the assets with the indices `hedging` that minimise the variance of the hedged
+    exposure."""
+    indices = np.asarray(hedging, int)
+    own = covariance[np.ix_(indices, indices)]
+    return np.asarray(-np.linalg.lstsq(own, covariance[indices] @ exposure, rcond=None)[0], float)
 
 
 def hedge_matrix(covariance: Array, risk: float, cost: float, discount: float = 0.99) -> Array:
-    """K of the best hedge a = -K q."""
+    """Return K of the optimal hedge a = -K q, for the penalty r = `risk`, the cost c and the discount γ.
+
+    Raises ValueError for parameters out of range.
+    """
     check("risk", risk, "positive", risk > 0)
     check("cost", cost, "at least 0", cost >= 0)
     check("discount", discount, "in [0, 1]", 0 <= discount <= 1)
     values, vectors = np.linalg.eigh(covariance)
-    wanted = risk * np.maximum(values, 0.0)
+    penalty = risk * np.maximum(values, 0.0)
     if cost == 0:
-        share = np.ones_like(wanted)
+        fraction = np.ones_like(penalty)
     else:
-        half = (cost + wanted - discount * cost) / 2
-        root = np.sqrt(half**2 + discount * cost * wanted)
-        # The positive root, without a difference of near numbers.
-        share = np.where(wanted > 0, wanted / (half + root), 0.0)
-    return (vectors * share) @ vectors.T
+        half = (cost + penalty - discount * cost) / 2
+        root = np.sqrt(half**2 + discount * cost * penalty)
+        # The positive root, in a form without cancellation.
+        fraction = np.where(penalty > 0, penalty / (half + root), 0.0)
+    return (vectors * fraction) @ vectors.T
 
 
 class LinearHedger(StatelessPolicy):
-    """Hedges a = -K q of the exposures q = w C + h, for weights and prices that it is told or sees."""
+    """Policy that hedges a = -K q of the exposures q = w C + h."""
 
     matrix: Float[JaxArray, "assets assets"]
     """K."""
     weights: Float[JaxArray, "assets"]
-    """w."""
-    price: float = eqx.field(default=100.0)
-    """Of every asset, in currency, where the market shows none."""
+    """w, weight of each asset in client trades."""
+    assumed_price: float = eqx.field(default=100.0)
+    """Price of every asset, in currency, if the market does not show midprices."""
 
-    def act(self, shock, memory, observation):
-        hedge = -self.matrix @ exposure(observation, self.weights, self.price)
-        return PortfolioAction(hedge.astype(observation.hedge_values.dtype)), memory
+    def act(self, shock, state, observation):
+        hedge = -self.matrix @ exposure(observation, self.weights, self.assumed_price)
+        return PortfolioAction(hedge.astype(observation.hedge_values.dtype)), state

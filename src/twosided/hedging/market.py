@@ -1,23 +1,23 @@
-"""One dealer takes the trades of its clients and hedges on an exchange, or skews its price (Bakshaev 2020, 3 to 6).
+"""Market of a dealer that trades with clients and hedges on an exchange, or skews its prices (Bakshaev 2020, 3 to 6).
 
-In a step from t-1 to t, with q the position, and the action (a, s) chosen on what was seen at t-1:
+In the step from t-1 to t, with position q and the action (a, s) chosen on the observation at t-1:
 
     1. the midprice moves, and the old position is revalued:                  inventory PnL  q (S_t - S_{t-1})
-    2. a is bought on the exchange, at its ask (sold at its bid if a < 0):    hedge PnL  -|a| ν_x δ_x
-    3. clients trade, at the maker's bid and ask of t after the skew s:       spread PnL  Σ |n| ν δ (1 - skew)
-    4. q' = q + a + n, n > 0 where the maker buys; beyond 1.5 limits the market ends
+    2. a is bought on the exchange at its ask (sold at its bid if a < 0):     hedge PnL  -|a| ν_x δ_x
+    3. clients trade at the maker's bid and ask at t after the skew s:        spread PnL  Σ |n| ν δ (1 - skew)
+    4. q' = q + a + n, with n > 0 where the maker buys; the market terminates if |q'| exceeds 1.5 MaxPosLimit
 
-So an order takes a step to be done: what is hedged at t was asked for before S_t was known. Demand is elastic: a skew
-moves s B MaxHedge / R units from those who sell to those who buy (eq. 24), R the clients' rate; B = 0.5 of the paper
-moves 0.16 s units, against net trades of some 20, and does nothing.
+An order is thus executed one step later: the hedge at t was chosen before S_t was known. Demand is elastic: a skew
+moves s B MaxHedge / R units from the clients' sales to their purchases (eq. 24), with R the clients' rate. The paper's
+B = 0.5 moves 0.16 s units, which is negligible beside net trades of about 20.
 
-Clients' trades of a step are netted and trade at one side's price, as in the paper's code; or both gross streams trade,
-each at its own side.
+The client trades of a step are netted and trade at the price of one side, as in the paper's code; or both gross streams
+trade, each at the price of its side.
 
-A signal may foretell the price: a standard normal with a given correlation with the innovation of the move after the
-next, the first that a hedge which is asked for now can catch.
+A signal may predict the price: a standard normal with a given correlation to the innovation of the price change after
+the next, which is the first that the next hedge can benefit from.
 
-The unit of time is one simulation, of 512 steps; money is in currency, positions in units of trade.
+The unit of time is one simulation of 512 steps. Money is in currency, positions are in units of trade.
 """
 
 from typing import Any
@@ -34,106 +34,112 @@ from twosided.core.scenario import Scenario
 from twosided.core.spaces import Box
 from twosided.core.transition import PnL, Quotes, Transition
 from twosided.core.validation import check, is_at_least, is_positive
-from twosided.hedging.clients import PoissonClients, Returns
+from twosided.hedging.clients import PoissonClients, RollingReturns
 from twosided.hedging.extras import HedgingExtras, position_columns
-from twosided.hedging.spreads import RollingVolatility, StochasticSpread, check_window, skewed
+from twosided.hedging.spreads import RollingVolatility, StochasticSpread, apply_skew, check_window
 from twosided.prices import GeometricBrownian, PriceProcess
 
 
 class HedgingAction(eqx.Module):
-    """What the maker decides in a step; leaves with a leading axis of makers inside the market."""
+    """Hedge and skew of a step; leaves have a leading axis of makers inside the market."""
 
     hedge: Float[Array, "*makers"] | float
-    """Units to buy on the exchange, to sell if below 0; within ± max_hedge."""
+    """Units to buy on the exchange, negative to sell; within ± max_hedge."""
     skew: Float[Array, "*makers"] | float | None = None
-    """In [-1, 1]: below 0 the bid is raised, above 0 the ask is lowered; None where the maker cannot skew."""
+    """Skew in [-1, 1]: negative raises the bid, positive lowers the ask; None if the maker cannot skew."""
 
 
 class HedgingObservation(eqx.Module):
-    """What the maker sees before it acts: its position, as in the paper, and more where the market shows it."""
+    """Observation of the maker: its position, as in the paper, and more if the market shows it."""
 
     inventory: Float[Array, "makers"]
     """q, in units."""
     volatility: Float[Array, "makers"] | None = None
-    """σ_roll / σ_mean, which says how many clients come and what the exchange will ask."""
+    """σ_roll / σ_mean, which determines the clients' rate and the exchange's spread."""
     trend: Float[Array, "makers"] | None = None
-    """How far the price is above the mean of its last ones, in their deviations. A move that goes on widens them, so
-    more clients come with it than with one that turns back: they can be foreseen a little."""
+    """Price less the mean of the last prices, over σ_roll. A move that continues increases σ_roll, so more clients
+    trade with it than with a reversal: the trend predicts client trades a little."""
     signal: Float[Array, "makers 2"] | None = None
-    """Of the next move, which was seen a step before, and of the one after it; standard normals. The first says what a
-    hedge that was asked for before will bring: without it what a hedge is worth could not be learned step by step."""
+    """Signals of the next price change, shown one step ago, and of the change after it; standard normals. The first one
+    predicts the revaluation of the hedge chosen before; without it the value of a hedge could not be learned from
+    single steps."""
 
 
 class HedgingShock(eqx.Module):
-    """What chance decides in a step."""
+    """Random inputs of a step."""
 
     price: Any
+    """Shock of the price process."""
     spreads: Float[Array, "*batch 4"]
     """Standard normals: the client's bid and ask, the exchange's bid and ask."""
     clients: Float[Array, "*batch 3"]
+    """Standard normals of the client flow."""
     signal: Float[Array, "*batch"] | None
-    """The signal that is new after the step."""
-    whole: Float[Array, "*batch"] | None
-    """Mean rolling volatility of the episode that starts here, where the market looks ahead; 0 if unknown."""
+    """Signal that is new after the step."""
+    path_volatility: Float[Array, "*batch"] | None
+    """Mean σ_roll of an episode that starts here, if the market looks ahead; 0 if unknown."""
 
 
 class HedgingState(eqx.Module):
-    """Where the market stands before the maker acts."""
+    """State of the market before the maker acts."""
 
     price: Any
+    """State of the price process."""
     volatility: RollingVolatility
-    returns: Returns
+    returns: RollingReturns
     cash: Float[Array, ""]
-    """From every trade at its own price, in currency; wealth is cash + position · mid."""
+    """Cash from all trades at their own prices, in currency; wealth is cash + position · mid."""
     client_position: Float[Array, ""]
-    """What clients have brought, in units."""
+    """Position from client trades, in units."""
     hedge_position: Float[Array, ""]
-    """What was traded on the exchange, in units."""
+    """Position from hedges, in units."""
     signals: Float[Array, "2"] | None
-    """Of the next move and of the one after it."""
+    """Signals of the next price change and of the change after it."""
 
 
 class HedgingMarket(Market):
-    """A dealer hedges the trades of its clients on an exchange, or skews its price to attract opposite ones."""
+    """Dealer that hedges client trades on an exchange, or skews its prices to attract offsetting trades."""
 
     takes_competitors = False
     extras = HedgingExtras
 
     price: PriceProcess = GeometricBrownian(initial=100.0, volatility=0.15, time_step=1 / 512)
-    """How the midprice moves."""
+    """Midprice process."""
     clients: PoissonClients = PoissonClients()
-    """Who trades with the maker."""
+    """Client trade flow."""
     client_spread: StochasticSpread = StochasticSpread(multiplier=0.18)
-    """What the maker charges its clients."""
+    """Spread that the maker charges clients."""
     exchange_spread: StochasticSpread = StochasticSpread(multiplier=0.07)
-    """What the exchange charges the maker."""
+    """Spread that the exchange charges the maker."""
     max_hedge: Scalar = 32.0
     """Largest hedge of a step, in units."""
     max_position: Scalar = 256.0
-    """MaxPosLimit, in units."""
-    breach: Scalar = 1.5
-    """Beyond so many limits the market ends the episode."""
-    skews: bool = eqx.field(static=True, default=False)
-    """The maker chooses a skew too."""
+    """MaxPosLimit, limit of the position, in units."""
+    breach_multiple: Scalar = 1.5
+    """The market terminates when the position exceeds this multiple of max_position."""
+    allow_skew: bool = eqx.field(static=True, default=False)
+    """Let the maker choose a skew in addition to the hedge."""
     elasticity: Scalar = 60.0
-    """B of eq. 24: a full skew moves B max_hedge / R units, R the clients' rate (19.2 at the mean rate)."""
+    """B of eq. 24: a full skew moves B max_hedge / R units of client trades, with R the clients' rate (19.2 units at
+    the mean rate)."""
     gross: bool = eqx.field(static=True, default=False)
-    """Clients' two streams trade each at its own side's price, instead of their net at one."""
-    informed: bool = eqx.field(static=True, default=False)
-    """Show the maker volatility and trend too."""
+    """Trade the clients' sales and purchases each at the price of its side, instead of their net at one price."""
+    extended_observation: bool = eqx.field(static=True, default=False)
+    """Show the maker volatility and trend in addition to the position."""
     signal_correlation: Scalar | None = None
-    """Correlation of a signal with the innovation of the move after the next, in [-1, 1]; none: no signal is shown."""
+    """Correlation of the signal with the innovation of the price change after the next, in [-1, 1]. Default: no
+    signal."""
     window: int = eqx.field(static=True, default=10)
-    """Prices that rolling volatility is taken over."""
+    """Number of prices in the rolling volatility."""
     lookahead: int = eqx.field(static=True, default=0)
-    """Steps of the whole path whose mean volatility scales flow and spreads, known in advance as in the paper; 0: the
-    mean so far. It is found from the chance that is drawn at one time: the first episode of an evaluation has all of
-    it, and where little is left in a block of a rollout the mean so far stands in."""
+    """Steps of the path whose mean volatility, known in advance as in the paper, scales flow and spreads; with 0 it is
+    the mean so far. It is computed from shocks that are drawn together: it is complete in the first episode of an
+    evaluation, and is replaced by the mean so far where less than a tenth of the path is drawn."""
     num_makers: int = eqx.field(static=True, default=1)
-    """Only 1: nobody competes for these clients."""
+    """Number of makers; must be 1, because the market has no competitors."""
 
     def __check_init__(self):
-        check_dealing(self)
+        check_parameters(self)
         check("elasticity", self.elasticity, "at least 0 and finite", lambda: is_at_least(self.elasticity, 0))
         correlation = self.signal_correlation
         if correlation is not None:
@@ -141,7 +147,7 @@ class HedgingMarket(Market):
 
     @property
     def action_space(self) -> Box:
-        skew = 1.0 if self.skews else None
+        skew = 1.0 if self.allow_skew else None
         hedge = jnp.asarray(self.max_hedge, float)
         return Box(HedgingAction(-hedge, None if skew is None else -skew), HedgingAction(hedge, skew))
 
@@ -153,20 +159,20 @@ class HedgingMarket(Market):
             spreads=jax.random.normal(key_spreads, (*shape, 4)),
             clients=self.clients.shocks(key_clients, shape),
             signal=None if self.signal_correlation is None else jax.random.normal(key_signal, shape),
-            whole=whole_path_volatility(self.price, price, shape, self.window, self.lookahead),
+            path_volatility=mean_path_volatility(self.price, price, shape, self.window, self.lookahead),
         )
 
     def reset(self, shock: HedgingShock) -> tuple[HedgingState, HedgingObservation]:
         price = self.price.reset(shock.price)
-        nothing = jnp.zeros_like(price.mid)
+        zero = jnp.zeros_like(price.mid)
         state = HedgingState(
             price=price,
-            volatility=RollingVolatility.start(price.mid, self.window, shock.whole),
-            returns=self.clients.start(price.mid),
-            cash=nothing,
-            client_position=nothing,
-            hedge_position=nothing,
-            # Of the first move nothing was foretold: its signal is an innovation like any other.
+            volatility=RollingVolatility.initial(price.mid, self.window, shock.path_volatility),
+            returns=self.clients.initial_returns(price.mid),
+            cash=zero,
+            client_position=zero,
+            hedge_position=zero,
+            # No signal predicts the first price change: its entry is 0 and has no effect in the first step.
             signals=None if shock.signal is None else jnp.stack([jnp.zeros_like(shock.signal), shock.signal]),
         )
         return state, self._observe(state)
@@ -180,30 +186,33 @@ class HedgingMarket(Market):
             skew = jnp.clip(jnp.asarray(action.skew)[0], -1.0, 1.0)
         held = state.client_position + state.hedge_position
 
-        price = self.price.step(state.price, self._foretold(state, shock))
+        price = self.price.step(state.price, self._price_shock(state, shock))
         mid, change = price.mid, self.price.change_moments(state.price)
         revaluation = held * (mid - state.price.mid)
-        volatility = state.volatility.after(mid)
-        returns = self.clients.after(state.returns, jnp.log(mid / state.price.mid))
+        volatility = state.volatility.update(mid)
+        returns = self.clients.update_returns(state.returns, jnp.log(mid / state.price.mid))
 
-        # Sides stand in the order bid, ask.
-        exchange = self.exchange_spread.half(shock.spreads[2:], mid, volatility)
+        # Sides are in the order bid, ask.
+        exchange = self.exchange_spread.half_spread(shock.spreads[2:], mid, volatility)
         hedge_cost = jnp.maximum(-hedge, 0.0) * exchange[0] + jnp.maximum(hedge, 0.0) * exchange[1]
 
         rate = self.clients.rate(volatility)
-        deviation = jnp.sqrt(jnp.maximum(change.mean_square - jnp.square(change.mean), 0.0)) / state.price.mid
-        sell, buy = self.clients.trades(shock.clients, rate, returns, deviation)
-        moved = skew * self.elasticity * self.max_hedge / jnp.maximum(rate, 1e-6)
-        client = skewed(self.client_spread.half(shock.spreads[:2], mid, volatility), skew)
+        return_std = (
+            jnp.sqrt(jnp.maximum(change.mean_square - jnp.square(change.mean), 0.0)) / state.price.mid
+        )
+        sales, purchases = self.clients.trades(shock.clients, rate, returns, return_std)
+        skew_volume = skew * self.elasticity * self.max_hedge / jnp.maximum(rate, 1e-6)
+        client = apply_skew(self.client_spread.half_spread(shock.spreads[:2], mid, volatility), skew)
         if self.gross:
-            # What a skew moves joins one stream; the other is as it was.
-            bought, sold = sell + jnp.maximum(-moved, 0.0), buy + jnp.maximum(moved, 0.0)
+            # A skew adds its volume to one stream; the other is unchanged.
+            bought = sales + jnp.maximum(-skew_volume, 0.0)
+            sold = purchases + jnp.maximum(skew_volume, 0.0)
         else:
-            net = sell - buy - moved
+            net = sales - purchases - skew_volume
             bought, sold = jnp.maximum(net, 0.0), jnp.maximum(-net, 0.0)
         spread = bought * client[0] + sold * client[1]
 
-        # Cash is kept from what is paid and received, apart from the attribution above.
+        # Cash is computed from amounts paid and received, independently of the attribution above.
         paid = bought * (mid - client[0]) + jnp.maximum(hedge, 0.0) * (mid + exchange[1])
         received = sold * (mid + client[1]) + jnp.maximum(-hedge, 0.0) * (mid - exchange[0])
         after = HedgingState(
@@ -218,9 +227,9 @@ class HedgingMarket(Market):
         inventory = after.client_position + after.hedge_position
         expected = change.of_position(held)
         if state.signals is not None:
-            # The state knows more than the process: the draw itself is what is expected.
+            # The signals in the state predict the change, so the draw itself is reported in place of its expectation.
             expected = revaluation, jnp.square(revaluation), jnp.minimum(revaluation, 0.0)
-        told = {
+        fields = {
             "pnl": PnL(spread, -hedge_cost, revaluation, jnp.zeros_like(spread)),
             "quotes": Quotes(
                 mid, mid, mid - client[0], mid + client[1], mid - exchange[0], mid + exchange[1]
@@ -236,18 +245,18 @@ class HedgingMarket(Market):
         }
         return after, Transition(
             observation=self._observe(after),
-            terminated=jnp.abs(inventory) > self.breach * self.max_position,
-            **jax.tree.map(lambda leaf: leaf[None], told),
+            terminated=jnp.abs(inventory) > self.breach_multiple * self.max_position,
+            **jax.tree.map(lambda leaf: leaf[None], fields),
         )
 
     def _signals(self, state: HedgingState, shock: HedgingShock) -> Float[Array, "2"] | None:
-        """Of the next move and of the one after it, a step later."""
+        """Return the signals one step later."""
         if state.signals is None or shock.signal is None:
             return None
         return jnp.stack([state.signals[1], shock.signal])
 
-    def _foretold(self, state: HedgingState, shock: HedgingShock) -> Any:
-        """The price's shock, as far as a signal has foretold it."""
+    def _price_shock(self, state: HedgingState, shock: HedgingShock) -> Any:
+        """Return the shock of the price process, with its correlation to the signal."""
         if state.signals is None or self.signal_correlation is None:
             return shock.price
         correlation = jnp.where(state.volatility.count > 1, self.signal_correlation, 0.0)
@@ -257,8 +266,8 @@ class HedgingMarket(Market):
         position = state.client_position + state.hedge_position
         return HedgingObservation(
             inventory=position[None],
-            volatility=state.volatility.relative[None] if self.informed else None,
-            trend=state.volatility.trend[None] if self.informed else None,
+            volatility=state.volatility.relative[None] if self.extended_observation else None,
+            trend=state.volatility.trend[None] if self.extended_observation else None,
             signal=None if state.signals is None else state.signals[None],
         )
 
@@ -271,25 +280,26 @@ class HedgingMarket(Market):
         return position_columns(transition)
 
 
-def check_dealing(market: Any) -> None:
-    """Checks what a market in which one dealer hedges its clients' flow has, of one asset or of several."""
-    alone = "1 (nobody competes here: choose no competitors)"
-    check("num_makers", market.num_makers, alone, market.num_makers == 1)
-    for name in ("max_hedge", "max_position", "breach"):
+def check_parameters(market: Any) -> None:
+    """Check the parameters that the markets of one asset and of several have in common. Raises ValueError."""
+    constraint = "1 (the market has no competitors: choose none)"
+    check("num_makers", market.num_makers, constraint, market.num_makers == 1)
+    for name in ("max_hedge", "max_position", "breach_multiple"):
         value = getattr(market, name)
         check(name, value, "positive and finite", lambda value=value: is_positive(value))
     check_window("window", market.window)
     check("lookahead", market.lookahead, "from 0 to 1000000", 0 <= market.lookahead <= 1_000_000)
 
 
-def whole_path_volatility(
+def mean_path_volatility(
     process: Any, shocks: Any, shape: tuple[int, ...], window: int, steps: int
 ) -> Float[Array, "..."] | None:
-    """Mean σ_roll of the episode of so many steps that starts at each shock; 0 where less than a tenth of it is drawn.
+    """Return the mean σ_roll of an episode of `steps` steps that starts at each shock, or None if `steps` is 0.
 
-    The first axis of the shape is time. The price is followed from the first shock on, and an episode that starts later
-    is as long as it, from the same first price: exact for the first, and for later ones of a price that grows by
-    factors but for the prices before its start in its first windows. None if the market does not look ahead.
+    The first axis of `shape` is time. The mean is 0 where less than a tenth of the episode is drawn. One path of the
+    price is simulated from the first shock, and an episode that starts later is rescaled to the initial price. The
+    result is exact for the first episode. For later episodes of a geometric process it is exact but for the first
+    windows, which contain prices before the start of the episode.
     """
     if steps == 0:
         return None
@@ -297,26 +307,26 @@ def whole_path_volatility(
         return jnp.zeros(jax.tree.leaves(shocks)[0].shape)
 
     def path(shocks: Any) -> Float[Array, "time *assets"]:
-        first = process.reset(jax.tree.map(lambda leaf: leaf[0], shocks))
-        begin = RollingVolatility.start(first.mid, window)
+        initial = process.reset(jax.tree.map(lambda leaf: leaf[0], shocks))
+        initial_volatility = RollingVolatility.initial(initial.mid, window)
 
-        def one(carry: Any, shock: Any) -> Any:
+        def scan_step(carry: Any, shock: Any) -> Any:
             price, volatility = carry
             price = process.step(price, shock)
-            volatility = volatility.after(price.mid)
-            return (price, volatility), (price.mid, volatility.level)
+            volatility = volatility.update(price.mid)
+            return (price, volatility), (price.mid, volatility.rolling)
 
         later = jax.tree.map(lambda leaf: leaf[1:], shocks)
-        _, (mids, levels) = jax.lax.scan(one, (first, begin), later)
-        mids = jnp.concatenate([first.mid[None], mids])
-        total = jnp.concatenate([jnp.zeros_like(mids[:1]), jnp.cumsum(levels, 0)])
+        _, (mids, rolling) = jax.lax.scan(scan_step, (initial, initial_volatility), later)
+        mids = jnp.concatenate([initial.mid[None], mids])
+        total = jnp.concatenate([jnp.zeros_like(mids[:1]), jnp.cumsum(rolling, 0)])
         start = jnp.arange(shape[0])
         end = jnp.minimum(start + steps, shape[0] - 1)
-        drawn = (end - start).reshape(-1, *[1] * first.mid.ndim)
-        mean = (total[end] - total[start]) / jnp.maximum(drawn, 1)
-        return jnp.where(drawn >= steps / 10, mean * first.mid / mids, 0.0)
+        num_drawn = (end - start).reshape(-1, *[1] * initial.mid.ndim)
+        mean = (total[end] - total[start]) / jnp.maximum(num_drawn, 1)
+        return jnp.where(num_drawn >= steps / 10, mean * initial.mid / mids, 0.0)
 
-    # Paths on one axis, whatever axes follow time.
+    # All axes between time and those of a single shock are merged into one axis of paths.
     flat = jax.tree.map(lambda leaf: leaf.reshape(shape[0], -1, *leaf.shape[len(shape) :]), shocks)
-    whole = jax.vmap(path, 1, 1)(flat)
-    return whole.reshape(*shape, *whole.shape[2:])
+    volatility = jax.vmap(path, 1, 1)(flat)
+    return volatility.reshape(*shape, *volatility.shape[2:])

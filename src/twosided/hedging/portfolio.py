@@ -1,21 +1,22 @@
-"""A dealer hedges one blended flow of clients with several assets (Bakshaev 2020, section 7).
+"""Market of a dealer that hedges a blended client flow with several assets (Bakshaev 2020, section 7).
 
-Every asset k has its own price S_k, spreads and client flow n_k. Clients trade the blend of them with weights w:
+Each asset k has its own price S_k, spreads and client flow n_k. Clients trade the blend with weights w:
 
     S = Σ w_k S_k, likewise bid and ask        (33)        n = Σ w_k n_k, netted, C' = C + n        (34)
 
-and the maker hedges asset by asset, h_k' = h_k + a_k, in the order of a step of hedging.py. Its exposure to asset k is
-q_k = w_k C + h_k, which it does not see, since it does not know w: only
+The maker hedges asset by asset, h_k' = h_k + a_k, in the order of a step of `twosided.hedging.market`. Its exposure to
+asset k is q_k = w_k C + h_k, which it does not observe, because it does not know w. It observes only
 
     h_k S_k of every asset, and the portfolio's value V = C S + Σ h_k S_k = Σ q_k S_k                   (35)
 
-Hedges are free, a_k each within ± max_hedge; or convex, of one amount a and fractions f (36, 37): a_1 = f_1 a, and of
-what is left a_2 = f_2 (1 - f_1) a, and so on; the last asset takes the rest.
+Hedges are independent, each a_k within ± max_hedge; or convex, with one amount a and fractions f (36, 37): a_1 = f_1 a,
+of the remainder a_2 = f_2 (1 - f_1) a, and so on; the last asset takes the rest.
 
-An asset hedges too much where h_k S_k exceeds C S or has its sign: |h_k S_k + C S| (38), summed over assets.
+An asset is overhedged if |h_k S_k| exceeds |C S| or both have the same sign. The overhedge is |h_k S_k + C S| (38),
+summed over such assets.
 
-Inventory is V / S_0: in units of the blend at its first price. The market ends where it is beyond `breach` limits.
-The unit of time is one simulation, of 512 steps; money is in currency.
+Inventory is V / S_0, in units of the blend at its initial price. The market terminates when its size exceeds
+breach_multiple · max_position. The unit of time is one simulation of 512 steps. Money is in currency.
 """
 
 from typing import Any
@@ -31,31 +32,31 @@ from twosided.core.numeric import Scalar
 from twosided.core.spaces import Box
 from twosided.core.transition import PnL, Quotes, Transition
 from twosided.core.validation import check
-from twosided.hedging.clients import PoissonClients, Returns
+from twosided.hedging.clients import PoissonClients, RollingReturns
 from twosided.hedging.extras import HedgingExtras, position_columns
-from twosided.hedging.market import check_dealing, whole_path_volatility
+from twosided.hedging.market import check_parameters, mean_path_volatility
 from twosided.hedging.spreads import RollingVolatility, StochasticSpread
 from twosided.prices.assets import AssetPrices, AssetsState, EqualCorrelation
 
 
 class PortfolioAction(eqx.Module):
-    """What the maker hedges in a step; leaves with a leading axis of makers inside the market."""
+    """Hedges of a step; leaves have a leading axis of makers inside the market."""
 
     hedge: Float[Array, "*makers assets"]
-    """Units of each asset to buy on the exchange, to sell if below 0; within ± max_hedge."""
+    """Units of each asset to buy on the exchange, negative to sell; within ± max_hedge."""
 
 
 class ConvexAction(eqx.Module):
-    """The same as one amount that is divided among the assets."""
+    """Hedges of a step as one amount that is divided among the assets."""
 
     amount: Float[Array, "*makers"] | float
-    """Units to buy on the exchange, to sell if below 0; within ± max_hedge."""
+    """Units to buy on the exchange, negative to sell; within ± max_hedge."""
     fractions: Float[Array, "*makers assets-1"]
-    """Of what the assets before it have left, what each takes but the last; in [0, 1]."""
+    """Fraction of the remainder that each asset but the last takes, in [0, 1]."""
 
 
 class PortfolioObservation(eqx.Module):
-    """What the maker sees before it acts, as in the paper, and more where the market shows it."""
+    """Observation of the maker, as in the paper, and more if the market shows it."""
 
     hedge_values: Float[Array, "makers assets"]
     """h_k S_k, in thousands of currency."""
@@ -66,105 +67,109 @@ class PortfolioObservation(eqx.Module):
 
 
 class PortfolioShock(eqx.Module):
-    """What chance decides in a step; an axis of assets last, or before what each needs."""
+    """Random inputs of a step; the axis of assets follows the batch axes."""
 
     price: Float[Array, "*batch assets"]
+    """Shock of the price process."""
     spreads: Float[Array, "*batch assets 4"]
     """Standard normals: the client's bid and ask, the exchange's bid and ask."""
     clients: Float[Array, "*batch assets 3"]
-    whole: Float[Array, "*batch assets"] | None
-    """Mean rolling volatility of the episode that starts here, where the market looks ahead; 0 if unknown."""
+    """Standard normals of the client flow."""
+    path_volatility: Float[Array, "*batch assets"] | None
+    """Mean σ_roll of an episode that starts here, if the market looks ahead; 0 if unknown."""
 
 
 class PortfolioState(eqx.Module):
-    """Where the market stands before the maker acts."""
+    """State of the market before the maker acts."""
 
     price: AssetsState
+    """State of the price process."""
     volatility: RollingVolatility
-    returns: Returns
+    returns: RollingReturns
     cash: Float[Array, ""]
-    """From every trade at its own price, in currency; wealth is cash + V."""
+    """Cash from all trades at their own prices, in currency; wealth is cash + V."""
     client_position: Float[Array, ""]
-    """C, units of the blend."""
+    """C, position from client trades, in units of the blend."""
     hedge_positions: Float[Array, "assets"]
-    """h_k, in units."""
+    """h_k, position from hedges, in units."""
 
 
 class PortfolioMarket(Market):
-    """A dealer hedges one blended flow of clients with several assets."""
+    """Dealer that hedges a blended client flow with several assets."""
 
     takes_competitors = False
     extras = HedgingExtras
 
     prices: AssetPrices = EqualCorrelation()
-    """How the assets' midprices move, and how many there are."""
+    """Process of the assets' midprices, which determines the number of assets."""
     weights: tuple[float, ...] = ()
-    """w_k, of each asset in what clients trade; they sum to 1. None are equal weights."""
+    """w_k, weight of each asset in client trades; they sum to 1. Equal weights if empty."""
     clients: PoissonClients = PoissonClients()
-    """Who trades each asset's part of the blend."""
+    """Client trade flow of each asset."""
     client_spread: StochasticSpread = StochasticSpread(multiplier=0.18)
-    """What the maker charges its clients, asset by asset."""
+    """Spread of each asset that the maker charges clients."""
     exchange_spread: StochasticSpread = StochasticSpread(multiplier=0.07)
-    """What the exchange charges the maker, asset by asset."""
+    """Spread of each asset that the exchange charges the maker."""
     max_hedge: Scalar = 64.0
-    """Largest hedge of a step, in units: of each asset, or of all together if convex."""
+    """Largest hedge of a step, in units: of each asset, or of all assets together if convex."""
     max_position: Scalar = 256.0
-    """MaxPosLimit, in units of the blend at its first price."""
-    breach: Scalar = 1.5
-    """Beyond so many limits the market ends the episode."""
+    """MaxPosLimit, limit of the position, in units of the blend at its initial price."""
+    breach_multiple: Scalar = 1.5
+    """The market terminates when the position exceeds this multiple of max_position."""
     convex: bool = eqx.field(static=True, default=False)
-    """Act by one amount and its division, instead of a hedge of each asset."""
-    informed: bool = eqx.field(static=True, default=False)
-    """Show the maker the assets' midprices too."""
+    """Use one amount and its division among the assets as the action, instead of a hedge of each asset."""
+    extended_observation: bool = eqx.field(static=True, default=False)
+    """Show the maker the assets' midprices in addition to the values."""
     window: int = eqx.field(static=True, default=10)
-    """Prices that rolling volatility is taken over."""
+    """Number of prices in the rolling volatility."""
     lookahead: int = eqx.field(static=True, default=0)
-    """Steps of the whole path whose mean volatility is known in advance; see hedging.py. 0: the mean so far."""
+    """Steps of the path whose mean volatility, known in advance as in the paper, scales flow and spreads; with 0 it is
+    the mean so far. See `HedgingMarket`."""
     num_makers: int = eqx.field(static=True, default=1)
-    """Only 1: nobody competes for these clients."""
+    """Number of makers; must be 1, because the market has no competitors."""
 
     def __check_init__(self):
-        check_dealing(self)
-        number, weights = self.prices.num_assets, self.weights
-        what = f"one of each of the {number} assets, at least 0, summing to 1"
-        check("weights", len(weights), what, len(weights) in (0, number))
-        # Of weights that are being traced only the number is known.
+        check_parameters(self)
+        num_assets, weights = self.prices.num_assets, self.weights
+        constraint = f"one for each of the {num_assets} assets, at least 0, summing to 1"
+        check("weights", len(weights), constraint, len(weights) in (0, num_assets))
+        # Of traced weights only the number is known.
         check(
             "weights",
             weights,
-            what,
+            constraint,
             lambda: not weights or (min(weights) >= 0 and abs(sum(weights) - 1) < 1e-6),
         )
 
     @property
     def action_space(self) -> Box:
-        number, most = self.prices.num_assets, jnp.asarray(self.max_hedge, float)
+        num_assets, max_hedge = self.prices.num_assets, jnp.asarray(self.max_hedge, float)
         if self.convex:
-            nothing, all_ = jnp.zeros(number - 1), jnp.ones(number - 1)
-            return Box(ConvexAction(-most, nothing), ConvexAction(most, all_))
-        each = jnp.full(number, most)
-        return Box(PortfolioAction(-each), PortfolioAction(each))
+            zeros, ones = jnp.zeros(num_assets - 1), jnp.ones(num_assets - 1)
+            return Box(ConvexAction(-max_hedge, zeros), ConvexAction(max_hedge, ones))
+        bound = jnp.full(num_assets, max_hedge)
+        return Box(PortfolioAction(-bound), PortfolioAction(bound))
 
     def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> PortfolioShock:
         key_price, key_spreads, key_clients = jax.random.split(key, 3)
-        price, number = self.prices.shocks(key_price, shape), self.prices.num_assets
+        price, num_assets = self.prices.shocks(key_price, shape), self.prices.num_assets
         return PortfolioShock(
             price=price,
-            spreads=jax.random.normal(key_spreads, (*shape, number, 4)),
-            clients=self.clients.shocks(key_clients, (*shape, number)),
-            whole=whole_path_volatility(self.prices, price, shape, self.window, self.lookahead),
+            spreads=jax.random.normal(key_spreads, (*shape, num_assets, 4)),
+            clients=self.clients.shocks(key_clients, (*shape, num_assets)),
+            path_volatility=mean_path_volatility(self.prices, price, shape, self.window, self.lookahead),
         )
 
     def reset(self, shock: PortfolioShock) -> tuple[PortfolioState, PortfolioObservation]:
         price = self.prices.reset(shock.price)
         mid = price.mid
-        nothing = jnp.zeros((), mid.dtype)
+        zero = jnp.zeros((), mid.dtype)
         state = PortfolioState(
             price=price,
-            volatility=RollingVolatility.start(mid, self.window, shock.whole),
-            returns=jax.vmap(self.clients.start)(mid),
-            cash=nothing,
-            client_position=nothing,
+            volatility=RollingVolatility.initial(mid, self.window, shock.path_volatility),
+            returns=jax.vmap(self.clients.initial_returns)(mid),
+            cash=zero,
+            client_position=zero,
             hedge_positions=jnp.zeros_like(mid),
         )
         return state, self._observe(state)
@@ -178,24 +183,24 @@ class PortfolioMarket(Market):
         price = self.prices.step(state.price, shock.price)
         mid, before = price.mid, state.price.mid
         revaluation = (held * (mid - before)).sum()
-        volatility = state.volatility.after(mid)
-        returns = jax.vmap(self.clients.after)(state.returns, jnp.log(mid / before))
+        volatility = state.volatility.update(mid)
+        returns = jax.vmap(self.clients.update_returns)(state.returns, jnp.log(mid / before))
 
-        # Sides stand in the order bid, ask.
-        exchange = self.exchange_spread.half(shock.spreads[:, 2:], mid, volatility)
-        sold_there, bought_there = jnp.maximum(-hedge, 0.0), jnp.maximum(hedge, 0.0)
-        hedge_cost = (sold_there * exchange[:, 0] + bought_there * exchange[:, 1]).sum()
+        # Sides are in the order bid, ask.
+        exchange = self.exchange_spread.half_spread(shock.spreads[:, 2:], mid, volatility)
+        hedge_sales, hedge_purchases = jnp.maximum(-hedge, 0.0), jnp.maximum(hedge, 0.0)
+        hedge_cost = (hedge_sales * exchange[:, 0] + hedge_purchases * exchange[:, 1]).sum()
 
-        rate, deviation = self.clients.rate(volatility), self.prices.return_std(state.price)
-        trades = jax.vmap(self.clients.trades)(shock.clients, rate, returns, deviation)
+        rate, return_std = self.clients.rate(volatility), self.prices.return_std(state.price)
+        trades = jax.vmap(self.clients.trades)(shock.clients, rate, returns, return_std)
         net = (weights * (trades[:, 0] - trades[:, 1])).sum()
         bought, sold = jnp.maximum(net, 0.0), jnp.maximum(-net, 0.0)
-        client = weights @ self.client_spread.half(shock.spreads[:, :2], mid, volatility)
-        blend, there = weights @ mid, weights @ exchange
+        client = weights @ self.client_spread.half_spread(shock.spreads[:, :2], mid, volatility)
+        blend, blend_exchange = weights @ mid, weights @ exchange
 
-        # Cash is kept from what is paid and received, apart from the attribution.
-        paid = bought * (blend - client[0]) + (bought_there * (mid + exchange[:, 1])).sum()
-        received = sold * (blend + client[1]) + (sold_there * (mid - exchange[:, 0])).sum()
+        # Cash is computed from amounts paid and received, independently of the attribution.
+        paid = bought * (blend - client[0]) + (hedge_purchases * (mid + exchange[:, 1])).sum()
+        received = sold * (blend + client[1]) + (hedge_sales * (mid - exchange[:, 0])).sum()
         after = PortfolioState(
             price=price,
             volatility=volatility,
@@ -205,64 +210,69 @@ class PortfolioMarket(Market):
             hedge_positions=state.hedge_positions + hedge,
         )
         mean, square = self.prices.position_moments(state.price, held)
-        first, (value, over) = self.prices.initial_mid, self._values(after)
-        inventory = value / first
-        told = {
+        initial_mid, (value, overhedge) = self.prices.initial_mid, self._values(after)
+        inventory = value / initial_mid
+        fields = {
             "pnl": PnL(bought * client[0] + sold * client[1], -hedge_cost, revaluation, jnp.zeros_like(net)),
             "quotes": Quotes(
-                blend, blend, blend - client[0], blend + client[1], blend - there[0], blend + there[1]
+                blend,
+                blend,
+                blend - client[0],
+                blend + client[1],
+                blend - blend_exchange[0],
+                blend + blend_exchange[1],
             ),
-            "held": held @ before / first,
+            "held": held @ before / initial_mid,
             "expected_inventory_pnl": mean,
             "inventory": inventory,
             "bought": bought,
             "sold": sold,
             "extras": HedgingExtras(
                 expected_inventory_square=square,
-                # A sum of log-normals has no closed form: the draw, whose mean is the same.
+                # The expectation for a sum of log-normals has no closed form, so the draw is reported.
                 expected_inventory_loss=jnp.minimum(revaluation, 0.0),
                 client=after.client_position,
                 hedges=after.hedge_positions,
                 mids=mid,
-                overhedge=over / first,
+                overhedge=overhedge / initial_mid,
             ),
         }
         return after, Transition(
             observation=self._observe(after),
-            terminated=jnp.abs(inventory) > self.breach * self.max_position,
-            **jax.tree.map(lambda leaf: leaf[None], told),
+            terminated=jnp.abs(inventory) > self.breach_multiple * self.max_position,
+            **jax.tree.map(lambda leaf: leaf[None], fields),
         )
 
     def _hedges(self, action: PortfolioAction | ConvexAction) -> Float[Array, "assets"]:
-        """Units of each asset to buy."""
+        """Return the units of each asset to buy."""
         if isinstance(action, PortfolioAction):
             return jnp.clip(action.hedge[0], -self.max_hedge, self.max_hedge)
         amount = jnp.clip(jnp.asarray(action.amount)[0], -self.max_hedge, self.max_hedge)
         fractions = jnp.clip(action.fractions[0], 0.0, 1.0)
-        left = jnp.concatenate([jnp.ones_like(fractions[:1]), jnp.cumprod(1 - fractions)])
-        return amount * left * jnp.concatenate([fractions, jnp.ones_like(fractions[:1])])
+        remainder = jnp.concatenate([jnp.ones_like(fractions[:1]), jnp.cumprod(1 - fractions)])
+        return amount * remainder * jnp.concatenate([fractions, jnp.ones_like(fractions[:1])])
 
     def _weights(self, dtype: np.dtype) -> Float[Array, "assets"]:
-        number = self.prices.num_assets
+        num_assets = self.prices.num_assets
         return (
             jnp.stack([jnp.asarray(w, dtype) for w in self.weights])
             if self.weights
-            else jnp.full(number, 1 / number, dtype)
+            else jnp.full(num_assets, 1 / num_assets, dtype)
         )
 
     def _values(self, state: PortfolioState) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """V, and by how much its hedges are too much, in currency."""
+        """Return V and the overhedge, in currency."""
         mid = state.price.mid
         hedges, client = state.hedge_positions * mid, state.client_position * (self._weights(mid.dtype) @ mid)
-        too_much = (hedges * client > 0) | (jnp.abs(hedges) > jnp.abs(client))
-        return client + hedges.sum(), jnp.where(too_much, jnp.abs(hedges + client), 0.0).sum()
+        overhedged = (hedges * client > 0) | (jnp.abs(hedges) > jnp.abs(client))
+        return client + hedges.sum(), jnp.where(overhedged, jnp.abs(hedges + client), 0.0).sum()
 
     def _observe(self, state: PortfolioState) -> PortfolioObservation:
         mid = state.price.mid
         return PortfolioObservation(
             hedge_values=(state.hedge_positions * mid)[None] / 1000,
             net_value=self._values(state)[0][None] / 1000,
-            mids=mid[None] if self.informed else None,
+            mids=mid[None] if self.extended_observation else None,
         )
 
     def trace_columns(self, transition: Transition) -> dict[str, Any]:

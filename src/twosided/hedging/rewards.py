@@ -1,12 +1,11 @@
-"""Rewards of a maker that must not hold much: penalties on its position.
-
-Exponential ones are those of Bakshaev (2020), eq. 27-28, 32, 38, 39:
+"""Rewards of a hedging maker: penalties on its position, and the price of risk (Bakshaev 2020, eq. 27-28, 32, 38, 39).
 
     penalty = γ S_0 L (exp((|q| + φ o) / L) - 1)
 
-q is the position after the step's trades and o what several assets hedge too much, in units; L is the limit. Where the
-market ends (a breach) nothing follows, and the maker is charged once for what staying there for ever would cost: the
-penalty / (1 - discount). The paper charges 5 times the PnL so far instead, so little that ending on purpose is best.
+q is the position after the step's trades, o the overhedge of several assets, both in units, and L the position limit.
+If the market terminates (a breach), the maker is charged once for the cost of remaining there for ever: the penalty /
+(1 - discount). The paper charges 5 times the PnL so far instead, which is so little that terminating on purpose is
+optimal.
 """
 
 import equinox as eqx
@@ -21,34 +20,34 @@ from twosided.hedging.extras import HedgingExtras
 
 
 class _ExponentialPenalty(Reward):
-    """What the two share."""
+    """Base class of the rewards with an exponential position penalty."""
 
     extras = HedgingExtras
 
     weight: Scalar = 3.0
-    """γ, a number; the paper's makes every other reward small beside it."""
-    price: Scalar = 100.0
+    """γ, dimensionless. With the paper's value, PnL is negligible beside the penalty."""
+    initial_price: Scalar = 100.0
     """S_0, in currency."""
-    limit: Scalar = 256.0
+    max_position: Scalar = 256.0
     """L, MaxPosLimit, in units."""
-    overhedge: Scalar = 5.0
-    """φ, a number; of no effect where one asset alone hedges."""
+    overhedge_weight: Scalar = 5.0
+    """φ, weight of the overhedge; dimensionless. No effect in a market of one asset."""
     discount: Scalar = 0.99
-    """The learner's, for the charge at a breach; in [0, 1)."""
-    variance: Scalar = 0.0
-    """α, a further penalty on inventory PnL², per unit of currency."""
+    """Discount factor of the charge at a breach, in [0, 1); use the learner's."""
+    variance_weight: Scalar = 0.0
+    """α, weight of a further penalty on inventory PnL², per unit of currency."""
     expected_inventory: bool = eqx.field(static=True, default=True)
     """Train on inventory PnL's conditional expectation, an unbiased reduction of variance."""
-    relative: bool = eqx.field(static=True, default=False)
-    """Take off only what the penalty is above that on the step's net trade with clients alone, which no hedge meets in
-    time. Where trades depend on nothing that the maker does (no skew, or demand that is not elastic) the optimum is
-    the same, with far less noise."""
+    subtract_baseline: bool = eqx.field(static=True, default=False)
+    """Subtract from the penalty that on the step's net client trade alone, which no hedge can prevent. If client trades
+    do not depend on the action (no skew, or inelastic demand), the optimum is unchanged and the noise is far
+    smaller."""
 
     def __check_init__(self):
-        for name in ("weight", "overhedge", "variance"):
+        for name in ("weight", "overhedge_weight", "variance_weight"):
             value = getattr(self, name)
             check(name, value, "at least 0 and finite", lambda value=value: is_at_least(value, 0))
-        for name in ("price", "limit"):
+        for name in ("initial_price", "max_position"):
             value = getattr(self, name)
             check(name, value, "positive and finite", lambda value=value: is_positive(value))
         check("discount", self.discount, "in [0, 1)", lambda: 0 <= self.discount < 1)
@@ -57,40 +56,42 @@ class _ExponentialPenalty(Reward):
         return None
 
     def _penalty(self, transition: Transition) -> Float[Array, "makers"]:
-        """All that is taken off, in currency."""
+        """Return all penalties of the step, in currency."""
         size = jnp.abs(transition.inventory)
         if transition.extras.overhedge is not None:
-            size = size + self.overhedge * transition.extras.overhedge
+            size = size + self.overhedge_weight * transition.extras.overhedge
         charge = self._charge(size)
         charge = jnp.where(transition.terminated, charge / (1 - self.discount), charge)
-        if self.relative:
+        if self.subtract_baseline:
             charge = charge - self._charge(jnp.abs(transition.bought - transition.sold))
         expected = transition.extras.expected_inventory_square
         square = expected if self.expected_inventory else jnp.square(transition.pnl.inventory)
-        return charge + self.variance * square
+        return charge + self.variance_weight * square
 
     def _charge(self, size: Float[Array, "makers"]) -> Float[Array, "makers"]:
-        """γ S_0 L (exp(size / L) - 1)."""
-        # Beyond any position that a market lets be single precision would have no number for it.
-        return self.weight * self.price * self.limit * jnp.expm1(jnp.minimum(size / self.limit, 40.0))
+        """Return γ S_0 L (exp(size / L) - 1)."""
+        # The bound of the exponent avoids overflow in single precision, far beyond any position before a breach.
+        exponent = jnp.minimum(size / self.max_position, 40.0)
+        return self.weight * self.initial_price * self.max_position * jnp.expm1(exponent)
 
 
 class PositionPenalty(_ExponentialPenalty):
-    """The maker's own total PnL less an exponential penalty on its position: eq. 28, and eq. 39 of a portfolio."""
+    """Total PnL less an exponential penalty on the position: eq. 28, and eq. 39 for a portfolio."""
 
-    def __call__(self, memory, transition, seat):
+    def __call__(self, state, transition, seat):
         total = total_pnl(transition, self.expected_inventory)
-        return (total - self._penalty(transition))[seat], memory
+        return (total - self._penalty(transition))[seat], state
 
 
 class PriceOfRisk(_ExponentialPenalty):
-    """-|spread PnL + hedge PnL| and inventory PnL, less the penalty: clients pay for hedges, no more and no less.
+    """Price-of-risk reward: -|spread PnL + hedge PnL| + inventory PnL - penalty, so client spreads pay exactly for
+    hedges.
 
-    Eq. 32 prints max(-|x|, 0), which is 0 whatever the maker charges.
+    Eq. 32 prints max(-|x|, 0) for the first term, which is 0 whatever the maker charges.
     """
 
-    def __call__(self, memory, transition, seat):
+    def __call__(self, state, transition, seat):
         pnl = transition.pnl
         inventory = transition.expected_inventory_pnl if self.expected_inventory else pnl.inventory
-        paid = inventory - jnp.abs(pnl.spread + pnl.hedge) + pnl.fees
-        return (paid - self._penalty(transition))[seat], memory
+        reward = inventory - jnp.abs(pnl.spread + pnl.hedge) + pnl.fees
+        return (reward - self._penalty(transition))[seat], state

@@ -143,7 +143,7 @@ def figure_curves(frame: pl.DataFrame, name: str) -> go.Figure:
 def followed() -> Scenario:
     """The paper's scenario, where no breach ends an episode: the unhedged position has one in most."""
     scenario = single_asset()
-    return dataclasses.replace(scenario, market=dataclasses.replace(scenario.market, breach=1e9))
+    return dataclasses.replace(scenario, market=dataclasses.replace(scenario.market, breach_multiple=1e9))
 
 
 COLUMNS = ("PnL", "deviation", "Sharpe, %", "position", "swings, %")

@@ -79,12 +79,12 @@ NOUGHT = 0.05
 """Of the client position, where the weight is 0."""
 PRINTED = PositionPenalty()
 """Eq. 38 and 39 with the paper's values."""
-LEARNABLE = PositionPenalty(weight=0.02, limit=2560.0, relative=True, discount=DISCOUNT)
+LEARNABLE = PositionPenalty(weight=0.02, max_position=2560.0, subtract_baseline=True, discount=DISCOUNT)
 """Eq. 38 and 39 with a slope of 2 a unit, at which PnL is not lost, and a limit at which the exponential of what a
 learner hedges too much at first is still a number; without what clients bring, which is nobody's doing."""
-MANY = dataclasses.replace(LEARNABLE, overhedge=0.0, variance=2.0)
+MANY = dataclasses.replace(LEARNABLE, overhedge_weight=0.0, variance_weight=2.0)
 """For many assets: what a hundred hedge too much together has no number under the exponential of eq. 38."""
-VARIED = dataclasses.replace(LEARNABLE, variance=VARIANCE)
+VARIED = dataclasses.replace(LEARNABLE, variance_weight=VARIANCE)
 """And with a variance term, on inventory PnL squared."""
 
 
@@ -94,14 +94,14 @@ def scenario(weight: float, correlation: float, reward: PositionPenalty) -> Scen
         prices=EqualCorrelation(correlation=correlation),
         weights=(weight, 1 - weight),
         max_hedge=64.0,
-        breach=5.0,
+        breach_multiple=5.0,
     )
     return Scenario(market, (), reward, STEPS)
 
 
 def informed(asked: Scenario) -> Scenario:
     """The market shows prices too, which fixed hedgers go by."""
-    return dataclasses.replace(asked, market=dataclasses.replace(asked.market, informed=True))
+    return dataclasses.replace(asked, market=dataclasses.replace(asked.market, extended_observation=True))
 
 
 def learner(budget: Budget) -> SAC:
@@ -188,7 +188,7 @@ def many(budget: Budget, tell: Tell) -> Outcome:
             prices=EqualCorrelation(num_assets=assets, correlation=0.5),
             weights=(1 / assets,) * assets,
             max_hedge=MOST[assets],
-            breach=5.0,
+            breach_multiple=5.0,
         )
         asked = Scenario(market, (), MANY, SHORT)
         config = dataclasses.replace(learner(budget), **LESSONS[assets])

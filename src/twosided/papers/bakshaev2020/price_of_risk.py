@@ -11,7 +11,7 @@ from twosided.core.policy import Policy
 from twosided.core.records import Record
 from twosided.core.scenario import Scenario
 from twosided.hedging.market import HedgingMarket
-from twosided.hedging.price_of_risk import RiskPrice, price_of_risk
+from twosided.hedging.price_of_risk import PriceOfRiskOptimum, price_of_risk
 from twosided.hedging.rewards import PriceOfRisk
 from twosided.hedging.spreads import StochasticSpread
 from twosided.learn.sac import SAC
@@ -73,7 +73,7 @@ def scenario(exchange: float, weight: float = 3.0) -> Scenario:
     market = HedgingMarket(
         client_spread=StochasticSpread(multiplier=CLIENT),
         exchange_spread=StochasticSpread(multiplier=exchange),
-        skews=True,
+        allow_skew=True,
         elasticity=0.0,
     )
     return Scenario(market, (), PriceOfRisk(weight=weight), STEPS)
@@ -83,7 +83,7 @@ def taught(exchange: float) -> Scenario:
     """The same optimum with less noise: a skew moves no trade, so what clients bring is nobody's doing."""
     asked = scenario(exchange)
     market = dataclasses.replace(asked.market, max_position=MOST_HELD)
-    reward = PriceOfRisk(weight=WEIGHT, relative=True, discount=0.0)
+    reward = PriceOfRisk(weight=WEIGHT, subtract_baseline=True, discount=0.0)
     return dataclasses.replace(asked, market=market, reward=reward)
 
 
@@ -118,18 +118,18 @@ def exact(budget: Budget, tell: Tell) -> Outcome:
     return Outcome(records)
 
 
-def _told(case: str, found: RiskPrice) -> list[Record]:
+def _told(case: str, found: PriceOfRiskOptimum) -> list[Record]:
     estimates = {
-        "asked": found.asked,
-        "missed": found.missed,
-        "cost": found.cost,
-        "loss": found.loss,
-        "square": found.square,
+        "asked": found.client_spread,
+        "missed": found.mismatch,
+        "cost": found.hedge_cost,
+        "loss": found.inventory_loss,
+        "square": found.inventory_square,
         "hurdle": found.hurdle(AVERSION),
     }
-    over = tuple(x / found.exchange for x in found.asked)
+    over = tuple(x / found.exchange_spread for x in found.client_spread)
     estimates["over"] = (over[0], over[1])
-    plain = {"unskewed": found.unskewed, "exchange": found.exchange}
+    plain = {"unskewed": found.unskewed_spread, "exchange": found.exchange_spread}
     return [
         *(Record(case, 0, name, *estimate) for name, estimate in estimates.items()),
         *(Record(case, 0, name, value) for name, value in plain.items()),

@@ -20,7 +20,7 @@ def single_asset(skew: bool = False) -> Scenario:
     market = HedgingMarket(
         client_spread=_unclamped(0.18),
         exchange_spread=_unclamped(0.07),
-        skews=skew,
+        allow_skew=skew,
         elasticity=0.5,
         lookahead=PRICES,
     )
@@ -32,7 +32,7 @@ def price_of_risk(exchange: float = 0.1) -> Scenario:
     market = HedgingMarket(
         client_spread=_unclamped(0.2),
         exchange_spread=_unclamped(exchange),
-        skews=True,
+        allow_skew=True,
         elasticity=0.0,
         lookahead=PRICES,
     )
@@ -47,10 +47,10 @@ def portfolio(weight: float = 0.5, correlation: float = 0.0) -> Scenario:
         client_spread=_unclamped(0.18),
         exchange_spread=_unclamped(0.07),
         max_hedge=64.0,
-        breach=5.0,
+        breach_multiple=5.0,
         lookahead=PRICES,
     )
-    return Scenario(market, (), PositionPenalty(overhedge=5.0), STEPS)
+    return Scenario(market, (), PositionPenalty(overhedge_weight=5.0), STEPS)
 
 
 def _unclamped(multiplier: float) -> StochasticSpread:

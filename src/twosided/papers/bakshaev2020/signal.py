@@ -36,7 +36,7 @@ SIGNALS = np.linspace(-2.5, 2.5, 41)
 def signal(budget: Budget, tell: Tell) -> Outcome:
     """SAC that sees the signal beside the best policy that sees the position alone, on the same chance."""
     config = learner(budget)
-    blind = hedging_optimum(hedging(), volatilities=2, trends=1)
+    blind = hedging_optimum(hedging(), num_volatilities=2, num_trends=1)
     records, frames = exact(BLIND, value=blind.position_value), []
     for correlation in CORRELATIONS:
         scenario = hedging(market=HedgingMarket(signal_correlation=correlation))

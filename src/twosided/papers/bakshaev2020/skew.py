@@ -46,12 +46,12 @@ BETAS = (0.5, 30.0, 60.0, 90.0, 120.0, 180.0)
 PAYS, INERT = 120.0, 0.5
 """One at which skew pays, and the paper's."""
 WITH, WITHOUT = "with skew", "without"
-GRID = {"volatilities": 2, "trends": 1}
+GRID = {"num_volatilities": 2, "num_trends": 1}
 """Bins of the price for programs whose policy sees the position alone: it is the same whatever they are."""
 
 
 def scenario_of(beta: float, skews: bool = True) -> Scenario:
-    return hedging(market=HedgingMarket(skews=skews, elasticity=beta))
+    return hedging(market=HedgingMarket(allow_skew=skews, elasticity=beta))
 
 
 def curve(budget: Budget, tell: Tell) -> Outcome:
@@ -61,7 +61,7 @@ def curve(budget: Budget, tell: Tell) -> Outcome:
     for beta in BETAS:
         tell(f"β = {beta:g}")
         scenario = scenario_of(beta)
-        best = hedging_optimum(scenario, **GRID, skews=11)
+        best = hedging_optimum(scenario, **GRID, num_skews=11)
         records += exact(name_of(WITH, beta), value=best.position_value)
         records += exact(name_of(WITHOUT, beta), value=plain.position_value)
         for name, policy in ((WITH, best.policy), (WITHOUT, plain.policy)):

@@ -56,7 +56,7 @@ def stability(budget: Budget, tell: Tell) -> Outcome:
     """Ten times the training, looked at all along: does the hedge ever get worse again?"""
     scenario, config = hedging(), learner(budget)
     longer = dataclasses.replace(config, steps=LONGER * config.steps)
-    best = hedging_optimum(scenario, volatilities=2, trends=1).policy
+    best = hedging_optimum(scenario, num_volatilities=2, num_trends=1).policy
     steps = judged_steps(budget)
     rows: list[dict[str, float]] = []
 
