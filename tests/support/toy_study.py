@@ -1,5 +1,5 @@
-"""A study whose cases take no time, for the tests of what runs and shows studies. `LOG` in the environment names a
-file that a line is added to whenever a case begins."""
+"""A study whose cases take no time, for the tests of running and showing studies. `LOG` in the environment names a file
+to which each case that starts adds a line."""
 
 import os
 import time
@@ -9,59 +9,87 @@ import plotly.graph_objects as go
 import polars as pl
 
 from twosided.core.records import Record
-from twosided.papers.base import Case, Cell, Claim, Figure, Item, Outcome, Row, Study, Table, greater, within
+from twosided.papers.base import (
+    Case,
+    Cell,
+    Claim,
+    Figure,
+    Item,
+    Outcome,
+    Row,
+    Study,
+    Table,
+    greater,
+    select,
+    select_one,
+    within,
+)
 from twosided.plots.style import dressed
 
 
-def begun(name):
+def log_start(name):
     if "LOG" in os.environ:
         with Path(os.environ["LOG"]).open("a") as log:
             log.write(f"{name} {os.getpid()}\n")
 
 
 def instant(name, value):
-    def run(budget, tell):
-        begun(name)
-        tell(f"{name} with {budget.seeds} seeds")
+    def run(budget, report):
+        log_start(name)
+        report(f"{name} with {budget.seeds} seeds")
         curve = pl.DataFrame({"x": [0.0, 1.0], "y": [0.0, value]})
-        record = Record("maker", 0, "pnl_total", value + budget.seed, 0.01)
-        return Outcome([record, Record("mean of seeds", 0, "pnl_total", value, 0.01)], {"curve": curve})
+        records = [
+            Record("", 0, "pnl_total", value + budget.seed, 0.01, parameters={"policy": "maker"}),
+            Record("", 0, "pnl_total", value, 0.01, parameters={"replications": budget.seeds}),
+        ]
+        return Outcome(records, {"curve": curve})
 
-    return Case(name, run)
+    return Case(name, run, {"kind": "instant", "value": value})
 
 
-def breaks(budget, tell):
-    begun("broken")
+def fail(budget, report):
+    log_start("broken")
     raise ArithmeticError("the books <b>do not</b> balance")
 
 
-def dies(budget, tell):
-    begun("dying")
+def die(budget, report):
+    log_start("dying")
     os._exit(7)
 
 
-def sleeps(budget, tell):
-    """Lasts until told to stop, if the file that `UNTIL` names is not there."""
-    begun("slow")
+def wait(budget, report):
+    """Last until asked to stop, unless the file that `UNTIL` names exists."""
+    log_start("slow")
     while not Path(os.environ.get("UNTIL", "/")).exists():
-        tell("still asleep")
+        report("still asleep")
         time.sleep(0.01)
-    return Outcome([Record("maker", 0, "pnl_total", 1.0, 0.1)])
+    return Outcome([Record("", 0, "pnl_total", 1.0, 0.1)])
 
 
-def hears_nothing(budget, tell):
-    """Lasts, and never looks whether it should stop."""
-    begun("deaf")
+def hang(budget, report):
+    """Last, and never report progress."""
+    log_start("deaf")
     time.sleep(300)
 
 
-def content(outcomes):
+CASES = (
+    instant("good", 0.5),
+    Case("broken", fail),
+    Case("dying", die),
+    Case("slow", wait),
+    Case("deaf", hang),
+    instant("better", 0.75),
+)
+GOOD, BETTER = (select_one(CASES, value=value) for value in (0.5, 0.75))
+
+
+def content(found):
     cells = []
-    for case in ("good", "better"):
-        ours = outcomes.estimate(case, "maker", "pnl_total", scale=100)
-        cells.append(Cell(ours, theirs=76.2, exact=94.0 if case == "good" else None, digits=1))
+    for case in select(CASES, kind="instant"):
+        ours = found.estimate(case, "pnl_total", scale=100, policy="maker")
+        cells.append(Cell(ours, paper=76.2, exact=94.0 if case == GOOD else None, digits=1))
     rows = (Row("persistent <0>", tuple(cells)), Row("nobody", (Cell(None), Cell(None, 1.0))))
-    curve = outcomes.frame("good", "curve")
+    curve = found.frame(GOOD, "curve")
     figure = dressed(go.Figure(go.Scatter(x=curve["x"], y=curve["y"])), height=240)
     return [
         Table(("total", "excess"), rows, note="PnL a step × 100."),
@@ -69,8 +97,8 @@ def content(outcomes):
     ]
 
 
-def better_is_better(outcomes):
-    a, b = (outcomes.estimate(case, "maker", "pnl_total") for case in ("better", "good"))
+def better_is_better(found):
+    a, b = (found.estimate(case, "pnl_total", policy="maker") for case in (BETTER, GOOD))
     return greater(a, b, names=("better", "good"))
 
 
@@ -79,32 +107,25 @@ CLAIMS = (
     Claim(
         "section 7.2",
         "Good earns <nothing>.",
-        lambda outcomes: within(outcomes.estimate("good", "maker", "pnl_total"), 0.0, 0.1),
+        lambda found: within(found.estimate(GOOD, "pnl_total", policy="maker"), 0.0, 0.1),
     ),
 )
 LATE = Claim(
     "section 8",
     "Slow earns one.",
-    lambda outcomes: within(outcomes.estimate("slow", "maker", "pnl_total"), 1.0, 0.5),
+    lambda found: within(found.estimate("slow", "pnl_total"), 1.0, 0.5),
 )
 
 STUDY = Study(
     "toy",
-    "A toy, made again",
+    "Reproducing a toy",
     "Nobody (1999), A toy, & more",
+    CASES,
     (
-        instant("good", 0.5),
-        Case("broken", breaks),
-        Case("dying", dies),
-        Case("slow", sleeps),
-        Case("deaf", hears_nothing),
-        instant("better", 0.75),
-    ),
-    (
-        Item("table-1", "Table 1", "What they earn.", ("good", "better"), content, CLAIMS),
-        Item("figure-1", "Figure 1", "What breaks.", ("good", "broken"), content),
-        Item("figure-2", "Figure 2", "What dies.", ("good", "dying"), content),
-        Item("figure-4", "Figure 4", "What never ends.", ("good", "deaf"), content),
-        Item("figure-3", "Figure 3", "What lasts.", ("good", "slow", "better"), content, (LATE,)),
+        Item("table-1", "Table 1", "Earnings.", ("good", "better"), content, CLAIMS),
+        Item("figure-1", "Figure 1", "A case that fails.", ("good", "broken"), content),
+        Item("figure-2", "Figure 2", "A case whose process dies.", ("good", "dying"), content),
+        Item("figure-4", "Figure 4", "A case that never ends.", ("good", "deaf"), content),
+        Item("figure-3", "Figure 3", "A case that lasts.", ("good", "slow", "better"), content, (LATE,)),
     ),
 )

@@ -102,9 +102,9 @@ class StudyDisplay:
             if self.console.is_terminal:
                 self.bar.start()
         case = escape(event.case)
-        if event.kind == "begins":
+        if event.kind == "started":
             self.running[event.case] = self.bar.add_task(case, total=None, told="")
-        elif event.kind == "tells":
+        elif event.kind == "progress":
             self.bar.update(self.running[event.case], told=escape(event.text))
             if not self.console.is_terminal:
                 self._print(f"       {case}: {escape(event.text)}")

@@ -1,57 +1,115 @@
 """Records: one row of a result, the only form in which numbers travel from a run to a table, page or file."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import polars as pl
 
+Parameter: TypeAlias = float | int | str | bool
+
 MEAN = "mean of seeds"
-"""The case that holds the mean over the seeds of a learner."""
+"""Case of the mean over the seeds of a learner."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One number that was measured, with its standard error where it has one."""
+    """One measured number, with its standard error where it has one."""
 
     case: str
-    """What was measured: a policy, as a rule."""
+    """Case that was measured: a policy, as a rule."""
     maker: int
     """Seat in the market; 0 is the policy's own."""
     metric: str
     value: float
     error: float | None = None
-    """Standard error; None for what is exact or an extreme."""
+    """Standard error; None for exact values and extremes."""
     seed: int = 0
-    """Seed of the chance that it was measured on."""
+    """Seed of the random numbers that it was measured on."""
     study: str = ""
+    parameters: Mapping[str, Parameter] = field(default_factory=dict, hash=False)
+    """Parameters of the case by name; each is a column of a table of records."""
+
+    def __post_init__(self):
+        taken = self.parameters.keys() & _COLUMNS.keys()
+        if taken:
+            raise ValueError(
+                f"a parameter must not be named like a column of records, but got {min(taken)!r}"
+            )
+
+    def row(self) -> dict[str, Any]:
+        """The record as one flat row: its fields, then its parameters."""
+        return {name: getattr(self, name) for name in _COLUMNS} | dict(self.parameters)
+
+
+_COLUMNS = {
+    "case": pl.String,
+    "maker": pl.Int64,
+    "metric": pl.String,
+    "value": pl.Float64,
+    "error": pl.Float64,
+    "seed": pl.Int64,
+    "study": pl.String,
+}
 
 
 def to_frame(records: Iterable[Record]) -> pl.DataFrame:
-    """The records as a table with a row each."""
-    columns = {"case": pl.String, "maker": pl.Int64, "metric": pl.String, "value": pl.Float64}
-    columns |= {"error": pl.Float64, "seed": pl.Int64, "study": pl.String}
-    return pl.DataFrame([asdict(record) for record in records], schema=columns)
+    """The records as a table, one row each: a column per field, then one per parameter.
+
+    A parameter that a record does not have is null. Raises ValueError if the values of a parameter are of several
+    types; integers and floats together are floats.
+    """
+    records = list(records)
+    values: dict[str, list[Parameter]] = {}
+    for record in records:
+        for name, value in record.parameters.items():
+            values.setdefault(name, []).append(value)
+    columns = dict(_COLUMNS) | {name: _column_type(name, found) for name, found in values.items()}
+    rows = [dict.fromkeys(columns) | record.row() for record in records]
+    return pl.DataFrame(rows, schema=columns)
+
+
+def _column_type(name: str, values: Iterable[Parameter]) -> Any:
+    kinds = {next((kind for kind in (bool, int, float, str) if isinstance(x, kind)), type(x)) for x in values}
+    if kinds == {int, float}:
+        return pl.Float64
+    known = {bool: pl.Boolean, int: pl.Int64, float: pl.Float64, str: pl.String}
+    if len(kinds) != 1 or not kinds <= known.keys():
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise ValueError(
+            f"the values of the parameter {name} must be all bool, int, float or str, but got {names}"
+        )
+    return known[kinds.pop()]
 
 
 def from_frame(frame: pl.DataFrame) -> list[Record]:
-    """The records of a table."""
-    return [Record(**row) for row in frame.iter_rows(named=True)]
+    """The records of a table. Columns beyond the fields of a record are parameters, absent where they are null."""
+    records = []
+    for row in frame.iter_rows(named=True):
+        own = {name: row.pop(name) for name in _COLUMNS if name in row}
+        records.append(Record(**own, parameters={name: x for name, x in row.items() if x is not None}))
+    return records
 
 
-def find(records: Iterable[Record], case: str, metric: str, maker: int = 0) -> Record:
-    """The one record of a case, metric and maker. Raises KeyError if there is none."""
+def find(
+    records: Iterable[Record], case: str, metric: str, maker: int = 0, **parameters: Parameter
+) -> Record:
+    """The first record of a case, metric, maker and, if given, parameters. Raises KeyError if there is none."""
     for record in records:
-        if (record.case, record.metric, record.maker) == (case, metric, maker):
+        if (record.case, record.metric, record.maker) == (case, metric, maker) and (
+            parameters.items() <= record.parameters.items()
+        ):
             return record
-    raise KeyError(f"no record of {metric} for maker {maker} of {case}")
+    having = "".join(f", {name} {value}" for name, value in parameters.items())
+    raise KeyError(f"no record of {metric} for maker {maker} of {case}{having}")
 
 
 def mean_of_cases(records: Iterable[Record], cases: list[str], name: str) -> list[Record]:
     """The mean of each metric over cases (seeds of one learner, as a rule), with the error of that mean.
 
-    The cases were measured on common chance, so their own errors do not average out: the error is the root of the
-    squares of their mean and of the spread between cases over √n. Extremes stay extremes.
+    The cases were measured on common random numbers, so their own errors do not average out: the error is the root
+    of the squares of their mean and of the spread between cases over √n. Extremes stay extremes.
     """
     grouped: dict[tuple[int, str], list[Record]] = {}
     for record in records:

@@ -1,84 +1,132 @@
-"""What the reproduction of a paper is made of: cases that cost time, items that readers know, claims that hold or not.
+"""Building blocks of a study that reproduces a paper: cases, items and claims.
 
-    Case     one piece of work: numbers and small tables, made within a budget and kept on the disk
-    Item     one table or figure of the paper, drawn from the outcomes of the cases that it names
-    Claim    one sentence of the paper and the test that decides it on numbers, never by eye
-    Study    a paper: its cases, and its items
+    Case     one unit of work: records and small tables, produced within a budget and kept on disk
+    Item     one table or figure of the paper, made from the outcomes of the cases that it names
+    Claim    one sentence of the paper and the statistical test that decides it
+    Study    a paper: its cases and its items
 
-Cases run once each (runner.py), in any order and in processes of their own; items and claims only read what cases
-left behind, so they are made anew whenever a page is.
+Each case runs once (runner.py), in any order and possibly in a process of its own. Items and claims only read the
+outcomes of cases, so they are made anew with every page.
+
+The parameters of a case, and of each number in it, are columns of its records. Results are looked up by their
+parameters; labels for people are made from the parameters when a table or figure is shown.
 """
 
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from twosided.core.records import MEAN, Record, find
+from twosided.core.records import Parameter, Record
 
-if TYPE_CHECKING:  # a process that runs cases draws nothing
+if TYPE_CHECKING:  # a process that runs cases draws no figures
     import plotly.graph_objects as go
     import polars as pl
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a case may spend, and what decides its chance."""
+    """Size of a study's cases, and their seed."""
 
     quick: bool
-    """Whether a small case is enough: minutes for a whole study."""
+    """Whether small cases are enough: minutes for a whole study."""
     seeds: int
-    """Independent repetitions of what is trained, at least 1."""
+    """Independent training runs of each learner, and replications of each evaluation; at least 1."""
     seed: int
-    """Decides everything that is random."""
+    """Seed of all random numbers."""
     bars: tuple[str, ...] = ()
     """Files of real bars, for the cases that need some."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a case found."""
+    """Result of a case."""
 
     records: list[Record]
     frames: dict[str, "pl.DataFrame"] = field(default_factory=dict)
-    """Small tables by name (curves, histograms, traces): what figures need."""
+    """Small tables by name (curves, histograms, traces), for figures."""
 
 
-Tell: TypeAlias = Callable[[str], None]
-"""Tells a line of progress. Once somebody has asked for a stop, it raises KeyboardInterrupt instead."""
+Report: TypeAlias = Callable[[str], None]
+"""Callback that reports a line of progress. It raises KeyboardInterrupt once the user has asked to stop."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A piece of work."""
+    """Unit of work."""
 
     name: str
-    """Lower-case with dashes; unique in its study, and the name of its folder."""
-    run: Callable[[Budget, Tell], Outcome]
+    """Lower-case words with dashes; unique in its study, and the name of its folder."""
+    run: Callable[[Budget, Report], Outcome]
+    parameters: Mapping[str, Parameter] = field(default_factory=dict, hash=False)
+    """Parameters that distinguish it from the other cases of its study."""
     needs_bars: bool = False
-    """Whether it is about real bars, which whoever runs it must point to."""
+    """Whether it needs files of real bars, which the user must provide."""
+
+    def outcome(self, budget: Budget, report: Report) -> Outcome:
+        """Run the case. Its records carry its name, and its parameters beside their own."""
+        outcome = self.run(budget, report)
+        records = [
+            replace(record, case=self.name, parameters={**self.parameters, **record.parameters})
+            for record in outcome.records
+        ]
+        return replace(outcome, records=records)
 
 
-class Missing(KeyError):
-    """A case that has not been run; its one argument is a sentence that says so."""
+def dash_case(*parts: str | float) -> str:
+    """A name of lower-case words with dashes, from words and numbers: ("drift", -0.01) is drift-minus-0-01."""
+    words = (part if isinstance(part, str) else f"{part:g}".replace("-", "minus-") for part in parts)
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(words).lower())
 
 
-class Lacking(KeyError):
-    """A finished case without something that its study asks it for; its arguments are the case, and what it lacks."""
+def select(cases: Iterable[Case], **parameters: Parameter) -> tuple[str, ...]:
+    """Names of the cases that have these parameters. Raises LookupError if there is none."""
+    found = tuple(case.name for case in cases if parameters.items() <= case.parameters.items())
+    if not found:
+        raise LookupError(f"no case has the parameters {_listed(parameters)}")
+    return found
+
+
+def select_one(cases: Iterable[Case], **parameters: Parameter) -> str:
+    """Name of the one case that has these parameters. Raises LookupError if there is none, or more than one."""
+    found = select(cases, **parameters)
+    if len(found) > 1:
+        raise LookupError(f"{len(found)} cases have the parameters {_listed(parameters)}: {', '.join(found)}")
+    return found[0]
+
+
+def records_of(parameters: Mapping[str, Parameter], **metrics: float) -> list[Record]:
+    """Records of numbers without a standard error. Running the case adds its name."""
+    return [record_of(parameters, name, float(value)) for name, value in metrics.items()]
+
+
+def record_of(
+    parameters: Mapping[str, Parameter], metric: str, value: float, error: float | None = None, seed: int = 0
+) -> Record:
+    """A record of the first seat. Running the case adds its name."""
+    return Record("", 0, metric, value, error, seed, parameters=parameters)
+
+
+class CaseNotRun(KeyError):
+    """A case has not been run; the one argument is a sentence that says so."""
+
+
+class MissingResult(KeyError):
+    """A finished case lacks a result that its study asks for; the arguments are the case and what it lacks."""
 
 
 @dataclass(frozen=True)
 class Outcomes(Mapping[str, Outcome]):
-    """The outcomes of cases by name, and the budget that they all had; raises Missing for those that there are not."""
+    """Outcomes of cases by name, and the budget they all had. A case that has not been run raises CaseNotRun."""
 
     of: Mapping[str, Outcome]
     budget: Budget
 
     def __getitem__(self, case: str) -> Outcome:
         if case not in self.of:
-            raise Missing(f"the case {case} has not been run")
+            raise CaseNotRun(f"the case {case} has not been run")
         return self.of[case]
 
     def __iter__(self) -> Iterator[str]:
@@ -87,28 +135,49 @@ class Outcomes(Mapping[str, Outcome]):
     def __len__(self) -> int:
         return len(self.of)
 
-    def record(self, case: str, case_in_records: str, metric: str, maker: int = 0) -> Record:
-        """The one record of a metric. Raises Missing, and Lacking if the case has none such."""
-        records = self[case].records
-        try:
-            return find(records, case_in_records, metric, maker)
-        except KeyError as error:
-            raise Lacking(case, error.args[0]) from None
+    def record(self, case: str, metric: str, maker: int = 0, **parameters: Parameter) -> Record:
+        """The one record of a case that has this metric and maker, and these among its parameters.
+
+        Raises CaseNotRun, and MissingResult if the case has no such record or several.
+        """
+        found = [
+            record
+            for record in self[case].records
+            if (record.metric, record.maker) == (metric, maker)
+            and parameters.items() <= record.parameters.items()
+        ]
+        if len(found) != 1:
+            count = f"{len(found)} records" if found else "no record"
+            having = f" with {_listed(parameters)}" if parameters else ""
+            raise MissingResult(case, f"{count} of {metric} for maker {maker}{having}")
+        return found[0]
 
     def estimate(
-        self, case: str, case_in_records: str, metric: str, maker: int = 0, scale: float = 1.0
+        self, case: str, metric: str, maker: int = 0, scale: float = 1.0, **parameters: Parameter
     ) -> "Estimate":
-        """A record's value and error, times `scale`. The error of a mean of seeds has seeds - 1 degrees of freedom."""
-        record = self.record(case, case_in_records, metric, maker)
-        freedom = self.budget.seeds - 1 if case_in_records == MEAN else None
-        return Estimate(record.value, record.error, freedom).times(scale)
+        """A record's value and error, times `scale`. The error of a mean of n replications has n - 1 degrees of
+        freedom."""
+        record = self.record(case, metric, maker, **parameters)
+        replications = record.parameters.get("replications")
+        dof = None if replications is None else int(replications) - 1
+        return Estimate(record.value, record.error, dof).times(scale)
+
+    def mean(
+        self, case: str, metric: str, maker: int = 0, scale: float = 1.0, **parameters: Parameter
+    ) -> "Estimate":
+        """The estimate that is a mean over the seeds of the budget."""
+        return self.estimate(case, metric, maker, scale, **parameters, replications=self.budget.seeds)
 
     def frame(self, case: str, name: str) -> "pl.DataFrame":
-        """One of a case's tables. Raises Missing and Lacking."""
+        """One of a case's tables. Raises CaseNotRun and MissingResult."""
         frames = self[case].frames
         if name not in frames:
-            raise Lacking(case, f"no table {name}")
+            raise MissingResult(case, f"no table {name}")
         return frames[name]
+
+
+def _listed(parameters: Mapping[str, Parameter]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in parameters.items())
 
 
 @dataclass(frozen=True)
@@ -117,57 +186,53 @@ class Estimate:
 
     value: float
     error: float | None = None
-    """Standard error; None for what is exact."""
-    freedom: int | None = None
-    """Degrees of freedom that the error was estimated with; None for as many as make no difference."""
+    """Standard error; None for exact values."""
+    dof: int | None = None
+    """Degrees of freedom of the standard error; None if they are too many to matter."""
 
     def times(self, factor: float) -> "Estimate":
         error = None if self.error is None else abs(factor) * self.error
-        return Estimate(factor * self.value, error, self.freedom)
+        return Estimate(factor * self.value, error, self.dof)
 
     def minus(self, other: "Estimate") -> "Estimate":
-        """The difference of two that are independent, with Welch and Satterthwaite's degrees of freedom."""
+        """The difference of two independent estimates, with Welch and Satterthwaite's degrees of freedom."""
         if self.error is None and other.error is None:
             return Estimate(self.value - other.value)
         mine, theirs = (self.error or 0.0) ** 2, (other.error or 0.0) ** 2
-        spread = sum(
-            square**2 / freedom
-            for square, freedom in ((mine, self.freedom), (theirs, other.freedom))
-            if freedom
-        )
-        freedom = max(math.floor((mine + theirs) ** 2 / spread), 1) if spread else None
-        if any(e.freedom == 0 for e in (self, other)):
-            freedom = 0
-        return Estimate(self.value - other.value, math.sqrt(mine + theirs), freedom)
+        spread = sum(square**2 / dof for square, dof in ((mine, self.dof), (theirs, other.dof)) if dof)
+        dof = max(math.floor((mine + theirs) ** 2 / spread), 1) if spread else None
+        if any(e.dof == 0 for e in (self, other)):
+            dof = 0
+        return Estimate(self.value - other.value, math.sqrt(mine + theirs), dof)
 
     @property
     def interval(self) -> tuple[float, float]:
         """The two-sided 95% interval: Student's quantile for the degrees of freedom (2.78 for five seeds, 12.7 for
-        two, the whole line for one), the normal one, 1.96, where none are stated; a point for what is exact."""
+        two, the whole line for one), the normal one, 1.96, if none are stated; a point for exact values."""
         if self.error is None:
             return self.value, self.value
-        half = _quantile(self.freedom) * self.error if self.freedom != 0 else math.inf
+        half = _quantile(self.dof) * self.error if self.dof != 0 else math.inf
         return self.value - half, self.value + half
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """The mean of independent values, with its standard error by their spread."""
+    """The mean of independent values, with the standard error by their spread."""
     n = len(values)
-    centre = math.fsum(values) / n
+    average = math.fsum(values) / n
     if n == 1:
-        return Estimate(centre, 0.0, 0)
-    return Estimate(centre, math.sqrt(math.fsum((v - centre) ** 2 for v in values) / (n - 1) / n), n - 1)
+        return Estimate(average, 0.0, 0)
+    return Estimate(average, math.sqrt(math.fsum((v - average) ** 2 for v in values) / (n - 1) / n), n - 1)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A number of a table, as far as there is one: ours, the paper's and the exact."""
+    """A number of a table: ours, the paper's and the exact one, as far as there is one."""
 
     ours: Estimate | None
-    theirs: float | None = None
+    paper: float | None = None
     exact: float | None = None
     digits: int = 2
-    """Digits after the point, for all three."""
+    """Digits after the decimal point, for all three."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +243,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Shows, column by column, the paper's number, ours with its standard error, and the exact optimum.
+    """Table of the paper's number, ours with its standard error, and the exact optimum, column by column.
 
     Each of the three is left out of a column in which no row has it.
     """
@@ -186,7 +251,7 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     note: str = ""
-    """What a reader needs to know of it, units above all."""
+    """Note below the table, units above all."""
     title: str = ""
 
     def __post_init__(self):
@@ -199,23 +264,23 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with its title and what to look for in it. Its layout states its height."""
+    """A figure with its title and caption. Its layout states its height."""
 
     title: str
-    sentence: str
+    caption: str
     figure: "go.Figure"
     min_width: int = 0
     """Pixels below which it scrolls sideways in its box instead of shrinking."""
 
 
-Verdict: TypeAlias = Literal["holds", "does not hold", "cannot be decided"]
+Decision: TypeAlias = Literal["holds", "does not hold", "cannot be decided"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a test made of a claim."""
+    """Result of a claim's test."""
 
-    verdict: Verdict
+    decision: Decision
     evidence: str
     """The numbers that decided it, in words."""
 
@@ -224,35 +289,35 @@ class Finding:
 class Claim:
     """A sentence of the paper, and the test that decides it."""
 
-    where: str
-    """Where the paper says it: section 7.2, table 1."""
+    source: str
+    """Place in the paper: section 7.2, table 1."""
     text: str
     test: Callable[[Outcomes], Finding]
 
 
 @dataclass(frozen=True)
 class Item:
-    """A table or figure of the paper, or what belongs beside them."""
+    """A table or figure of the paper, or an addition to them."""
 
     name: str
-    """What it is asked for by: table-1, figure-4."""
+    """Name on the command line: table-1, figure-4."""
     title: str
-    sentence: str
+    description: str
     cases: tuple[str, ...]
-    """The cases that it is made of."""
+    """Names of the cases that it is made of."""
     content: Callable[[Outcomes], list[Table | Figure]]
     claims: tuple[Claim, ...] = ()
 
     @property
     def label(self) -> str:
-        """What the paper calls it, such as Table 4; empty for what is this project's own."""
+        """The paper's name for it, such as Table 4; empty for an addition of this project."""
         kind, _, place = self.name.partition("-")
         return f"{kind.capitalize()} {place}" if kind in ("table", "figure") and place.isdigit() else ""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A paper: the cases that it takes, and the items that they make."""
+    """A paper: the cases to run, and the items made from them."""
 
     name: str
     title: str
@@ -261,7 +326,7 @@ class Study:
     """In the order in which they are run."""
     items: tuple[Item, ...]
     read_bars: Callable[[Budget], object] = lambda budget: None
-    """Reads the files of real bars that a budget points to, if cases need some; raises Refusal if they will not do."""
+    """Reads the budget's files of real bars, if cases need some; raises Refusal if they are unsuitable."""
 
     def __post_init__(self):
         cases, items = [case.name for case in self.cases], [item.name for item in self.items]
@@ -269,16 +334,16 @@ class Study:
             for name, times in Counter(names).items():
                 if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
                     raise ValueError(
-                        f"the name of a {what} is lower-case words with dashes, but got {name!r}"
+                        f"the name of a {what} must be lower-case words with dashes, but got {name!r}"
                     )
                 if times > 1:
                     raise ValueError(
-                        f"the names of {what}s must be unique, but {name!r} stands there {times} times"
+                        f"the names of {what}s must be unique, but {name!r} occurs {times} times"
                     )
         for item in self.items:
             for case in item.cases:
                 if case not in cases:
-                    raise ValueError(f"the item {item.name!r} names the case {case!r}, which there is not")
+                    raise ValueError(f"the item {item.name!r} names the case {case!r}, which does not exist")
 
     def cases_of(self, items: Iterable[Item]) -> list[Case]:
         """The cases that these items need, each once, in the study's order."""
@@ -295,65 +360,64 @@ def greater(
     names: tuple[str, str] = ("the one", "the other"),
     digits: int = 2,
 ) -> Finding:
-    """Whether a exceeds b by more than a margin: decided if the 95% interval of a - b lies on one side of it.
+    """Test whether a exceeds b by more than a margin. Decided if the 95% interval of a - b lies on one side of it.
 
-    Two-sided, with the quantile of `Estimate.interval`: Student's where the errors come from few seeds. a and b are
+    Two-sided, with the quantile of `Estimate.interval`: Student's if the errors come from few seeds. a and b are
     taken as independent, unless the difference was measured pair by pair and is given.
     """
     gap = a.minus(b) if difference is None else difference
     low, high = gap.interval
     text = f"{_named(names[0])} {_shown(a, digits)}, {_named(names[1])} {_shown(b, digits)}; "
-    text += f"the difference is {_spread(gap, digits)}"
+    text += f"the difference is {_with_interval(gap, digits)}"
     if margin:
         text += f", and more than {_number(margin, digits)} is claimed"
-    return Finding(_verdict(low > margin, high <= margin), text)
+    return Finding(_decision(low > margin, high <= margin), text)
 
 
 def within(a: Estimate, target: float, tolerance: float, *, name: str = "ours", digits: int = 2) -> Finding:
-    """Whether a lies within a tolerance of a target: holds if all of its 95% interval does, and does not if none does.
+    """Test whether a lies within a tolerance of a target: holds if its whole 95% interval does, fails if none does.
 
     The quantile is that of `Estimate.interval`.
     """
     low, high = a.interval
     inside = target - tolerance <= low and high <= target + tolerance
     outside = high < target - tolerance or low > target + tolerance
-    text = (
-        f"{name} {_spread(a, digits)}, to be within {_number(tolerance, digits)} of {_number(target, digits)}"
-    )
-    return Finding(_verdict(inside, outside), text)
+    text = f"{name} {_with_interval(a, digits)}, to be within {_number(tolerance, digits)} of {_number(target, digits)}"
+    return Finding(_decision(inside, outside), text)
 
 
 def all_of(findings: Iterable[Finding]) -> Finding:
-    """Does not hold if any does not; holds if all do; else cannot be decided. The evidence is of those that decide."""
+    """Does not hold if any does not; holds if all do; else cannot be decided. The evidence is that of the findings
+    that decide."""
     findings = list(findings)
     if not findings:
-        raise ValueError("a claim of nothing: there must be at least one finding")
-    found = {finding.verdict for finding in findings}
-    verdict = _verdict(found == {"holds"}, "does not hold" in found)
-    return Finding(verdict, "; ".join(f.evidence for f in findings if f.verdict == verdict))
+        raise ValueError("a claim needs at least one finding, but got none")
+    found = {finding.decision for finding in findings}
+    decision = _decision(found == {"holds"}, "does not hold" in found)
+    return Finding(decision, "; ".join(f.evidence for f in findings if f.decision == decision))
 
 
-def judge(claim: Claim, outcomes: Outcomes) -> Finding:
-    """What the claim's test says; cannot be decided if it asks for a case that has not been run."""
+def evaluate_claim(claim: Claim, outcomes: Outcomes) -> Finding:
+    """The result of the claim's test; cannot be decided if it needs a case that has not been run."""
     try:
         return claim.test(outcomes)
-    except Missing as error:
+    except CaseNotRun as error:
         return Finding("cannot be decided", error.args[0])
 
 
 def _named(name: str) -> str:
-    """A name before its number; a colon keeps the two apart where the name ends in a number of its own."""
+    """A name before its number; a colon keeps the two apart if the name ends in a number of its own."""
     return f"{name}:" if name[-1:].isdigit() or name.endswith("]") else name
 
 
-def _verdict(holds: bool, fails: bool) -> Verdict:
+def _decision(holds: bool, fails: bool) -> Decision:
     return "holds" if holds else "does not hold" if fails else "cannot be decided"
 
 
-def _quantile(freedom: int | None) -> float:
+def _quantile(dof: int | None) -> float:
     from scipy.special import stdtrit
 
-    return 1.959964 if freedom is None else float(stdtrit(freedom, 0.975))
+    return 1.959964 if dof is None else float(stdtrit(dof, 0.975))
 
 
 def _number(value: float, digits: int) -> str:
@@ -364,7 +428,7 @@ def _shown(a: Estimate, digits: int) -> str:
     return _number(a.value, digits) + ("" if a.error is None else f" ± {_number(a.error, digits)}")
 
 
-def _spread(a: Estimate, digits: int) -> str:
+def _with_interval(a: Estimate, digits: int) -> str:
     if a.error is None:
         return _number(a.value, digits)
     low, high = (_number(bound, digits) for bound in a.interval)

@@ -1,13 +1,13 @@
-"""The folder of a study: what its cases found, kept so that nothing finished is ever done again.
+"""Folder of a study, with the outcomes of its cases, so that no finished case runs again.
 
     settings.toml                the study and its budget: a folder holds one of each
-    cases/NAME/records.parquet   what the case found
+    cases/NAME/records.parquet   records of the case; its parameters, and those of each record, are columns
     cases/NAME/FRAME.parquet     each of its tables
     cases/NAME/about.json        seconds, memory, versions; written last, so it marks a finished case
-    cases/NAME/error.txt         why a case failed, until it succeeds
+    cases/NAME/error.txt         traceback of a failed case, until it succeeds
     report.html                  the page
 
-Every file is whole or not there (store.py), whenever the process that writes it is killed.
+Files are written atomically (store.py): a process that is killed leaves no partial file.
 """
 
 import json
@@ -22,17 +22,17 @@ from typing import Any
 
 from twosided.core import store
 from twosided.core.records import from_frame, to_frame
-from twosided.papers.base import Budget, Case, Outcome, Outcomes, Tell
+from twosided.papers.base import Budget, Case, Outcome, Outcomes, Report
 from twosided.runs.provenance import host, versions
 from twosided.runs.settings import RunError
 
 CASES, ERROR = "cases", "error.txt"
 
 
-def claim(folder: Path, study: str, budget: Budget) -> None:
-    """Make the folder this study's own, with this budget. Raises RunError or StoreError if it is another's.
+def claim_folder(folder: Path, study: str, budget: Budget) -> None:
+    """Reserve the folder for this study and budget. Raises RunError or StoreError if it holds another.
 
-    Files of bars may come later, but not be changed for others.
+    Files of bars may be added later, but not replaced by others.
     """
     text = f'study = "{study}"\nquick = {str(budget.quick).lower()}\nseeds = {budget.seeds}\nseed = {budget.seed}\n'
     if budget.bars:
@@ -46,35 +46,35 @@ def claim(folder: Path, study: str, budget: Budget) -> None:
         raise RunError(f"{path} is not TOML: {error}") from None
     asked = tomllib.loads(text)
     if {"bars": asked.get("bars")} | held != {"bars": held.get("bars")} | asked:
-        raise RunError(f"{folder} holds {_said(held)}; choose another --out, or remove it")
+        raise RunError(f"{folder} holds {_described(held)}; choose another --out, or remove it")
     if "bars" in asked and "bars" not in held:
         store.write(path, text)
 
 
-def finished(folder: Path, case: str) -> bool:
+def is_finished(folder: Path, case: str) -> bool:
     """Whether a case has been run to its end."""
     return (folder / CASES / case / store.ABOUT).exists()
 
 
 def read_outcomes(folder: Path, cases: Sequence[Case], budget: Budget) -> Outcomes:
-    """The outcomes of those of these cases that are finished. Raises StoreError."""
-    of = {case.name: _read(folder, case.name) for case in cases if finished(folder, case.name)}
+    """Outcomes of those of these cases that are finished. Raises StoreError."""
+    of = {case.name: _read(folder, case.name) for case in cases if is_finished(folder, case.name)}
     return Outcomes(of, budget)
 
 
 def read_about(folder: Path, cases: Sequence[Case]) -> dict[str, dict[str, Any]]:
-    """How those of these cases that are finished were made: seconds, memory_mib, host, versions. Raises StoreError."""
-    names = [case.name for case in cases if finished(folder, case.name)]
+    """Provenance of those of these cases that are finished: seconds, memory_mib, host, versions. Raises StoreError."""
+    names = [case.name for case in cases if is_finished(folder, case.name)]
     return {name: store.read_json(folder / CASES / name / store.ABOUT) for name in names}
 
 
-def do(case: Case, budget: Budget, folder: Path, tell: Tell) -> tuple[float, str]:
-    """Run a case and keep what it found; its seconds, and why it failed if it did."""
+def run_case(case: Case, budget: Budget, folder: Path, report: Report) -> tuple[float, str]:
+    """Run a case and write its outcome. Return its seconds, and the reason if it failed."""
     home, since = folder / CASES / case.name, time.perf_counter()
     if home.exists():
         store.finished(home)
     try:
-        outcome = case.run(budget, tell)
+        outcome = case.outcome(budget, report)
         store.write_frame(home / store.RECORDS, to_frame(outcome.records))
         for name, frame in outcome.frames.items():
             store.write_frame(_frame(home, name), frame)
@@ -101,12 +101,14 @@ def _read(folder: Path, case: str) -> Outcome:
 def _frame(home: Path, name: str) -> Path:
     path = home / f"{name}.parquet"
     if path.parent != home or path.name == store.RECORDS:
-        raise ValueError(f"the name of a frame must be a plain one and not 'records', but got {name!r}")
+        raise ValueError(
+            f"the name of a frame must be a plain file name other than 'records', but got {name!r}"
+        )
     return path
 
 
 def _peak_memory() -> float | None:
-    """The most memory, in MiB, that this process has held at any time; None where nobody counts."""
+    """Peak memory of this process in MiB; None if the platform does not report it."""
     try:
         import resource
     except ImportError:
@@ -115,8 +117,8 @@ def _peak_memory() -> float | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def _said(held: dict[str, Any]) -> str:
-    """A study and its budget, as a settings file has them."""
+def _described(held: dict[str, Any]) -> str:
+    """A study and its budget in words, from a settings file."""
     how = "quick, " if held.get("quick") else ""
     on = f", bars {', '.join(held['bars'])}" if held.get("bars") else ""
     return (

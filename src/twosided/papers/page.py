@@ -1,6 +1,6 @@
-"""The page of a study: the verdict on every claim, then each item with the paper's numbers beside ours.
+"""Page of a study: the result of every claim, then each item with the paper's numbers beside ours.
 
-Whatever is missing is said to be missing. All text is escaped.
+Missing cases are listed as missing. All text is escaped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,107 +9,118 @@ from html import escape
 from typing import Any, get_args
 
 from twosided.core.formatting import number
-from twosided.papers.base import Cell, Claim, Figure, Finding, Item, Outcomes, Study, Table, Verdict, judge
+from twosided.papers.base import (
+    Cell,
+    Claim,
+    Decision,
+    Figure,
+    Finding,
+    Item,
+    Outcomes,
+    Study,
+    Table,
+    evaluate_claim,
+)
 from twosided.report.document import Section, document, header
 
-MARKS: dict[Verdict, tuple[str, str]] = {
+MARKS: dict[Decision, tuple[str, str]] = {
     "holds": ("✓", "good"),
     "does not hold": ("✗", "bad"),
     "cannot be decided": ("?", "open"),
 }
-"""The mark and the style of a verdict."""
+"""Mark and style of each decision."""
 
 
 @dataclass(frozen=True)
-class Judged:
-    """An item as far as its cases are there."""
+class ItemResult:
+    """Content and findings of an item, as far as its cases have been run."""
 
     item: Item
     content: list[Table | Figure]
     findings: list[tuple[Claim, Finding]]
     missing: list[str]
-    """Cases that it lacks; without them it has no content."""
+    """Cases of it that have not been run; if there are any, it has no content."""
 
 
-def judged(items: Sequence[Item], outcomes: Outcomes) -> list[Judged]:
-    """What the outcomes make of these items."""
+def item_results(items: Sequence[Item], outcomes: Outcomes) -> list[ItemResult]:
+    """Results of these items from the outcomes of cases."""
     out = []
     for item in items:
         missing = [case for case in item.cases if case not in outcomes]
         content = [] if missing else item.content(outcomes)
-        findings = [(claim, judge(claim, outcomes)) for claim in item.claims]
-        out.append(Judged(item, content, findings, missing))
+        findings = [(claim, evaluate_claim(claim, outcomes)) for claim in item.claims]
+        out.append(ItemResult(item, content, findings, missing))
     return out
 
 
 def study_page(
     study: Study,
-    items: Sequence[Judged],
+    items: Sequence[ItemResult],
     command: str,
     about: Mapping[str, Mapping[str, Any]],
     failures: Mapping[str, str],
 ) -> str:
-    """The page as HTML. `about` says how each finished case was made (folder.py), `failures` why others were not."""
+    """The page as HTML. `about` is the provenance of each finished case (folder.py), `failures` the reasons of others."""
     return document(
         study.title,
         header(study.title, study.citation),
         _summary(items),
         _claims(items),
         *(_item(item, failures) for item in items),
-        _making(command, about),
+        _provenance(command, about),
     )
 
 
-def counted(items: Sequence[Judged]) -> dict[Verdict, int]:
-    """How many claims hold, do not, and cannot be decided."""
-    found = [finding.verdict for item in items for _, finding in item.findings]
-    return {verdict: found.count(verdict) for verdict in get_args(Verdict)}
+def count_decisions(items: Sequence[ItemResult]) -> dict[Decision, int]:
+    """Numbers of claims that hold, do not hold, and cannot be decided."""
+    found = [finding.decision for item in items for _, finding in item.findings]
+    return {decision: found.count(decision) for decision in get_args(Decision)}
 
 
-def said(verdict: Verdict, count: int) -> str:
-    """A verdict as the verb of that many claims."""
+def verb(decision: Decision, count: int) -> str:
+    """A decision as the verb for a number of claims."""
     words = {"holds": "hold", "does not hold": "do not hold"}
-    return words.get(verdict, verdict) if count != 1 else verdict
+    return words.get(decision, decision) if count != 1 else decision
 
 
-def parts_of(cells: Sequence[Cell]) -> list[str]:
-    """Which of "paper", "ours" and "exact" a column of a table has."""
-    held = {
-        "paper": any(cell.theirs is not None for cell in cells),
+def column_parts(cells: Sequence[Cell]) -> list[str]:
+    """The parts that a column of a table has, of "paper", "ours" and "exact"."""
+    present = {
+        "paper": any(cell.paper is not None for cell in cells),
         "ours": any(cell.ours is not None for cell in cells),
         "exact": any(cell.exact is not None for cell in cells),
     }
-    return [part for part, is_held in held.items() if is_held]
+    return [part for part, is_present in present.items() if is_present]
 
 
 def cell_text(cell: Cell, part: str) -> tuple[str, str]:
-    """A part of a cell and its standard error as text; empty where there is none."""
+    """A part of a cell and its standard error as text; empty if there is none."""
     if part == "ours":
         if cell.ours is None:
             return "", ""
         error = "" if cell.ours.error is None else number(cell.ours.error, cell.digits)
         return number(cell.ours.value, cell.digits), error
-    value = cell.theirs if part == "paper" else cell.exact
+    value = cell.paper if part == "paper" else cell.exact
     return ("" if value is None else number(value, cell.digits)), ""
 
 
 PARTS = {"paper": ("theirs", "beside"), "ours": ("± s.e.", "ours"), "exact": ("or bound", "exact")}
-"""For each part of a column, the word beside its name, and its style."""
+"""For each part of a column, the word below its name, and its style."""
 
 
-def _summary(items: Sequence[Judged]) -> str:
-    total = sum(counted(items).values())
+def _summary(items: Sequence[ItemResult]) -> str:
+    total = sum(count_decisions(items).values())
     if not total:
         return ""
     cards = ""
-    for verdict, count in counted(items).items():
+    for decision, count in count_decisions(items).items():
         claims = "claim" if count == 1 else "claims"
-        cards += f'<div class="card {MARKS[verdict][1]}"><dt>{claims} that {said(verdict, count)}</dt>'
+        cards += f'<div class="card {MARKS[decision][1]}"><dt>{claims} that {verb(decision, count)}</dt>'
         cards += f"<dd><b>{count}</b><small>of {total}</small></dd></div>"
     return f'<dl class="cards">{cards}</dl>'
 
 
-def _claims(items: Sequence[Judged]) -> str:
+def _claims(items: Sequence[ItemResult]) -> str:
     """All claims, each with a link to its item."""
     rows = "".join(_finding(claim, f, item.item) for item in items for claim, f in item.findings)
     if not rows:
@@ -126,32 +137,32 @@ def _findings(rows: str) -> str:
 
 
 def _finding(claim: Claim, finding: Finding, item: Item | None = None) -> str:
-    """A claim as a row; away from its item it says which that is, and leads to it."""
-    mark, style = MARKS[finding.verdict]
-    where = escape(claim.where)
+    """A claim as a row; outside its item, with a link to the item."""
+    mark, style = MARKS[finding.decision]
+    source = escape(claim.source)
     if item is not None:
-        label = f"{escape(item.label)}, " if item.label and item.label.lower() not in claim.where else ""
-        where = f'<a href="#{escape(item.name)}">{label}{where}</a>'
+        label = f"{escape(item.label)}, " if item.label and item.label.lower() not in claim.source else ""
+        source = f'<a href="#{escape(item.name)}">{label}{source}</a>'
     return (
-        f'<tr><th scope="row"><span class="badge {style}"><span aria-hidden="true">{mark}</span> {finding.verdict}'
-        f"</span><small>{where}</small></th>"
-        f"<td>{_kept(claim.text)}<small>{_kept(finding.evidence)}</small></td></tr>"
+        f'<tr><th scope="row"><span class="badge {style}"><span aria-hidden="true">{mark}</span> {finding.decision}'
+        f"</span><small>{source}</small></th>"
+        f"<td>{_escaped(claim.text)}<small>{_escaped(finding.evidence)}</small></td></tr>"
     )
 
 
-def _item(judged: Judged, failures: Mapping[str, str]) -> str:
-    item = judged.item
+def _item(result: ItemResult, failures: Mapping[str, str]) -> str:
+    item = result.item
     label = f"<small>{escape(item.label)}</small>" if item.label else ""
-    parts = [f"<h2>{label}{_kept(item.title)}</h2>"]
-    parts += [f"<p>{_kept(item.sentence)}</p>"] if item.sentence else []
-    if judged.missing:
-        reasons = "".join(f"<li>{escape(_reason(case, failures))}</li>" for case in judged.missing)
+    parts = [f"<h2>{label}{_escaped(item.title)}</h2>"]
+    parts += [f"<p>{_escaped(item.description)}</p>"] if item.description else []
+    if result.missing:
+        reasons = "".join(f"<li>{escape(_reason(case, failures))}</li>" for case in result.missing)
         parts.append(
-            f'<div class="missing">Not drawn, since cases of it are missing:<ul>{reasons}</ul></div>'
+            f'<div class="missing">Not shown, because these cases are missing:<ul>{reasons}</ul></div>'
         )
-    parts += [_table(part) if isinstance(part, Table) else _figure(part) for part in judged.content]
-    if judged.findings:
-        parts.append(_findings("".join(_finding(claim, finding) for claim, finding in judged.findings)))
+    parts += [_table(part) if isinstance(part, Table) else _figure(part) for part in result.content]
+    if result.findings:
+        parts.append(_findings("".join(_finding(claim, finding) for claim, finding in result.findings)))
     return f'<section id="{item.name}">{"".join(parts)}</section>'
 
 
@@ -160,13 +171,13 @@ def _reason(case: str, failures: Mapping[str, str]) -> str:
 
 
 def _figure(figure: Figure) -> str:
-    return Section(figure.title, figure.sentence, figure.figure, figure.min_width).html()
+    return Section(figure.title, figure.caption, figure.figure, figure.min_width).html()
 
 
 def _table(table: Table) -> str:
-    """Columns across, each with as many of its three parts as it has."""
+    """Columns across, each with those of the three parts that it has."""
     columns = [[row.cells[i] for row in table.rows] for i in range(len(table.columns))]
-    parts = [parts_of(cells) for cells in columns]
+    parts = [column_parts(cells) for cells in columns]
     tops = "".join(
         f'<th scope="colgroup" colspan="{len(held)}" class="top">{escape(name)}</th>'
         for name, held in zip(table.columns, parts, strict=True)
@@ -184,7 +195,7 @@ def _table(table: Table) -> str:
             for cell, held in zip(row.cells, parts, strict=True)
             for i, part in enumerate(held)
         )
-        body += f'<tr><th scope="row">{_kept(row.label)}</th>{cells}</tr>'
+        body += f'<tr><th scope="row">{_escaped(row.label)}</th>{cells}</tr>'
     title = f"<h3>{escape(table.title)}</h3>" if table.title else ""
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
     corner = '<th scope="col"><span class="hidden">row</span></th>'
@@ -201,16 +212,16 @@ def _cell(cell: Cell, part: str, place: int) -> str:
 
 
 def _style(part: str, place: int) -> str:
-    """The style of a part; the first of a column stands off from the column before."""
+    """Style of a part; the first part of a column has a margin on its left."""
     return f"{PARTS[part][1]} first" if not place else PARTS[part][1]
 
 
-def _making(command: str, about: Mapping[str, Mapping[str, Any]]) -> str:
-    facts = {"seeds": _together(str(made["budget"]["seeds"]) for made in about.values())}
-    facts["machine"] = _together(made["host"] for made in about.values())
+def _provenance(command: str, about: Mapping[str, Mapping[str, Any]]) -> str:
+    facts = {"seeds": _distinct(str(made["budget"]["seeds"]) for made in about.values())}
+    facts["machine"] = _distinct(made["host"] for made in about.values())
     packages = dict.fromkeys(name for made in about.values() for name in made["versions"])
     facts |= {
-        name: _together(made["versions"].get(name, "–") for made in about.values()) for name in packages
+        name: _distinct(made["versions"].get(name, "–") for made in about.values()) for name in packages
     }
     shown = "".join(f"<dt>{escape(name)}</dt><dd>{escape(fact)}</dd>" for name, fact in facts.items() if fact)
     rows = "".join(
@@ -230,11 +241,11 @@ def _making(command: str, about: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def _kept(text: str) -> str:
-    """Text escaped, where a line does not break within an equation."""
+def _escaped(text: str) -> str:
+    """Escaped text whose equations are not broken over lines."""
     return escape(text).replace(" = ", "\u00a0=\u00a0")
 
 
-def _together(values: Any) -> str:
-    """What all cases say, once each."""
+def _distinct(values: Any) -> str:
+    """The distinct values of all cases, joined."""
     return "; ".join(dict.fromkeys(values))

@@ -1,4 +1,4 @@
-"""Papers made again: `twosided reproduce`."""
+"""Reproducing papers: `twosided reproduce`."""
 
 import json as json_format
 import shlex
@@ -15,10 +15,19 @@ from rich.text import Text
 from twosided.cli.terminal import StudyDisplay, stopping
 from twosided.core import store
 from twosided.core.validation import check, check_seed
-from twosided.papers.base import Budget, Item, Lacking, Outcomes, Study
+from twosided.papers.base import Budget, Item, MissingResult, Outcomes, Study
 from twosided.papers.base import Table as Numbers
-from twosided.papers.folder import CASES, finished, read_about, read_outcomes
-from twosided.papers.page import MARKS, Judged, cell_text, counted, judged, parts_of, said, study_page
+from twosided.papers.folder import CASES, is_finished, read_about, read_outcomes
+from twosided.papers.page import (
+    MARKS,
+    ItemResult,
+    cell_text,
+    column_parts,
+    count_decisions,
+    item_results,
+    study_page,
+    verb,
+)
 from twosided.papers.runner import find_study, run_cases
 from twosided.runs.settings import RunError
 from twosided.settings import Settings
@@ -36,29 +45,29 @@ STYLES = {"good": "green", "bad": "red", "open": "yellow"}
 
 @dataclass(frozen=True)
 class Reproduce:
-    """Make a paper again: every table and figure beside the paper's, and a verdict on every claim.
+    """Reproduce a paper: every table and figure beside the paper's, and a test of every claim.
 
-    A finished case is never run again, so the same words go on with what was stopped.
+    A finished case is never run again, so the same command resumes a run that was stopped.
     """
 
     study: str | None = None
-    """The paper, or MODULE:ATTRIBUTE of a study of your own; without it, what there is is listed."""
+    """The paper, or MODULE:ATTRIBUTE of a study of your own. Default: list all studies."""
     items: tuple[str, ...] = ()
-    """Which tables and figures of it, such as table-1 figure-4; all if none is named."""
+    """Tables and figures of it, such as table-1 figure-4. Default: all."""
     quick: bool = False
-    """A small case of each: minutes, with wider errors."""
+    """Run small cases: minutes, with larger errors."""
     seeds: int | None = None
-    """Independent trainings of each learner; 5 if none is given, 2 when quick."""
+    """Independent training runs of each learner. Default: 5, or 2 when quick."""
     seed: int = 0
-    """Decides everything that is random."""
+    """Seed of all random numbers."""
     workers: int = 1
-    """Cases at a time, each in a process of its own."""
+    """Cases that run at the same time, each in its own process."""
     bars: tuple[Path, ...] = ()
-    """Files of real bars, for the items that are about some: of one price, or of bid and ask in one file or two."""
+    """Files of real bars, for the items that need them: of one price, or of bid and ask in one file or two."""
     out: Path | None = None
-    """Folder of the outcomes and the page; runs/STUDY or runs/STUDY-quick if none is given."""
+    """Folder of the outcomes and the page. Default: runs/STUDY or runs/STUDY-quick."""
     json: bool = False
-    """Print claims and records as JSON, progress going to the standard error."""
+    """Print claims and records as JSON. Progress goes to standard error."""
 
     def __post_init__(self):
         check_seed(self.seed)
@@ -76,7 +85,7 @@ class Reproduce:
         bars = tuple(str(path.absolute()) for path in self.bars)
         budget = Budget(self.quick, self.seeds or (QUICK_SEEDS if self.quick else SEEDS), self.seed, bars)
         if bars:
-            study.read_bars(budget)  # whatever is wrong with them is said at once
+            study.read_bars(budget)  # unsuitable files are refused before anything runs
         folder = self.out or Path("runs") / (f"{study.name}-quick" if self.quick else study.name)
         cases = study.cases_of(asked)
         console = Console(stderr=self.json)
@@ -86,18 +95,18 @@ class Reproduce:
             stopped = stop.is_set
         except KeyboardInterrupt:
             failures, stopped = {}, True
-        if stopped and not all(finished(folder, case.name) or case.name in failures for case in cases):
-            console.print("stopped; the same command goes on from here", highlight=False)
+        if stopped and not all(is_finished(folder, case.name) or case.name in failures for case in cases):
+            console.print("stopped; the same command resumes here", highlight=False)
             return 130
         outcomes = read_outcomes(folder, study.cases, budget)
         try:
             self._present(study, asked, outcomes, folder, failures)
-        except Lacking as error:
+        except MissingResult as error:
             case, what = error.args
             path = folder / CASES / case
             raise RunError(
                 f"{path} is of another version of {study.name}, with {what}; "
-                "remove it, and the same command makes it again"
+                "remove it, and run the same command again"
             ) from error
         return 1 if failures else 0
 
@@ -109,11 +118,11 @@ class Reproduce:
         folder: Path,
         failures: Mapping[str, str],
     ) -> None:
-        """Write the page, of what was asked for and what is there from before, and print what was asked for."""
+        """Write the page of the requested items and of those finished before, and print the requested ones."""
         shown = [
             item for item in study.items if item in asked or all(case in outcomes for case in item.cases)
         ]
-        items = judged(shown, outcomes)
+        items = item_results(shown, outcomes)
         cases = study.cases_of(shown)
         page = study_page(study, items, self._command(study, shown), read_about(folder, cases), failures)
         path = folder / store.REPORT
@@ -126,12 +135,12 @@ class Reproduce:
         for item in items:
             _print_item(console, item)
         console.print(_claims_table(items))
-        counts = (f"{count} {said(verdict, count)}" for verdict, count in counted(items).items())
+        counts = (f"{count} {verb(decision, count)}" for decision, count in count_decisions(items).items())
         console.print(f"claims: {', '.join(counts)}", highlight=False)
         console.print(f"the page: {path}", highlight=False, soft_wrap=True)
 
     def _command(self, study: Study, shown: Sequence[Item]) -> str:
-        """What makes the same page again, anywhere."""
+        """The command that makes the same page."""
         words = ["twosided", "reproduce", self.study or ""]
         words += [] if len(shown) == len(study.items) else [item.name for item in shown]
         words += ["--quick"] if self.quick else []
@@ -149,7 +158,7 @@ def _reference(study: str) -> str:
 
 
 def _asked(study: Study, names: Sequence[str], bars: bool) -> list[Item]:
-    """What is asked for; what is about real bars, if there are some. Raises RunError."""
+    """The items to make; those that need real bars only if there are some. Raises RunError."""
     items = {item.name: item for item in study.items}
     for name in names:
         if name not in items:
@@ -158,10 +167,10 @@ def _asked(study: Study, names: Sequence[str], bars: bool) -> list[Item]:
     asked = [item for name, item in items.items() if not names or name in names]
     about = [item for item in asked if any(case.needs_bars for case in study.cases_of([item]))]
     if bars and not about:
-        raise RunError(f"nothing that is asked of {study.name} is about real bars; leave --bars out")
+        raise RunError(f"no requested item of {study.name} needs real bars; leave --bars out")
     if names and about and not bars:
         raise RunError(
-            f"{about[0].name} is about real bars: point to their files with --bars FILE or --bars BID,ASK"
+            f"{about[0].name} needs real bars: give their files with --bars FILE or --bars BID,ASK"
         )
     return asked if bars else [item for item in asked if item not in about]
 
@@ -183,9 +192,9 @@ def _list(json: bool) -> None:
     Console().print(table)
 
 
-def _print_item(console: Console, item: Judged) -> None:
+def _print_item(console: Console, item: ItemResult) -> None:
     if item.missing:
-        missing = f"not drawn: {', '.join(item.missing)} failed or not run"
+        missing = f"not shown: {', '.join(item.missing)} failed or not run"
         console.print(Text(f"\n{item.item.title}: {missing}", "yellow"))
     for part in item.content:
         if isinstance(part, Numbers):
@@ -193,14 +202,14 @@ def _print_item(console: Console, item: Judged) -> None:
 
 
 def _numbers_table(numbers: Numbers, of: Item) -> Table:
-    """Columns across, each with its parts: the paper's number, ours over its standard error, the exact."""
+    """Columns across, each with its parts: the paper's number, ours above its standard error, the exact one."""
     title = ". ".join(filter(None, [of.label, of.title, numbers.title]))
     table = Table(
         title=Text(title, "bold"), caption=Text(numbers.note), box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1)
     )
     table.title_justify = table.caption_justify = "left"
     table.add_column("", overflow="fold")
-    held = [parts_of([row.cells[i] for row in numbers.rows]) for i in range(len(numbers.columns))]
+    held = [column_parts([row.cells[i] for row in numbers.rows]) for i in range(len(numbers.columns))]
     for name, parts in zip(numbers.columns, held, strict=True):
         for i, part in enumerate(parts):
             heading = f"{'' if i else name}\n{part}"
@@ -217,24 +226,24 @@ def _numbers_table(numbers: Numbers, of: Item) -> Table:
     return table
 
 
-def _claims_table(items: Sequence[Judged]) -> Table:
+def _claims_table(items: Sequence[ItemResult]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("verdict", width=19)
+    table.add_column("result", width=19)
     table.add_column("claim and evidence")
     for item in items:
         for claim, finding in item.findings:
-            mark, style = MARKS[finding.verdict]
-            found = Text.assemble((f"{mark} {finding.verdict}", STYLES[style]), "\n", (claim.where, "dim"))
+            mark, style = MARKS[finding.decision]
+            found = Text.assemble((f"{mark} {finding.decision}", STYLES[style]), "\n", (claim.source, "dim"))
             table.add_row(found, Text.assemble(claim.text, "\n", (finding.evidence, "dim")))
     return table
 
 
 def _plain(
-    study: Study, items: Sequence[Judged], outcomes: Outcomes, failures: Mapping[str, str]
+    study: Study, items: Sequence[ItemResult], outcomes: Outcomes, failures: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What was found, for a program."""
+    """Claims and records as plain data, for JSON."""
     claims = [
-        {"item": item.item.name, "where": claim.where, "text": claim.text} | asdict(finding)
+        {"item": item.item.name, "source": claim.source, "text": claim.text} | asdict(finding)
         for item in items
         for claim, finding in item.findings
     ]
@@ -243,6 +252,6 @@ def _plain(
         "study": study.name,
         "budget": asdict(outcomes.budget),
         "claims": claims,
-        "records": {case: [asdict(record) for record in outcomes[case].records] for case in cases},
+        "records": {case: [record.row() for record in outcomes[case].records] for case in cases},
         "failures": dict(failures),
     }

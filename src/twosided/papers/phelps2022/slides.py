@@ -1,4 +1,4 @@
-"""What the slides of Phelps (2022) show, cell by cell, with ours and the exact values beside it."""
+"""Tables and figures of the slides of Phelps (2022), with our numbers and the exact values beside the printed ones."""
 
 from collections.abc import Mapping
 
@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
+from twosided.core.records import Parameter
 from twosided.electronic.market import CHANGES
 from twosided.learn.online import greedy
 from twosided.papers.base import (
@@ -34,28 +35,30 @@ from twosided.papers.phelps2022 import (
     UNIT,
     VALUES,
 )
-from twosided.papers.phelps2022.cases import CELLS, SEEDS
+from twosided.papers.phelps2022.cases import CELLS, SEEDS, training_days
 from twosided.plots import figure_arrows, figure_lines, figure_table
 
-ACTIONS = ("Δp = −1", "Δp = 0", "Δp = 1")
+ACTIONS = (-1, 0, 1)
+"""Changes of the quote, in ticks."""
+ACTION_LABELS = ("Δp = −1", "Δp = 0", "Δp = 1")
 IMBALANCES = range(-LIMIT, LIMIT + 1)
-NEAR = 0.5
-"""Ticks that a learned Q may be from the exact one, which is near −6 there."""
-AGREES = 3.0
-"""Standard errors that a sampled value may be from the exact one."""
+TOLERANCE = 0.5
+"""Largest distance of a learned Q from the exact one, which is near −6 there, in ticks."""
+AGREEMENT = 3.0
+"""Largest distance of a sampled value from the exact one, in standard errors."""
 
 
 def day(found: Outcomes) -> list[Table | Figure]:
     steps = found.frame("day", "day")
     prices = pl.concat(
         [
-            steps.select("time", pl.col("price").alias("ticks"), what=pl.lit("p*, the fundamental price")),
-            steps.select("time", pl.col("quote").alias("ticks"), what=pl.lit("pᵐ, the maker’s")),
+            steps.select("time", pl.col("price").alias("ticks"), series=pl.lit("p*, the fundamental price")),
+            steps.select("time", pl.col("quote").alias("ticks"), series=pl.lit("pᵐ, the maker’s")),
         ]
     )
-    rest = steps.with_columns(what=pl.lit("π₂"))
-    orders = found.frame("day", "uninformed").with_columns(what=pl.lit("uninformed traders alone"))
-    reward = Estimate(found.record("day", "day", "reward").value)
+    rest = steps.with_columns(series=pl.lit("π₂"))
+    orders = found.frame("day", "uninformed").with_columns(series=pl.lit("uninformed traders alone"))
+    reward = Estimate(found.record("day", "reward", threshold=2).value)
     row = Row("π₂", (Cell(reward, ONE_DAY["2"]), Cell(reward.times(150), -165.0, digits=0)))
     note = "A single day says little: the slides’ own are two different ones. Reward in ticks."
     return [
@@ -75,7 +78,7 @@ def day(found: Outcomes) -> list[Table | Figure]:
 
 
 def _lines(frame: pl.DataFrame, panels: Mapping[str, str]):
-    return figure_lines(frame, "time", panels, "what", x_title="event")
+    return figure_lines(frame, "time", panels, "series", x_title="event")
 
 
 def values(found: Outcomes) -> list[Table | Figure]:
@@ -84,18 +87,18 @@ def values(found: Outcomes) -> list[Table | Figure]:
 
 
 def _value(found: Outcomes, h: int) -> Estimate:
-    return found.estimate("values", f"threshold {h}", "reward")
+    return found.estimate("values", "reward", threshold=h, method="sampled")
 
 
 def _exact_value(found: Outcomes, h: int) -> float:
-    return found.record("values", f"exact {h}", "reward").value
+    return found.record("values", "reward", threshold=h, method="exact").value
 
 
 def sampled_right(found: Outcomes) -> Finding:
     findings = []
     for h in VALUES:
         ours = _value(found, h)
-        reach = AGREES * (ours.error or 0.0)
+        reach = AGREEMENT * (ours.error or 0.0)
         findings.append(within(Estimate(ours.value), _exact_value(found, h), reach, digits=5))
     return all_of(findings)
 
@@ -112,9 +115,10 @@ def states(found: Outcomes) -> list[Table | Figure]:
     tables = []
     for h, printed in STATE_VALUES.items():
         rows = []
-        for i, imbalance in enumerate(range(-h, h + 1)):
+        for imbalance in range(-h, h + 1):
             ours, exact = (
-                found.record("states", f"{case} {h}", f"{i}, 0") for case in ("threshold", "exact")
+                found.record("states", "value", threshold=h, method=method, imbalance=imbalance)
+                for method in ("sampled", "exact")
             )
             cell = Cell(Estimate(ours.value, ours.error), printed[imbalance], exact.value, 4)
             rows.append(Row(f"{imbalance}".replace("-", "−"), (cell,)))
@@ -122,7 +126,7 @@ def states(found: Outcomes) -> list[Table | Figure]:
     return tables
 
 
-def masks(found: Outcomes) -> Finding:
+def states_have_the_mean_of_the_day(found: Outcomes) -> Finding:
     """The slides' code picks rewards by the imbalances of another day, so all its states have the mean of the day."""
     return all_of(
         within(
@@ -141,43 +145,49 @@ def pairs(found: Outcomes) -> list[Table | Figure]:
     rows = []
     for imbalance in IMBALANCES:
         change = int(np.sign(imbalance)) if abs(imbalance) == 2 else 0
-        entry = f"{imbalance + LIMIT}, {change + 1}"
-        cells = []
-        for average, theirs in (("by episode", PAIR_VALUES[imbalance, change]), ("pooled", None)):
-            record = found.record("pairs", f"threshold 2, {average}", entry)
-            exact = found.record("pairs", "threshold 2, exact", entry).value if average == "pooled" else None
-            cells.append(Cell(Estimate(record.value, record.error), theirs, exact, 4))
-        rows.append(Row(f"{imbalance}, Δp = {change}".replace("-", "−"), tuple(cells)))
+        by_episode = _pair(found, "threshold", imbalance, change, average="by episode")
+        pooled = _pair(found, "threshold", imbalance, change, average="pooled")
+        exact = _pair(found, "threshold", imbalance, change, method="exact").value
+        cells = (
+            Cell(by_episode, PAIR_VALUES[imbalance, change], digits=4),
+            Cell(pooled, exact=exact, digits=4),
+        )
+        rows.append(Row(f"{imbalance}, Δp = {change}".replace("-", "−"), cells))
     note = f"{UNIT} Only these pairs occur. A mean of days’ means weighs every day alike, so it is another number."
     return [Table(("mean of days’ means", "pooled"), tuple(rows), note, "Q(s, a) of π₂")]
+
+
+def _pair(found: Outcomes, policy: str, imbalance: int, change: int, **parameters: str) -> Estimate:
+    """Q of a policy at an imbalance and a change of quote."""
+    pair = {"policy": policy, "imbalance": imbalance, "change": change}
+    return found.estimate("pairs", "action_value", **pair, **parameters)
 
 
 def exploring(found: Outcomes) -> list[Table | Figure]:
     tables: list[Table | Figure] = []
     names = {
-        "turned round": "As printed: it lowers its quote where it is bought from, and raises it where it is sold to",
+        "reversed": "As printed: it lowers its quote where it is bought from, and raises it where it is sold to",
         "exploring": "As meant: π₂ that explores",
     }
     for name, title in names.items():
         rows = []
-        for i, imbalance in enumerate(IMBALANCES):
+        for imbalance, printed in zip(IMBALANCES, EXPLORED, strict=True):
             cells = []
-            for j in range(3):
-                record = found.record("pairs", f"{name}, pooled", f"{i}, {j}")
-                exact = found.record("pairs", f"{name}, exact", f"{i}, {j}").value
-                theirs = EXPLORED[i][j] if name == "turned round" else None
-                cells.append(Cell(Estimate(record.value, record.error), theirs, exact, 3))
+            for change, paper in zip(ACTIONS, printed, strict=True):
+                ours = _pair(found, name, imbalance, change, average="pooled")
+                exact = _pair(found, name, imbalance, change, method="exact").value
+                cells.append(Cell(ours, paper if name == "reversed" else None, exact, 3))
             rows.append(Row(str(imbalance).replace("-", "−"), tuple(cells)))
-        tables.append(Table(ACTIONS, tuple(rows), f"{UNIT} Theirs is the mean of days’ means.", title))
+        tables.append(Table(ACTION_LABELS, tuple(rows), f"{UNIT} Theirs is the mean of days’ means.", title))
     return tables
 
 
-def turned_round(found: Outcomes) -> Finding:
+def signs_are_reversed(found: Outcomes) -> Finding:
     """Each of their values is nearer to the policy with its signs turned round than to the one that is meant."""
     worst = max(
-        abs(EXPLORED[i][j] - found.record("pairs", "turned round, by episode", f"{i}, {j}").value)
-        for i in range(5)
-        for j in range(3)
+        abs(paper - _pair(found, "reversed", imbalance, change, average="by episode").value)
+        for imbalance, printed in zip(IMBALANCES, EXPLORED, strict=True)
+        for change, paper in zip(ACTIONS, printed, strict=True)
     )
     return within(
         Estimate(worst),
@@ -191,11 +201,12 @@ def iteration(found: Outcomes) -> list[Table | Figure]:
     frame = found.frame("iteration", "iterations")
     rows = []
     for row in frame.iter_rows(named=True):
-        end = {0: "not within the limit", 1: "stays"}.get(row["circle"], f"a circle of {row['circle']}")
-        label = f"{row['values']}, from {row['first']}: {end}, at {row['last'].replace('-', '−')}"
+        end = {0: "not within the limit", 1: "stays"}.get(row["cycle"], f"a circle of {row['cycle']}")
+        last = " ".join(f"{change:+d}" for change in row["last"]).replace("-", "−")
+        label = f"{row['method']}, from {row['first']}: {end}, at {last}"
         cells = (
             Cell(Estimate(row["improvements"]), digits=0),
-            Cell(Estimate(row["worth"]), digits=5),
+            Cell(Estimate(row["value"]), digits=5),
         )
         rows.append(Row(label, cells))
     note = (
@@ -205,45 +216,46 @@ def iteration(found: Outcomes) -> list[Table | Figure]:
     return [Table(("improvements", "worth"), tuple(rows), note)]
 
 
-def circles(found: Outcomes) -> Finding:
-    """The promise of slide 1.7 for this market, with exact values."""
-    known = found.frame("iteration", "iterations").filter(pl.col("values") == "exact")
-    longest = Estimate(float(known["circle"].max()))  # pyright: ignore[reportArgumentType]
+def iteration_converges(found: Outcomes) -> Finding:
+    """The statement of slide 1.7 for this market, with exact values."""
+    exact = found.frame("iteration", "iterations").filter(pl.col("method") == "exact")
+    longest = Estimate(float(exact["cycle"].max()))  # pyright: ignore[reportArgumentType]
     return within(longest, 1.0, 0.0, name="policies in the longest circle", digits=0)
 
 
 def learned(found: Outcomes) -> list[Table | Figure]:
     out: list[Table | Figure] = []
-    for name, title, theirs in (
-        ("listing, one day", "The listing, after one day: its first learner", LEARNED_DAY),
-        ("listing", f"The listing, after 5,000 days: mean of {SEEDS} learners", LEARNED),
-        ("ours", f"SARSA(λ), after 5,000 days: mean of {SEEDS} learners", None),
+    days = training_days(found.budget)
+    first = {"settings": "listing", "days": 1, "replication": 0}
+    listing, ours = ({"settings": name, "days": days, "replications": SEEDS} for name in ("listing", "ours"))
+    for parameters, title, printed in (
+        (first, "The listing, after one day: its first learner", LEARNED_DAY),
+        (listing, f"The listing, after 5,000 days: mean of {SEEDS} learners", LEARNED),
+        (ours, f"SARSA(λ), after 5,000 days: mean of {SEEDS} learners", None),
     ):
         rows = []
         for i, label in enumerate(CELLS.labels):
             cells = []
-            for j in range(3):
-                record = found.record("learning", name, f"{i}, {j}")
-                ours = Estimate(record.value, record.error, SEEDS - 1 if record.error else None)
-                exact = None
-                if name != "listing, one day":
-                    exact = _entry(found, f"{name}, exact", i, j)
-                cells.append(Cell(ours, theirs[i][j] if theirs else None, exact, 3))
+            for j, change in enumerate(ACTIONS):
+                entry = {"imbalance": IMBALANCES[i], "change": change}
+                own = found.estimate("learning", "action_value", **parameters, **entry)
+                exact = None if parameters is first else _limit(found, parameters["settings"], entry)
+                cells.append(Cell(own, printed[i][j] if printed else None, exact, 3))
             rows.append(Row(label, tuple(cells)))
         note = f"{UNIT} Exact: what the first learner’s table settles on if its policy stays."
-        out.append(Table(ACTIONS, tuple(rows), note, title))
+        out.append(Table(ACTION_LABELS, tuple(rows), note, title))
     for name, title in (("listing", "The listing"), ("ours", "SARSA(λ)")):
         q = np.array(
             [
-                [found.record("learning", f"{name}, seed 0", f"{i}, {j}").value for j in range(3)]
-                for i in range(5)
+                [found.record("learning", "action_value", **entry).value for entry in row]
+                for row in _entries(name, days)
             ]
         )
         out.append(
             Figure(
                 f"{title}: the first learner’s table",
                 "The best of each row is framed.",
-                figure_table(q, CELLS.labels, ACTIONS),
+                figure_table(q, CELLS.labels, ACTION_LABELS),
             )
         )
         arrows = figure_arrows(np.asarray(greedy(jnp.asarray(q))), CHANGES, CELLS.labels)
@@ -251,32 +263,41 @@ def learned(found: Outcomes) -> list[Table | Figure]:
     final = found.frame("learning", "final")
     prices = pl.concat(
         [
-            final.select("time", pl.col("mid").alias("ticks"), what=pl.lit("p*")),
-            final.select("time", pl.col("bid").alias("ticks"), what=pl.lit("pᵐ")),
+            final.select("time", pl.col("mid").alias("ticks"), series=pl.lit("p*")),
+            final.select("time", pl.col("bid").alias("ticks"), series=pl.lit("pᵐ")),
         ]
     )
-    rewards = final.with_columns(what=pl.lit("SARSA(λ)"))
+    rewards = final.with_columns(series=pl.lit("SARSA(λ)"))
     out.append(Figure("The prices of a day after learning", "", _lines(prices, {"ticks": "price, ticks"})))
     out.append(Figure("Its rewards", "", _lines(rewards, {"pnl_spread": "reward, ticks"})))
     return out
 
 
-def _entry(found: Outcomes, case: str, i: int, j: int) -> float | None:
-    """A record that there may not be."""
-    known = {r.metric: r.value for r in found["learning"].records if r.case == case}
-    return known.get(f"{i}, {j}")
+def _entries(settings: str, days: int) -> list[list[dict[str, Parameter]]]:
+    """Parameters of the entries of the first learner's table."""
+    own: dict[str, Parameter] = {"settings": settings, "days": days, "replication": 0}
+    return [[{**own, "imbalance": i, "change": change} for change in ACTIONS] for i in IMBALANCES]
 
 
-def near_what_is_exact(found: Outcomes) -> Finding:
-    """Rarer imbalances still have much of the table that they began with."""
+def _limit(found: Outcomes, settings: Parameter, entry: Mapping[str, Parameter]) -> float | None:
+    """The limit of an entry of the first learner's table, if it has one."""
+    asked = {"settings": settings, **entry}.items()
+    limits = (r for r in found["learning"].records if r.metric == "limit")
+    return next((r.value for r in limits if asked <= r.parameters.items()), None)
+
+
+def near_the_limit(found: Outcomes) -> Finding:
+    """Entries of rarer imbalances are still close to the initial table."""
     worst = max(
-        found.record("learning", "ours, furthest", f"{i}, {j}").value for i in (1, 2, 3) for j in range(3)
+        found.record("learning", "max_distance", settings="ours", imbalance=imbalance, change=change).value
+        for imbalance in (-1, 0, 1)
+        for change in ACTIONS
     )
-    return within(Estimate(worst), 0.0, NEAR, name="the furthest entry of any learner, in ticks,")
+    return within(Estimate(worst), 0.0, TOLERANCE, name="the furthest entry of any learner, in ticks,")
 
 
-def greedy_as_printed(found: Outcomes) -> Finding:
-    """What their table makes best is one of the tables that are best."""
+def printed_table_has_printed_policy(found: Outcomes) -> Finding:
+    """The greedy policy of their table is one of the optimal tables."""
     changes = [int(np.argmax(row)) - 1 for row in LEARNED]
     return within(
         Estimate(float(sum(a != b for a, b in zip(changes, GREEDY, strict=True)))),
@@ -308,7 +329,13 @@ ITEMS = (
         "Slide 1.5.6.",
         ("states", "values"),
         states,
-        (Claim("this project", "What the slides print for each state is the mean of the day.", masks),),
+        (
+            Claim(
+                "this project",
+                "What the slides print for each state is the mean of the day.",
+                states_have_the_mean_of_the_day,
+            ),
+        ),
     ),
     Item("pairs", "The value of pairs", "Slide 1.5.8.", ("pairs",), pairs),
     Item(
@@ -317,7 +344,11 @@ ITEMS = (
         "Slides 1.5.9 and 1.5.10.",
         ("pairs",),
         exploring,
-        (Claim("this project", "The slides’ exploring policy has its signs turned round.", turned_round),),
+        (
+            Claim(
+                "this project", "The slides’ exploring policy has its signs turned round.", signs_are_reversed
+            ),
+        ),
     ),
     Item(
         "policy-iteration",
@@ -325,7 +356,7 @@ ITEMS = (
         "Slide 1.7.",
         ("iteration",),
         iteration,
-        (Claim("slide 1.7", "Policies and values converge.", circles),),
+        (Claim("slide 1.7", "Policies and values converge.", iteration_converges),),
     ),
     Item(
         "sarsa",
@@ -334,11 +365,15 @@ ITEMS = (
         ("learning",),
         learned,
         (
-            Claim("slide 1.17", "The greedy policy is that of the printed table.", greedy_as_printed),
+            Claim(
+                "slide 1.17",
+                "The greedy policy is that of the printed table.",
+                printed_table_has_printed_policy,
+            ),
             Claim(
                 "this project",
-                f"Where it comes, |I| ≤ 1, every learner’s Q is within {NEAR:g} ticks of the exact one of its policy.",
-                near_what_is_exact,
+                f"Where |I| ≤ 1, every learner’s Q is within {TOLERANCE:g} ticks of the exact one of its policy.",
+                near_the_limit,
             ),
         ),
     ),

@@ -1,7 +1,7 @@
 """Phelps (2022) made again: each cell of the slides that shows something, and what is exactly true of it."""
 
 from twosided.papers.base import Study
-from twosided.papers.phelps2022 import beyond, slides
+from twosided.papers.phelps2022 import extensions, slides
 from twosided.papers.phelps2022.cases import CASES
 
 STUDY = Study(
@@ -12,5 +12,5 @@ STUDY = Study(
         "Market-Maker (2001)"
     ),
     cases=CASES,
-    items=(*slides.ITEMS, *beyond.ITEMS),
+    items=(*slides.ITEMS, *extensions.ITEMS),
 )

@@ -1,4 +1,4 @@
-"""Beyond the slides of Phelps (2022): every way of learning, the best there is, a market that changes, two prices."""
+"""Extensions of the slides of Phelps (2022): more learners, the optimum, a changing market, a bid and an ask."""
 
 import numpy as np
 import polars as pl
@@ -18,68 +18,80 @@ from twosided.papers.base import (
     greater,
     within,
 )
-from twosided.papers.phelps2022 import UNIT
+from twosided.papers.phelps2022 import LIMIT, UNIT
 from twosided.papers.phelps2022.cases import (
     CELLS,
-    CHANGED,
     CHARGES,
     INFORMED,
     LEARNERS,
     QUALITIES,
     SEEDS,
-    TIED,
-    UNCHANGED,
-    charged,
-    setting,
+    TIE_TOLERANCE,
 )
 from twosided.plots import figure_arrows, figure_best, figure_lines
 
+LEARNER_LABELS = {
+    "sarsa-listing": "SARSA, as in the slides",
+    "sarsa-lambda": "SARSA(λ)",
+    "sarsa-0": "SARSA(0)",
+    "expected-sarsa": "expected SARSA",
+    "q-learning": "Q-learning",
+    "actor-critic": "actor-critic",
+    "monte-carlo": "Monte Carlo control",
+}
+MARKET_LABELS = {"slides": "as in the slides", "uninformed": "mostly uninformed"}
+
 
 def learners(found: Outcomes) -> list[Table | Figure]:
-    best = found.record("learners", "best", "value").value
+    best = found.record("learners", "value", learner="optimum").value
     rows = []
     for name in LEARNERS:
-        share = 100 * found.record("learners", name, "share").value
-        worst = found.record("learners", name, "worst").value
+        share = 100 * found.record("learners", "optimal_share", learner=name).value
+        worst = found.record("learners", "value_min", learner=name).value
         cells = (
             Cell(Estimate(share), digits=0),
-            Cell(found.estimate("learners", name, "value"), exact=best, digits=4),
+            Cell(found.estimate("learners", "value", learner=name), exact=best, digits=4),
             Cell(Estimate(worst), digits=4),
         )
-        rows.append(Row(name, cells))
+        rows.append(Row(LEARNER_LABELS[name], cells))
     note = f"5,000 days each, {SEEDS} learners; greedy policies judged by their exact value, in ticks a step."
     return [Table(("as good as the best, %", "worth, mean", "worth, worst"), tuple(rows), note)]
 
 
 def every_learner(found: Outcomes) -> Finding:
-    share = found.record("learners", "SARSA(λ)", "share").value
+    share = found.record("learners", "optimal_share", learner="sarsa-lambda").value
     return within(Estimate(100 * share), 100.0, 0.0, name="percent of learners", digits=0)
 
 
 def not_every_learner(found: Outcomes) -> Finding:
-    share = found.record("learners", "SARSA, as in the slides", "share").value
+    share = found.record("learners", "optimal_share", learner="sarsa-listing").value
     return within(Estimate(100 * share), 100.0, 0.0, name="percent of learners", digits=0)
 
 
 def optimum(found: Outcomes) -> list[Table | Figure]:
-    changes = [found.record("optimum", "best", f"change_{i}").value for i in range(5)]
+    changes = [
+        found.record("optimum", "change", solution="best table", imbalance=imbalance).value
+        for imbalance in range(-LIMIT, LIMIT + 1)
+    ]
     names = {
-        "best": "the best table of the imbalance clipped to ±2",
-        "full information": "the best that sees p* before each event",
-        "after the event": "the best that sees p* after it",
-        "information": "what seeing p* before each event is worth",
+        "best table": "the best table of the imbalance clipped to ±2",
+        "price before the event": "the best that sees p* before each event",
+        "price after the event": "the best that sees p* after it",
+        "value of information": "what seeing p* before each event is worth",
     }
     rows = [
         Row(
             label,
             tuple(
-                Cell(Estimate(found.record("optimum", name, m).value), digits=d)
-                for m, d in (("value", 5), ("bound", 9))
+                Cell(Estimate(found.record("optimum", metric, solution=name).value), digits=d)
+                for metric, d in (("value", 5), ("bound", 9))
             ),
         )
         for name, label in names.items()
     ]
-    tied, tables = (int(found.record("optimum", "best", name).value) for name in ("tied", "tables"))
+    tied, tables = (
+        int(found.record("optimum", metric, solution="best table").value) for metric in ("tied", "tables")
+    )
     note = f"{UNIT} Of {tables} tables {tied} are best, all alike: they differ where they never come."
     policy = (np.array(changes)[:, None] == np.array(CHANGES)).astype(float)
     grid = found.frame("optimum", "map")
@@ -95,31 +107,33 @@ def optimum(found: Outcomes) -> list[Table | Figure]:
 
 
 def threshold_1_is_best(found: Outcomes) -> Finding:
-    one, best = (found.record("optimum", "best", name).value for name in ("threshold_1", "value"))
-    return within(Estimate(one), best, TIED, name="v(π1)", digits=7)
+    one = found.record("optimum", "value", solution="threshold", threshold=1).value
+    best = found.record("optimum", "value", solution="best table").value
+    return within(Estimate(one), best, TIE_TOLERANCE, name="v(π1)", digits=7)
 
 
 def adaptation(found: Outcomes) -> list[Table | Figure]:
     frame = found.frame("adaptation", "adaptation").with_columns(
-        who=pl.lit("greedy policy of the first learner, exact")
+        series=pl.lit("greedy policy of the first learner, exact")
     )
-    frame = frame.rename({"greedy": "worth"})
     rows = []
-    for name in (UNCHANGED, CHANGED):
-        best, share = (found.record("adaptation", name, m).value for m in ("best", "share"))
-        before = found.record("adaptation", name, "before").value
+    for name, label in MARKET_LABELS.items():
+        best, share = (
+            found.record("adaptation", metric, market=name).value for metric in ("optimum", "optimal_share")
+        )
+        before = found.record("adaptation", "value_without_adapting", market=name).value
         rows.append(
             Row(
-                name,
+                label,
                 (
-                    Cell(found.estimate("adaptation", name, "value"), exact=best, digits=4),
+                    Cell(found.estimate("adaptation", "value", market=name), exact=best, digits=4),
                     Cell(Estimate(before), digits=4),
                     Cell(Estimate(100 * share), digits=0),
                 ),
             )
         )
     note = "Greedy policies at the end of each market, judged exactly; and those of the first market in it."
-    figure = figure_lines(frame, "days", {"worth": "worth, ticks a step"}, "who", x_title="days lived")
+    figure = figure_lines(frame, "days", {"value": "worth, ticks a step"}, "series", x_title="days lived")
     return [
         Table(("worth", "without adapting", "as good as the best, %"), tuple(rows), f"{UNIT} {note}"),
         Figure("A market that changes half-way", "Nobody tells the maker.", figure),
@@ -128,7 +142,7 @@ def adaptation(found: Outcomes) -> list[Table | Figure]:
 
 def two_prices(found: Outcomes) -> list[Table | Figure]:
     settings = {
-        f"λ_i = {informed:g}, weight of quality {quality:g}": setting(informed, quality)
+        f"λ_i = {informed:g}, weight of quality {quality:g}": {"informed": informed, "quality": quality}
         for informed in INFORMED
         for quality in QUALITIES
     }
@@ -137,26 +151,26 @@ def two_prices(found: Outcomes) -> list[Table | Figure]:
 
 
 def inventory(found: Outcomes) -> list[Table | Figure]:
-    settings = {f"charge {weight:g} a unit and step": charged(weight) for weight in CHARGES}
+    settings = {f"charge {weight:g} a unit and step": {"charge": weight} for weight in CHARGES}
     note = "on imbalance, inventory and spread; λ_p = 0.2, λ_u = 0.1, λ_i = 0.4"
     return [_quoting(found, "inventory", settings, note)]
 
 
-def _quoting(found: Outcomes, case: str, settings: dict[str, str], note: str) -> Table:
-    """A row a setting: what its makers quote, earn and hold."""
+def _quoting(found: Outcomes, case: str, settings: dict[str, dict[str, float]], note: str) -> Table:
+    """One row per setting: spread, profit and inventory of its makers."""
     rows = []
-    for label, name in settings.items():
+    for label, parameters in settings.items():
         cells = (
-            Cell(found.estimate(case, name, "spread")),
-            Cell(found.estimate(case, name, "pnl_spread"), digits=3),
-            Cell(found.estimate(case, name, "inventory_std")),
+            Cell(found.mean(case, "spread", **parameters)),
+            Cell(found.mean(case, "pnl_spread", **parameters), digits=3),
+            Cell(found.mean(case, "inventory_std", **parameters)),
         )
         rows.append(Row(label, cells))
     note = f"{UNIT} SARSA(λ) {note}. Spread in ticks, at most 4; deviation of inventory in units."
     return Table(("spread", "profit", "inventory, deviation"), tuple(rows), note)
 
 
-def charge_binds(found: Outcomes) -> Finding:
+def charge_reduces_inventory(found: Outcomes) -> Finding:
     return greater(
         _charge(found, CHARGES[0], "inventory_std"),
         _charge(found, CHARGES[-1], "inventory_std"),
@@ -174,20 +188,18 @@ def charge_costs(found: Outcomes) -> Finding:
 
 
 def _charge(found: Outcomes, weight: float, metric: str) -> Estimate:
-    estimate = found.estimate("inventory", charged(weight), metric)
-    return Estimate(estimate.value, estimate.error, found.budget.seeds - 1)
+    return found.mean("inventory", metric, charge=weight)
 
 
-def _two(found: Outcomes, informed: float, quality: float, metric: str) -> Estimate:
-    estimate = found.estimate("two-prices", setting(informed, quality), metric)
-    return Estimate(estimate.value, estimate.error, found.budget.seeds - 1)
+def _two_prices(found: Outcomes, informed: float, quality: float, metric: str) -> Estimate:
+    return found.mean("two-prices", metric, informed=informed, quality=quality)
 
 
 def quality_narrows(found: Outcomes) -> Finding:
     return all_of(
         greater(
-            _two(found, informed, QUALITIES[0], "spread"),
-            _two(found, informed, QUALITIES[-1], "spread"),
+            _two_prices(found, informed, QUALITIES[0], "spread"),
+            _two_prices(found, informed, QUALITIES[-1], "spread"),
             names=(f"the spread at λ_i = {informed:g} without a weight", "with the largest"),
         )
         for informed in INFORMED
@@ -197,8 +209,8 @@ def quality_narrows(found: Outcomes) -> Finding:
 def quality_costs(found: Outcomes) -> Finding:
     return all_of(
         greater(
-            _two(found, informed, QUALITIES[0], "pnl_spread"),
-            _two(found, informed, QUALITIES[-1], "pnl_spread"),
+            _two_prices(found, informed, QUALITIES[0], "pnl_spread"),
+            _two_prices(found, informed, QUALITIES[-1], "pnl_spread"),
             names=(f"profit at λ_i = {informed:g} without a weight", "with the largest"),
             digits=3,
         )
@@ -209,17 +221,17 @@ def quality_costs(found: Outcomes) -> Finding:
 def informed_cost(found: Outcomes) -> Finding:
     low, high = INFORMED[0], INFORMED[-1]
     return greater(
-        _two(found, low, QUALITIES[0], "pnl_spread"),
-        _two(found, high, QUALITIES[0], "pnl_spread"),
+        _two_prices(found, low, QUALITIES[0], "pnl_spread"),
+        _two_prices(found, high, QUALITIES[0], "pnl_spread"),
         names=(f"profit at λ_i = {low:g}", f"at {high:g}"),
         digits=3,
     )
 
 
 def adapting_pays(found: Outcomes) -> Finding:
-    before = Estimate(found.record("adaptation", CHANGED, "before").value)
+    before = Estimate(found.record("adaptation", "value_without_adapting", market="uninformed").value)
     names = ("worth in the changed market", "without adapting")
-    return greater(found.estimate("adaptation", CHANGED, "value"), before, names=names, digits=4)
+    return greater(found.estimate("adaptation", "value", market="uninformed"), before, names=names, digits=4)
 
 
 ITEMS = (
@@ -279,7 +291,11 @@ ITEMS = (
         ("inventory",),
         inventory,
         (
-            Claim("Chan and Shelton", "A maker that is charged for its inventory holds less.", charge_binds),
+            Claim(
+                "Chan and Shelton",
+                "A maker that is charged for its inventory holds less.",
+                charge_reduces_inventory,
+            ),
             Claim("Chan and Shelton", "Holding less costs profit.", charge_costs),
         ),
     ),
