@@ -1,8 +1,9 @@
-"""Figures 4 to 7 and 12 to 14 of Ganesh et al. (2019): what drift, penalties, the book and the flow do to makers."""
+"""Figures 4 to 7 and 12 to 14 of Ganesh et al. (2019): effects of drift, penalties, the book and the flow."""
+
+from collections.abc import Callable
 
 import polars as pl
 
-from twosided.core.records import MEAN
 from twosided.papers.base import (
     Cell,
     Claim,
@@ -16,10 +17,20 @@ from twosided.papers.base import (
     all_of,
     greater,
     mean,
+    select,
+    select_one,
     within,
 )
-from twosided.papers.ganesh2019.cases import DRIFTS, FORESIGHT, PENALTIES, drift_case
-from twosided.papers.ganesh2019.readings import NOTHING, UNIT, exact, excess, own
+from twosided.papers.ganesh2019.cases import (
+    CASES,
+    DRIFTS,
+    EXACT_PENALTIES,
+    FORESIGHT,
+    LEARNER,
+    PENALTIES,
+    penalty_case,
+)
+from twosided.papers.ganesh2019.estimates import SCALE, UNIT, ZERO, exact, excess, learner, own
 from twosided.plots import figure_book, figure_distributions, figure_lines, figure_markouts, figure_skew
 
 PENALTY_NAMES = {
@@ -32,7 +43,7 @@ PENALTY_NAMES = {
 
 def figure_4(found: Outcomes) -> list[Table | Figure]:
     frames = [
-        found.frame(drift_case(drift), "inventory").with_columns(drift=pl.lit(f"μ = {drift:g}"))
+        found.frame(_drift_case(drift), "inventory").with_columns(drift=pl.lit(f"μ = {drift:g}"))
         for drift in DRIFTS
     ]
     figure = figure_lines(
@@ -47,11 +58,15 @@ def figure_4(found: Outcomes) -> list[Table | Figure]:
     ]
 
 
+def _drift_case(drift: float) -> str:
+    return select_one(CASES, experiment="drift", drift=drift)
+
+
 _PRINTED_4 = {-1.0: -16.06, 0.01: 10.82, -0.01: 0.97}
 
 
 def _held(found: Outcomes, drift: float) -> Estimate:
-    return found.estimate(drift_case(drift), MEAN, "inventory_mean")
+    return learner(found, _drift_case(drift), "inventory_mean")
 
 
 def follows_drift(found: Outcomes) -> Finding:
@@ -64,8 +79,8 @@ def follows_drift(found: Outcomes) -> Finding:
 def extreme_drift(found: Outcomes) -> Finding:
     return all_of(
         [
-            greater(_held(found, 1.0), NOTHING, names=("inventory at μ = 1", "nothing")),
-            greater(NOTHING, _held(found, -1.0), names=("nothing", "inventory at μ = −1")),
+            greater(_held(found, 1.0), ZERO, names=("inventory at μ = 1", "nothing")),
+            greater(ZERO, _held(found, -1.0), names=("nothing", "inventory at μ = −1")),
         ]
     )
 
@@ -77,27 +92,27 @@ def small_drift(found: Outcomes) -> Finding:
 def figure_5(found: Outcomes) -> list[Table | Figure]:
     frames, rows = [], []
     for name, label in PENALTY_NAMES.items():
-        case = f"penalty-{name}"
+        case = penalty_case(name)
         steps = found.frame(case, "trace").filter(pl.col("maker") == 0)
         frames.append(steps.select("inventory", "pnl_inventory", pl.lit(label).alias("penalty")))
-        known = name in ("square", "asymmetric")
+        known = name in EXACT_PENALTIES
         best = gap = None
         if known:
-            best = exact(found, case, "reward", 100)
-            gap = Estimate(best).minus(found.estimate(case, MEAN, "reward", scale=100)).times(100 / best)
+            best = exact(found, case, "reward", SCALE)
+            gap = Estimate(best).minus(learner(found, case, "reward", SCALE)).times(100 / best)
         rows.append(
             Row(
                 label,
                 (
                     Cell(
-                        found.estimate(case, MEAN, "inventory_std"),
+                        learner(found, case, "inventory_std"),
                         exact=exact(found, case, "inventory_std") if known else None,
                     ),
-                    Cell(found.estimate(case, MEAN, "inventory_pnl_std")),
-                    Cell(found.estimate(case, MEAN, "inventory_mean")),
-                    Cell(found.estimate(case, MEAN, "reward", scale=100), exact=best),
+                    Cell(learner(found, case, "inventory_pnl_std")),
+                    Cell(learner(found, case, "inventory_mean")),
+                    Cell(learner(found, case, "reward", SCALE), exact=best),
                     Cell(gap, digits=1),
-                    Cell(own(found, case, MEAN)),
+                    Cell(own(found, case)),
                 ),
             )
         )
@@ -122,22 +137,22 @@ def figure_5(found: Outcomes) -> list[Table | Figure]:
             figure_distributions(pl.concat(frames), panels, "penalty"),
         ),
     ]
-    for name in ("square", "asymmetric"):
-        case = f"penalty-{name}"
+    for name in EXACT_PENALTIES:
+        case = penalty_case(name)
         sentence = "Dashed: the exact optimum’s mean ε; a quote that is meant to lose counts as 1."
         figure = figure_skew(found.frame(case, "trace"), exact=found.frame(case, "exact"))
         content.append(Figure(f"Skew with {PENALTY_NAMES[name]}", sentence, figure))
     return content
 
 
-def lowers(metric: str, what: str):
+def lowers(metric: str, label: str) -> Callable[[Outcomes], Finding]:
     def test(found: Outcomes) -> Finding:
-        without = found.estimate("penalty-none", MEAN, metric)
+        without = learner(found, penalty_case("none"), metric)
         return all_of(
             greater(
                 without,
-                found.estimate(f"penalty-{name}", MEAN, metric),
-                names=(f"{what} without", f"with {PENALTY_NAMES[name]}"),
+                learner(found, penalty_case(name), metric),
+                names=(f"{label} without", f"with {PENALTY_NAMES[name]}"),
             )
             for name in PENALTIES
             if name != "none"
@@ -148,8 +163,8 @@ def lowers(metric: str, what: str):
 
 def lowers_the_mean(found: Outcomes) -> Finding:
     def held(name: str) -> Estimate:
-        estimate = found.estimate(f"penalty-{name}", MEAN, "inventory_mean")
-        return Estimate(abs(estimate.value), estimate.error, estimate.freedom)
+        estimate = learner(found, penalty_case(name), "inventory_mean")
+        return Estimate(abs(estimate.value), estimate.error, estimate.dof)
 
     return all_of(
         greater(held("none"), held(name), names=("|mean inventory| without", f"with {PENALTY_NAMES[name]}"))
@@ -158,13 +173,13 @@ def lowers_the_mean(found: Outcomes) -> Finding:
     )
 
 
-def near_the_program(found: Outcomes) -> Finding:
+def near_the_optimum(found: Outcomes) -> Finding:
     """PPO within 5% of the dynamic program's value of the reward."""
     findings = []
-    for name in ("square", "asymmetric"):
-        case = f"penalty-{name}"
+    for name in EXACT_PENALTIES:
+        case = penalty_case(name)
         best = exact(found, case, "reward")
-        gap = Estimate(best).minus(found.estimate(case, MEAN, "reward")).times(100 / best)
+        gap = Estimate(best).minus(learner(found, case, "reward")).times(100 / best)
         findings.append(
             within(gap, 0.0, 5.0, name=f"the gap with {PENALTY_NAMES[name]}, in percent,", digits=1)
         )
@@ -182,7 +197,7 @@ def figure_7(found: Outcomes) -> list[Table | Figure]:
     figure = figure_lines(
         curves, "size", {"spread": "S_ref(v), basis points"}, "snapshot", x_title="size v, units of trade"
     )
-    spread = Cell(Estimate(found.record("book", "book", "spread_1").value), 4.7)
+    spread = Cell(Estimate(found.record("book", "spread", size=1.0).value), 4.7)
     note = "Basis points, the mean over books; the paper’s is what its PnL at ε = 0 comes to."
     return [
         Figure("Spread curves", "S_ref of 24 snapshots of the default book.", figure),
@@ -193,22 +208,22 @@ def figure_7(found: Outcomes) -> list[Table | Figure]:
 def figure_12(found: Outcomes) -> list[Table | Figure]:
     steps = found.frame("toxic", "trace").with_columns(
         hedged=(pl.col("hedge_fraction") * pl.col("inventory")).abs(),
-        who=pl.when(pl.col("maker") == 0).then(pl.lit("learner")).otherwise(pl.lit("adaptive maker")),
+        series=pl.when(pl.col("maker") == 0).then(pl.lit("learner")).otherwise(pl.lit("adaptive maker")),
         total=pl.sum_horizontal(f"pnl_{part}" for part in ("spread", "hedge", "inventory", "fees")),
     )
-    series = (
-        steps.sort("path", "who", "time")
-        .with_columns(gained=pl.col("total").cum_sum().over("path", "who"))
-        .group_by("time", "who", maintain_order=True)
+    lines = (
+        steps.sort("path", "series", "time")
+        .with_columns(gained=pl.col("total").cum_sum().over("path", "series"))
+        .group_by("time", "series", maintain_order=True)
         .agg(pl.col("hedged").mean(), pl.col("gained").mean())
-        .sort("who", "time")
+        .sort("series", "time")
     )
     panels = {"hedged": "volume hedged in a step, units", "gained": "total PnL so far"}
-    figure = figure_lines(series, "time", panels, "who", x_title="step of the episode")
+    figure = figure_lines(lines, "time", panels, "series", x_title="step of the episode")
     rows = []
     for maker, label in ((0, "learner"), (1, "adaptive maker")):
         parts = ("spread", "adverse", "residual", "hedge", "total")
-        cells = (Cell(found.estimate("toxic", "split", f"pnl_{part}", maker, 100)) for part in parts)
+        cells = (Cell(_toxic(found, f"pnl_{part}", maker)) for part in parts)
         rows.append(Row(label, tuple(cells)))
     columns = ("spread", f"adverse selection, {FORESIGHT} steps", "residual inventory", "hedge", "total")
     return [
@@ -222,6 +237,12 @@ def figure_12(found: Outcomes) -> list[Table | Figure]:
     ]
 
 
+def _toxic(found: Outcomes, metric: str, maker: int) -> Estimate:
+    """A part of PnL with adverse selection apart, of the first seed's episodes."""
+    split = {**LEARNER, "replication": 0, "adverse_selection_steps": FORESIGHT}
+    return found.estimate("toxic", metric, maker, SCALE, **split)
+
+
 def hedges_more(found: Outcomes) -> Finding:
     steps = found.frame("toxic", "trace").with_columns(
         hedged=(pl.col("hedge_fraction") * pl.col("inventory")).abs()
@@ -229,40 +250,42 @@ def hedges_more(found: Outcomes) -> Finding:
     means = steps.group_by("path", "maker").agg(pl.col("hedged").mean()).sort("path")
     mine, theirs = (means.filter(pl.col("maker") == maker)["hedged"] for maker in (0, 1))
     difference = mean((mine - theirs).to_list())
-    return greater(difference, NOTHING, names=("hedged a step more than the adaptive maker", "nothing"))
+    return greater(difference, ZERO, names=("hedged a step more than the adaptive maker", "nothing"))
 
 
 def earns_more(found: Outcomes) -> Finding:
-    return greater(excess(found, "toxic"), NOTHING, names=("excess over the adaptive maker", "nothing"))
+    return greater(excess(found, "toxic"), ZERO, names=("excess over the adaptive maker", "nothing"))
 
 
-def skewing(aversion: int):
+def skewing(risk_aversion: float) -> Callable[[Outcomes], list[Table | Figure]]:
     def content(found: Outcomes) -> list[Table | Figure]:
-        steps = found.frame("skewing", f"trace-{aversion}").filter(pl.col("maker") == 0)
-        lines = (("bid", "epsilon_buy", "quoted"), ("ask", "epsilon_sell", "quoted"), ("inventory",) * 3)
-        series = pl.concat(
+        own = (pl.col("risk_aversion") == risk_aversion) & (pl.col("maker") == 0)
+        steps = found.frame("skewing", "traces").filter(own)
+        columns = (("bid", "epsilon_buy", "quoted"), ("ask", "epsilon_sell", "quoted"), ("inventory",) * 3)
+        lines = pl.concat(
             (
-                steps.select("time", pl.col(column).alias(panel), who=pl.lit(who))
-                for who, column, panel in lines
+                steps.select("time", pl.col(column).alias(panel), series=pl.lit(series))
+                for series, column, panel in columns
             ),
             how="diagonal",
         )
         panels = {"quoted": "ε", "inventory": "inventory before the step, units"}
-        figure = figure_lines(series, "time", panels, "who", x_title="step of the episode")
+        figure = figure_lines(lines, "time", panels, "series", x_title="step of the episode")
         sentence = "One episode of the adaptive maker (share 0.25) against ε = −0.5 to buy, 0 to sell."
-        return [Figure(f"Risk aversion {aversion}", sentence, figure)]
+        return [Figure(f"Risk aversion {risk_aversion:g}", sentence, figure)]
 
     return content
 
 
-def lowest(aversion: int, buy: float, sell: float):
+def lower_quote(risk_aversion: float, buy: float, sell: float) -> Callable[[Outcomes], Finding]:
     """The most common lower quote on each side."""
 
     def test(found: Outcomes) -> Finding:
-        case, findings = f"risk aversion {aversion}", []
+        findings = []
         for side, printed in (("buy", buy), ("sell", sell)):
-            value = Estimate(found.record("skewing", case, f"lowest_{side}").value)
-            share = found.record("skewing", case, f"lowest_{side}_share").value
+            parameters = {"risk_aversion": risk_aversion, "side": side}
+            value = Estimate(found.record("skewing", "lower_mode", **parameters).value)
+            share = found.record("skewing", "lower_mode_share", **parameters).value
             name = f"most common lower ε ({side}), {100 * share:.0f}% of them,"
             findings.append(within(value, printed, 0.01, name=name))
         return all_of(findings)
@@ -275,7 +298,7 @@ ITEMS = (
         "figure-4",
         "Drift and inventory",
         "Three makers: the learner, an adaptive one (share 0.5, γ = 1) and PersistentQuoter(0).",
-        tuple(drift_case(drift) for drift in DRIFTS),
+        select(CASES, experiment="drift"),
         figure_4,
         (
             Claim("section 6.2", "Inventory is an increasing function of drift.", follows_drift),
@@ -287,7 +310,7 @@ ITEMS = (
         "figure-5",
         "Risk penalties",
         "Against the competitor that quotes ε = −0.5 to buy and 0 to sell.",
-        tuple(f"penalty-{name}" for name in PENALTIES),
+        select(CASES, experiment="penalty"),
         figure_5,
         (
             Claim(
@@ -301,7 +324,7 @@ ITEMS = (
                 lowers("inventory_pnl_std", "deviation of inventory PnL"),
             ),
             Claim("section 6.3", "Every penalty decreases the absolute mean inventory.", lowers_the_mean),
-            Claim("this project", "PPO is within 5% of the dynamic program.", near_the_program),
+            Claim("this project", "PPO is within 5% of the dynamic program.", near_the_optimum),
         ),
     ),
     Item("figure-6", "The exchange’s book", "", ("book",), figure_6),
@@ -325,12 +348,12 @@ ITEMS = (
         "The adaptive maker’s skew at γ = 0",
         "",
         ("skewing",),
-        skewing(0),
+        skewing(0.0),
         (
             Claim(
                 "section 7.5",
                 "Its lower quote is most often −0.6 to buy and −0.2 to sell.",
-                lowest(0, -0.6, -0.2),
+                lower_quote(0.0, -0.6, -0.2),
             ),
         ),
     ),
@@ -339,12 +362,12 @@ ITEMS = (
         "The adaptive maker’s skew at γ = 2",
         "",
         ("skewing",),
-        skewing(2),
+        skewing(2.0),
         (
             Claim(
                 "section 7.5",
                 "Its lower quote is most often −0.8 on either side (theirs always).",
-                lowest(2, -0.8, -0.8),
+                lower_quote(2.0, -0.8, -0.8),
             ),
         ),
     ),

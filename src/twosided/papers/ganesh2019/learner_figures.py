@@ -1,11 +1,12 @@
-"""Figures 1 to 3 and 8 to 11 of Ganesh et al. (2019): how learners converge, and what they quote."""
+"""Figures 1 to 3 and 8 to 11 of Ganesh et al. (2019): convergence of learners, and their quotes."""
+
+from collections.abc import Callable
 
 import polars as pl
 
-from twosided.core.records import MEAN
 from twosided.papers.base import Claim, Figure, Finding, Item, Outcomes, Table, all_of, greater, mean, within
 from twosided.papers.ganesh2019.cases import adaptive_case, fixed_case
-from twosided.papers.ganesh2019.readings import NAMES, NOTHING, exact, excess
+from twosided.papers.ganesh2019.estimates import NAMES, ZERO, exact, excess, learner
 from twosided.plots import figure_episode, figure_epsilon, figure_learning, figure_lines, figure_skew
 
 CURVES = {
@@ -17,21 +18,21 @@ CURVES = {
 """The figures that show the training against each fixed competitor."""
 
 
-def learning(name: str):
+def learning(competitor: str) -> Callable[[Outcomes], list[Table | Figure]]:
     def content(found: Outcomes) -> list[Table | Figure]:
-        case = fixed_case(name, "own")
+        case = fixed_case(competitor)
         best = exact(found, case, "supremum")
         figure = figure_learning(found.frame(case, "curve"), best)
-        return [Figure(f"Against {NAMES[name]}", "A line a seed, from scratch.", figure)]
+        return [Figure(f"Against {NAMES[competitor]}", "A line a seed, from scratch.", figure)]
 
     return content
 
 
-def converged(name: str):
+def converged(competitor: str) -> Callable[[Outcomes], Finding]:
     """In the last quarter of the training the score moves by less than 5% of the best there is."""
 
     def test(found: Outcomes) -> Finding:
-        case = fixed_case(name, "own")
+        case = fixed_case(competitor)
         curve = found.frame(case, "curve").sort("seed", "steps")
         best = exact(found, case, "supremum")
         moved = []
@@ -46,9 +47,11 @@ def converged(name: str):
 
 
 def figure_1(found: Outcomes) -> list[Table | Figure]:
-    case, rival = fixed_case("random-1", "own"), adaptive_case(0.5, 2)
+    case, adaptive = fixed_case("random-1"), adaptive_case(0.5, 2.0)
     best = [exact(found, case, f"epsilon_{side}") for side in ("buy", "sell")]
-    response = [found.record(rival, "best response", f"epsilon_{side}").value for side in ("buy", "sell")]
+    response = [
+        found.record(adaptive, f"epsilon_{side}", policy="best response").value for side in ("buy", "sell")
+    ]
     return [
         Figure(
             "Against Unif[−1, 1]",
@@ -58,16 +61,16 @@ def figure_1(found: Outcomes) -> list[Table | Figure]:
         Figure(
             "Against the adaptive maker (share 0.5, γ = 2)",
             "The best response is to how the adaptive maker quoted in these very episodes.",
-            figure_epsilon(found.frame(rival, "trace"), *response),
+            figure_epsilon(found.frame(adaptive, "trace"), *response),
         ),
     ]
 
 
 def peaks_at_the_best(found: Outcomes) -> Finding:
-    case = fixed_case("random-1", "own")
+    case = fixed_case("random-1")
     return all_of(
         within(
-            found.estimate(case, MEAN, f"epsilon_{side}_mean"),
+            learner(found, case, f"epsilon_{side}_mean"),
             exact(found, case, f"epsilon_{side}"),
             0.1,
             name=f"mean ε ({side}) against Unif[−1, 1]",
@@ -78,28 +81,28 @@ def peaks_at_the_best(found: Outcomes) -> Finding:
 
 def figure_2(found: Outcomes) -> list[Table | Figure]:
     figures = []
-    for aversion in (2, 0):
-        curve = found.frame(adaptive_case(0.5, aversion), "curve")
+    for risk_aversion in (2.0, 0.0):
+        curve = found.frame(adaptive_case(0.5, risk_aversion), "curve")
         both = pl.concat(
             curve.group_by("steps")
             .agg(pl.col(column).mean() * 100)
             .sort("steps")
-            .select("steps", pl.col(column).alias("score"), pl.lit(who).alias("who"))
-            for column, who in (("score", "learner"), ("rivals", "adaptive maker"))
+            .select("steps", pl.col(column).alias("score"), pl.lit(label).alias("series"))
+            for column, label in (("score", "learner"), ("rivals", "adaptive maker"))
         )
         figure = figure_lines(
-            both, "steps", {"score": "total PnL a step × 100"}, "who", x_title="market steps of training"
+            both, "steps", {"score": "total PnL a step × 100"}, "series", x_title="market steps of training"
         )
-        title = f"Adaptive maker with γ = {aversion}, share 0.5"
+        title = f"Adaptive maker with γ = {risk_aversion:g}, share 0.5"
         figures.append(Figure(title, "Both makers while the learner trains; mean of its seeds.", figure))
     return figures
 
 
 def loses_only_if_averse(found: Outcomes) -> Finding:
-    averse, neutral = excess(found, adaptive_case(0.5, 2)), excess(found, adaptive_case(0.5, 0))
+    averse, neutral = excess(found, adaptive_case(0.5, 2.0)), excess(found, adaptive_case(0.5, 0.0))
     return all_of(
         [
-            greater(averse, NOTHING, names=("excess at γ = 2", "nothing")),
+            greater(averse, ZERO, names=("excess at γ = 2", "nothing")),
             greater(averse, neutral, names=("excess at γ = 2", "excess at γ = 0")),
         ]
     )
@@ -107,8 +110,8 @@ def loses_only_if_averse(found: Outcomes) -> Finding:
 
 def figure_3(found: Outcomes) -> list[Table | Figure]:
     cases = {
-        "Against PersistentQuoter(0)": fixed_case("persistent-0", "own"),
-        "Against the adaptive maker (share 0.5, γ = 2)": adaptive_case(0.5, 2),
+        "Against PersistentQuoter(0)": fixed_case("persistent-0"),
+        "Against the adaptive maker (share 0.5, γ = 2)": adaptive_case(0.5, 2.0),
     }
     sentence = "Mean ε on each side by the inventory before the step; the first seed."
     figures: list[Table | Figure] = [
@@ -116,14 +119,14 @@ def figure_3(found: Outcomes) -> list[Table | Figure]:
     ]
     sentence = "One episode against the adaptive maker."
     figures.append(
-        Figure("An episode", sentence, figure_episode(found.frame(adaptive_case(0.5, 2), "trace")))
+        Figure("An episode", sentence, figure_episode(found.frame(adaptive_case(0.5, 2.0), "trace")))
     )
     return figures
 
 
 def skews(found: Outcomes) -> Finding:
     """The learner's ε is lower on the side that sheds its inventory, by path."""
-    steps = found.frame(adaptive_case(0.5, 2), "trace").filter(pl.col("maker") == 0)
+    steps = found.frame(adaptive_case(0.5, 2.0), "trace").filter(pl.col("maker") == 0)
     findings = []
     for side, sign in (("buy", -1), ("sell", 1)):
         shed = (
@@ -136,7 +139,7 @@ def skews(found: Outcomes) -> Finding:
         )
         difference = mean((shed["other"] - shed["lower"]).to_list())
         findings.append(
-            greater(difference, NOTHING, names=(f"ε ({side}) lower by, where it sheds,", "nothing"), digits=3)
+            greater(difference, ZERO, names=(f"ε ({side}) lower by, where it sheds,", "nothing"), digits=3)
         )
     return all_of(findings)
 
@@ -146,7 +149,7 @@ ITEMS = (
         "figure-1",
         "Distribution of the learner’s ε",
         "The policy at its mode, first seed.",
-        (fixed_case("random-1", "own"), adaptive_case(0.5, 2)),
+        (fixed_case("random-1"), adaptive_case(0.5, 2.0)),
         figure_1,
         (
             Claim(
@@ -160,7 +163,7 @@ ITEMS = (
         "figure-2",
         "Convergence against adaptive makers",
         "",
-        (adaptive_case(0.5, 2), adaptive_case(0.5, 0)),
+        (adaptive_case(0.5, 2.0), adaptive_case(0.5, 0.0)),
         figure_2,
         (
             Claim(
@@ -174,19 +177,19 @@ ITEMS = (
         "figure-3",
         "Price skewing",
         "A learner that is not averse to risk has no reason of its own to skew against a fixed competitor.",
-        (fixed_case("persistent-0", "own"), adaptive_case(0.5, 2)),
+        (fixed_case("persistent-0"), adaptive_case(0.5, 2.0)),
         figure_3,
         (Claim("section 6.1", "It lowers ε on the side that sheds its inventory (adaptive).", skews),),
     ),
     *(
         Item(
             name,
-            f"Training against {NAMES[rival]}",
+            f"Training against {NAMES[competitor]}",
             "",
-            (fixed_case(rival, "own"),),
-            learning(rival),
-            (Claim("section 7.3", "The reward converges.", converged(rival)),),
+            (fixed_case(competitor),),
+            learning(competitor),
+            (Claim("section 7.3", "The reward converges.", converged(competitor)),),
         )
-        for name, rival in CURVES.items()
+        for name, competitor in CURVES.items()
     ),
 )

@@ -1,6 +1,5 @@
-"""Tables 1 to 3 of Ganesh et al. (2019): what learners earn and quote; what they printed, ours and what is exact."""
+"""Tables 1 to 3 of Ganesh et al. (2019): PnL and quotes of learners; printed, ours and exact."""
 
-from twosided.core.records import MEAN
 from twosided.papers.base import (
     Cell,
     Claim,
@@ -13,63 +12,79 @@ from twosided.papers.base import (
     Table,
     all_of,
     greater,
+    select,
+    select_one,
     within,
 )
 from twosided.papers.ganesh2019 import PUBLISHED
-from twosided.papers.ganesh2019.cases import ADAPTIVE, EXPLORING, FIXED, adaptive_case, fixed_case
-from twosided.papers.ganesh2019.readings import NAMES, NOTHING, PARTS, UNIT, exact, excess, own
+from twosided.papers.ganesh2019.cases import ADAPTIVE, CASES, EXPLORING, LEARNER, adaptive_case, fixed_case
+from twosided.papers.ganesh2019.estimates import (
+    NAMES,
+    PARTS,
+    SCALE,
+    UNIT,
+    ZERO,
+    exact,
+    excess,
+    learner,
+    own,
+)
 
 TABLE_2 = {
-    (0.25, 0): (81.83, 0.14, -0.73, 81.24),
-    (0.50, 0): (-7.92, 3.52, -0.00, -4.40),
-    (0.25, 1): (94.16, 0.30, -0.37, 94.09),
-    (0.50, 1): (4.88, 0.01, 0.74, 5.64),
-    (0.25, 2): (93.18, -0.49, -0.22, 92.47),
-    (0.50, 2): (23.87, 0.54, 2.02, 26.42),
+    (0.25, 0.0): (81.83, 0.14, -0.73, 81.24),
+    (0.50, 0.0): (-7.92, 3.52, -0.00, -4.40),
+    (0.25, 1.0): (94.16, 0.30, -0.37, 94.09),
+    (0.50, 1.0): (4.88, 0.01, 0.74, 5.64),
+    (0.25, 2.0): (93.18, -0.49, -0.22, 92.47),
+    (0.50, 2.0): (23.87, 0.54, 2.02, 26.42),
 }
 """By share target and risk aversion: the RL agent's excess by part."""
-LEARNED = {
+REWARD_LABELS = {
     "own": "Trained on own PnL",
     "relative": "Trained on PnL less the competitor’s, a step at a time",
     "ahead": "Trained on PnL less the competitor’s, with a discount of 0.7",
 }
-TIGHTEST_GAP = 3.0
-"""Percent: what we ask of our own makers."""
+MAX_GAP = 3.0
+"""Largest optimality gap that we accept of our own makers, in percent."""
 
 
 def printed(name: str, part: str) -> float:
     """Table 1."""
-    return 100 * PUBLISHED[name][f"excess_{part}_over_1"]
+    return SCALE * PUBLISHED[name][f"excess_{part}_over_1"]
 
 
 def table_1(found: Outcomes) -> list[Table | Figure]:
     tables = []
-    for kind, learned in LEARNED.items():
+    for reward, title in REWARD_LABELS.items():
         rows = []
         for name, label in NAMES.items():
-            case = fixed_case(name, kind)
+            case = fixed_case(name, reward)
             cells = []
             for part in PARTS:
                 # For excess the supremum is that of spread PnL.
-                best = exact(found, case, "supremum", 100) if (part, kind) == ("spread", "relative") else None
-                cells.append(Cell(excess(found, case, part=part), printed(name, part), best))
-            total = Cell(own(found, case, MEAN), exact=100 * _supremum(found, name))
-            gap = Cell(found.estimate(case, MEAN, "optimality_gap"), digits=1)
+                best = (
+                    exact(found, case, "supremum", SCALE)
+                    if (part, reward) == ("spread", "relative")
+                    else None
+                )
+                cells.append(Cell(excess(found, case, part), printed(name, part), best))
+            total = Cell(own(found, case), exact=SCALE * _supremum(found, name))
+            gap = Cell(learner(found, case, "optimality_gap"), digits=1)
             rows.append(Row(label, (*cells, total, gap)))
         note = f"Excess {UNIT} The last two: own total PnL, and how far it is below the best there is, in percent."
         columns = ("spread", "inventory", "hedge", "total", "own total", "gap, %")
-        tables.append(Table(columns, tuple(rows), note, learned))
+        tables.append(Table(columns, tuple(rows), note, title))
     rows = []
     for name, label in NAMES.items():
-        case = fixed_case(name, "own")
-        parts = tuple(Cell(excess(found, case, EXPLORING, part), printed(name, part)) for part in PARTS)
+        case = fixed_case(name)
+        parts = tuple(Cell(excess(found, case, part, **EXPLORING), printed(name, part)) for part in PARTS)
         rows.append(Row(label, parts))
     note = f"The first seed, judged as it explores. Excess {UNIT}"
     tables.append(Table(PARTS, tuple(rows), note, "While it still explores"))
-    case = "random-1-as-printed"
+    case = select_one(CASES, experiment="paper settings")
     cells = (
-        *(Cell(excess(found, case, part=part), printed("random-1", part)) for part in PARTS),
-        Cell(found.estimate(case, MEAN, "optimality_gap"), digits=1),
+        *(Cell(excess(found, case, part), printed("random-1", part)) for part in PARTS),
+        Cell(learner(found, case, "optimality_gap"), digits=1),
     )
     note = "2 million steps with 2 × 256 tanh, clip 0.3, minibatches of 256, a learning rate of 5e-5 and one pass."
     tables.append(
@@ -80,12 +95,12 @@ def table_1(found: Outcomes) -> list[Table | Figure]:
 
 def _supremum(found: Outcomes, name: str) -> float:
     """Of own total PnL."""
-    return exact(found, fixed_case(name, "own"), "supremum")
+    return exact(found, fixed_case(name), "supremum")
 
 
 def outperforms_fixed(found: Outcomes) -> Finding:
     return all_of(
-        greater(excess(found, fixed_case(name, "own")), NOTHING, names=(f"excess over {label}", "nothing"))
+        greater(excess(found, fixed_case(name)), ZERO, names=(f"excess over {label}", "nothing"))
         for name, label in NAMES.items()
     )
 
@@ -94,8 +109,8 @@ def gaps(found: Outcomes) -> Finding:
     """Own PnL of makers trained on it, against all four."""
     findings = []
     for name, label in NAMES.items():
-        gap = found.estimate(fixed_case(name, "own"), MEAN, "optimality_gap")
-        findings.append(within(gap, 0.0, TIGHTEST_GAP, name=f"the gap against {label}, in percent,"))
+        gap = learner(found, fixed_case(name), "optimality_gap")
+        findings.append(within(gap, 0.0, MAX_GAP, name=f"the gap against {label}, in percent,"))
     return all_of(findings)
 
 
@@ -104,9 +119,9 @@ def excess_gaps(found: Outcomes) -> Finding:
     findings = []
     for name, label in NAMES.items():
         case = fixed_case(name, "relative")
-        best = exact(found, case, "supremum", 100)
-        gap = Estimate(best).minus(excess(found, case, part="spread")).times(100 / best)
-        findings.append(within(gap, 0.0, TIGHTEST_GAP, name=f"the gap against {label}, in percent,"))
+        best = exact(found, case, "supremum", SCALE)
+        gap = Estimate(best).minus(excess(found, case, "spread")).times(100 / best)
+        findings.append(within(gap, 0.0, MAX_GAP, name=f"the gap against {label}, in percent,"))
     return all_of(findings)
 
 
@@ -123,25 +138,27 @@ def above_the_paper(found: Outcomes) -> Finding:
 
 def table_2(found: Outcomes) -> list[Table | Figure]:
     tables = []
-    for kind, trained in LEARNED.items():
+    for reward, title in REWARD_LABELS.items():
         rows = []
-        for share, aversion in ADAPTIVE:
-            case, theirs = adaptive_case(share, aversion, kind), TABLE_2[share, aversion]
+        for share, risk_aversion in ADAPTIVE:
+            case, printed_row = adaptive_case(share, risk_aversion, reward), TABLE_2[share, risk_aversion]
             cells = tuple(
-                Cell(excess(found, case, part=part), value) for part, value in zip(PARTS, theirs, strict=True)
+                Cell(excess(found, case, part), value) for part, value in zip(PARTS, printed_row, strict=True)
             )
-            bound = 100 * found.record(case, "alone", "pnl_total").value
-            total = Cell(own(found, case, MEAN), exact=bound)
-            rows.append(Row(_adaptive(share, aversion), (*cells, total)))
-        tables.append(Table((*PARTS, "own total"), tuple(rows), _BOUND, trained))
+            bound = SCALE * found.record(case, "pnl_total", policy="alone").value
+            total = Cell(own(found, case), exact=bound)
+            rows.append(Row(_label(share, risk_aversion), (*cells, total)))
+        tables.append(Table((*PARTS, "own total"), tuple(rows), _BOUND, title))
     rows = []
-    for share, aversion in ADAPTIVE:
-        case, cells = adaptive_case(share, aversion), []
+    for share, risk_aversion in ADAPTIVE:
+        case, cells = adaptive_case(share, risk_aversion), []
         for side in ("buy", "sell"):
-            response = found.record(case, "best response", f"epsilon_{side}").value
-            cells.append(Cell(found.estimate(case, MEAN, f"epsilon_{side}_mean"), exact=response))
-            cells.append(Cell(found.estimate(case, "seed 0", f"epsilon_{side}_mean", maker=1)))
-        rows.append(Row(_adaptive(share, aversion), tuple(cells)))
+            response = found.record(case, f"epsilon_{side}", policy="best response").value
+            cells.append(Cell(learner(found, case, f"epsilon_{side}_mean"), exact=response))
+            cells.append(
+                Cell(found.estimate(case, f"epsilon_{side}_mean", maker=1, **LEARNER, replication=0))
+            )
+        rows.append(Row(_label(share, risk_aversion), tuple(cells)))
     columns = ("ε bid", "adaptive’s ε bid", "ε ask", "adaptive’s ε ask")
     note = "Exact: Theorem 1’s best response to how the adaptive maker quoted against the first seed."
     title = "What both quote where the learner is paid its own PnL"
@@ -154,15 +171,15 @@ _BOUND = (
 )
 
 
-def _adaptive(share: float, aversion: int) -> str:
-    return f"γ = {aversion}, share {share:g}"
+def _label(share: float, risk_aversion: float) -> str:
+    return f"γ = {risk_aversion:g}, share {share:g}"
 
 
 def outperforms_adaptive(found: Outcomes) -> Finding:
     return all_of(
         greater(
-            excess(found, adaptive_case(share, 2)),
-            NOTHING,
+            excess(found, adaptive_case(share, 2.0)),
+            ZERO,
             names=(f"excess at γ = 2, share {share:g}", "nothing"),
         )
         for share in (0.25, 0.5)
@@ -171,36 +188,36 @@ def outperforms_adaptive(found: Outcomes) -> Finding:
 
 def one_above_the_paper(found: Outcomes) -> Finding:
     findings = []
-    for share, aversion in ADAPTIVE:
-        ways = (excess(found, adaptive_case(share, aversion, kind)) for kind in LEARNED)
-        best = max(ways, key=lambda way: way.value)
-        theirs = Estimate(TABLE_2[share, aversion][-1])
-        names = (f"the most excess at {_adaptive(share, aversion)}", "theirs")
+    for share, risk_aversion in ADAPTIVE:
+        ours = (excess(found, adaptive_case(share, risk_aversion, reward)) for reward in REWARD_LABELS)
+        best = max(ours, key=lambda estimate: estimate.value)
+        theirs = Estimate(TABLE_2[share, risk_aversion][-1])
+        names = (f"the most excess at {_label(share, risk_aversion)}", "theirs")
         findings.append(greater(best, theirs, names=names))
     return all_of(findings)
 
 
 def closes_the_gap(found: Outcomes) -> Finding:
-    averse, neutral = (excess(found, adaptive_case(0.5, aversion)) for aversion in (2, 0))
+    averse, neutral = (excess(found, adaptive_case(0.5, risk_aversion)) for risk_aversion in (2.0, 0.0))
     return greater(averse, neutral, names=("excess at γ = 2, share 0.5", "at γ = 0"))
 
 
 def table_3(found: Outcomes) -> list[Table | Figure]:
     tables = []
-    for kind, learned in LEARNED.items():
+    for reward, title in REWARD_LABELS.items():
         rows = []
         for name, label in NAMES.items():
-            case, cells = fixed_case(name, kind), []
+            case, cells = fixed_case(name, reward), []
             for side in ("sell", "buy"):
-                theirs = PUBLISHED[name]
-                mean, deviation = f"epsilon_{side}_mean", f"epsilon_{side}_std"
+                paper = PUBLISHED[name]
+                mean, std = f"epsilon_{side}_mean", f"epsilon_{side}_std"
                 best = exact(found, case, f"epsilon_{side}")
-                cells.append(Cell(found.estimate(case, MEAN, mean), theirs[mean], best, digits=3))
-                cells.append(Cell(found.estimate(case, EXPLORING, deviation), theirs[deviation], digits=3))
+                cells.append(Cell(learner(found, case, mean), paper[mean], best, digits=3))
+                cells.append(Cell(found.estimate(case, std, **EXPLORING), paper[std], digits=3))
             rows.append(Row(label, tuple(cells)))
         columns = ("ε ask", "deviation", "ε bid", "deviation ")
         note = "Means are of the policy at its mode; deviations of the first seed as it explores. Exact: Theorem 1."
-        tables.append(Table(columns, tuple(rows), note, learned))
+        tables.append(Table(columns, tuple(rows), note, title))
     return tables
 
 
@@ -209,7 +226,7 @@ def just_below(found: Outcomes) -> Finding:
     findings = []
     for name, quote in (("persistent-0.5", -0.5), ("persistent-0", 0.0)):
         for side in ("buy", "sell"):
-            epsilon = found.estimate(fixed_case(name, "own"), MEAN, f"epsilon_{side}_mean")
+            epsilon = learner(found, fixed_case(name), f"epsilon_{side}_mean")
             findings.append(
                 within(epsilon, quote - 0.05, 0.05, name=f"mean ε ({side}) against {NAMES[name]}")
             )
@@ -219,18 +236,15 @@ def just_below(found: Outcomes) -> Finding:
 def near_theorem_1(found: Outcomes) -> Finding:
     findings = []
     for name in ("random-0.5", "random-1"):
-        case = fixed_case(name, "own")
+        case = fixed_case(name)
         for side in ("buy", "sell"):
-            epsilon = found.estimate(case, MEAN, f"epsilon_{side}_mean")
+            epsilon = learner(found, case, f"epsilon_{side}_mean")
             best = exact(found, case, f"epsilon_{side}")
             findings.append(within(epsilon, best, 0.1, name=f"mean ε ({side}) against {NAMES[name]}"))
     return all_of(findings)
 
 
-FIXED_CASES = tuple(fixed_case(name, kind) for name in FIXED for kind in LEARNED)
-ADAPTIVE_CASES = tuple(
-    adaptive_case(share, aversion, kind) for share, aversion in ADAPTIVE for kind in LEARNED
-)
+FIXED_CASES = select(CASES, experiment="fixed")
 
 ITEMS = (
     Item(
@@ -238,7 +252,7 @@ ITEMS = (
         "The learner against persistent and random makers",
         "What PPO earns over its competitor at the mode of its policy, mean of its seeds. A maker that is paid its "
         "own PnL does not seek excess: its gap is the measure of it.",
-        (*FIXED_CASES, "random-1-as-printed"),
+        (*FIXED_CASES, *select(CASES, experiment="paper settings")),
         table_1,
         (
             Claim(
@@ -261,7 +275,7 @@ ITEMS = (
         "table-2",
         "The learner against adaptive makers",
         "The adaptive maker learns back from what the learner leaves it.",
-        ADAPTIVE_CASES,
+        select(CASES, experiment="adaptive"),
         table_2,
         (
             Claim(

@@ -3,8 +3,8 @@
 from twosided.papers.base import Study
 from twosided.papers.ganesh2019 import (
     adaptive_tables,
-    beyond,
     condition_figures,
+    extensions,
     learner_figures,
     learner_tables,
 )
@@ -22,5 +22,5 @@ STUDY = Study(
         "Multi-agent Dealer Market (2019)"
     ),
     cases=CASES,
-    items=(*learner_tables.ITEMS, *adaptive_tables.ITEMS, *_FIGURES, *beyond.ITEMS),
+    items=(*learner_tables.ITEMS, *adaptive_tables.ITEMS, *_FIGURES, *extensions.ITEMS),
 )

@@ -1,8 +1,7 @@
-"""Beyond the paper: what knowing the client earns (its section 7), and makers that learn at once."""
+"""Extensions of the paper: the value of knowing the client (its section 7), and two makers that learn at once."""
 
 import polars as pl
 
-from twosided.core.records import MEAN
 from twosided.papers.base import (
     Cell,
     Claim,
@@ -16,46 +15,44 @@ from twosided.papers.base import (
     greater,
     within,
 )
-from twosided.papers.ganesh2019.readings import UNIT, own
+from twosided.papers.ganesh2019.cases import LEARNER, OPTIMUM
+from twosided.papers.ganesh2019.estimates import SCALE, UNIT, learner, own
 from twosided.plots import figure_lines
+
+TIER_LABELS = {False: "one price", True: "by tier"}
 
 
 def tiers(found: Outcomes) -> list[Table | Figure]:
     rows = []
-    for name in ("one price", "by tier"):
-        case = f"{name}, {MEAN}"
-        best = 100 * found.record("tiers", f"{name}, exact", "pnl_total").value
-        gap = _of_seeds(found, case, "optimality_gap")
-        rows.append(
-            Row(name, (Cell(_of_seeds(found, case, "pnl_total", 100), exact=best), Cell(gap, digits=1)))
-        )
+    for by_tier, label in TIER_LABELS.items():
+        best = SCALE * found.record("tiers", "pnl_total", **OPTIMUM, by_tier=by_tier).value
+        gap = found.mean("tiers", "optimality_gap", **LEARNER, by_tier=by_tier)
+        rows.append(Row(label, (Cell(_earned(found, by_tier), exact=best), Cell(gap, digits=1))))
     note = f"{UNIT} Exact: the supremum over all policies, which follow the book that they see."
     return [Table(("total", "gap, %"), tuple(rows), note)]
 
 
 def knowing_earns(found: Outcomes) -> Finding:
-    apart, one = (_of_seeds(found, f"{name}, {MEAN}", "pnl_total", 100) for name in ("by tier", "one price"))
+    apart, one = (_earned(found, by_tier) for by_tier in (True, False))
     return greater(apart, one, names=("a price for each tier earns", "one for all"))
 
 
-def _of_seeds(found: Outcomes, case: str, metric: str, scale: float = 1.0) -> Estimate:
-    """A mean of seeds whose case has a longer name."""
-    estimate = found.estimate("tiers", case, metric, scale=scale)
-    return Estimate(estimate.value, estimate.error, found.budget.seeds - 1)
+def _earned(found: Outcomes, by_tier: bool) -> Estimate:
+    return found.mean("tiers", "pnl_total", scale=SCALE, **LEARNER, by_tier=by_tier)
 
 
 def duel(found: Outcomes) -> list[Table | Figure]:
     quotes = found.frame("duel", "quotes").with_columns(
-        who=pl.format("seed {}, maker {}", pl.col("seed"), pl.col("maker"))
+        series=pl.format("seed {}, maker {}", pl.col("seed"), pl.col("maker"))
     )
     figure = figure_lines(
         quotes,
         "steps",
         {"epsilon": "mean ε of both sides"},
-        "who",
+        "series",
         x_title="market steps of training, a seed",
     )
-    collusive = 100 * found.record("duel", "collusive", "pnl_total").value
+    collusive = SCALE * found.record("duel", "pnl_total", policy="collusive").value
     rows = [Row(f"maker {maker}", _seat(found, maker)) for maker in (0, 1)]
     note = (
         f"{UNIT} Response: the better of two to the first seed’s other maker, which stays as it is, one trained from "
@@ -72,9 +69,9 @@ def duel(found: Outcomes) -> list[Table | Figure]:
 
 def _seat(found: Outcomes, maker: int) -> tuple[Cell, ...]:
     trained, response = _trained(found, maker), _response(found, maker)
-    most = 100 * found.record("duel", f"response {maker}", "pnl_total").value
+    most = SCALE * found.record("duel", "pnl_total", policy="response", seat=maker, method="bound").value
     return (
-        Cell(found.estimate("duel", MEAN, "pnl_total", maker, 100)),
+        Cell(learner(found, "duel", "pnl_total", SCALE, maker)),
         Cell(trained),
         Cell(response, exact=most),
         Cell(response.minus(trained), exact=most - trained.value),
@@ -82,20 +79,22 @@ def _seat(found: Outcomes, maker: int) -> tuple[Cell, ...]:
 
 
 def _trained(found: Outcomes, maker: int) -> Estimate:
-    return own(found, "duel", f"response {maker}, trained on, as trained")
+    return own(found, "duel", policy="as trained", seat=maker, start="trained")
 
 
 def _response(found: Outcomes, maker: int) -> Estimate:
-    ways = (own(found, "duel", f"response {maker}, {way}, {MEAN}") for way in ("from scratch", "trained on"))
-    best = max(ways, key=lambda estimate: estimate.value)
-    return Estimate(best.value, best.error, found.budget.seeds - 1)
+    starts = (
+        found.mean("duel", "pnl_total", scale=SCALE, policy="response", seat=maker, start=start)
+        for start in ("scratch", "trained")
+    )
+    return max(starts, key=lambda estimate: estimate.value)
 
 
 def competitive(found: Outcomes) -> Finding:
     """Nearer to giving everything away than to the spread of the exchange."""
     return greater(
         Estimate(-0.5),
-        found.estimate("duel", MEAN, "epsilon_buy_mean"),
+        learner(found, "duel", "epsilon_buy_mean"),
         names=("half of the exchange’s spread, ε = −0.5", "the mean ε of two learners"),
     )
 

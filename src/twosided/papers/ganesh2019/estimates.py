@@ -1,0 +1,43 @@
+"""Estimates from the study's cases in the paper's units: PnL per step, times 100, at a midprice of 100."""
+
+from twosided.core.records import Parameter
+from twosided.papers.base import Estimate, Outcomes
+from twosided.papers.ganesh2019.cases import LEARNER, OPTIMUM
+
+SCALE = 100.0
+"""Of the paper's PnL."""
+PARTS = ("spread", "inventory", "hedge", "total")
+UNIT = "PnL a step × 100."
+ZERO = Estimate(0.0)
+NAMES = {
+    "persistent-0.5": "PersistentQuoter(−0.5)",
+    "persistent-0": "PersistentQuoter(0)",
+    "random-0.5": "Unif[−0.5, 0.5]",
+    "random-1": "Unif[−1, 1]",
+}
+"""Labels of the fixed competitors."""
+
+
+def learner(found: Outcomes, case: str, metric: str, scale: float = 1.0, maker: int = 0) -> Estimate:
+    """A metric of the learner, mean of its seeds."""
+    return found.mean(case, metric, maker, scale, **LEARNER)
+
+
+def excess(found: Outcomes, case: str, part: str = "total", **parameters: Parameter) -> Estimate:
+    """PnL of a maker in excess of the competitor's, times 100; of the learner's mean if no parameters are given."""
+    metric = f"excess_{part}_over_1"
+    if parameters:
+        return found.estimate(case, metric, scale=SCALE, **parameters)
+    return learner(found, case, metric, SCALE)
+
+
+def own(found: Outcomes, case: str, part: str = "total", **parameters: Parameter) -> Estimate:
+    """PnL of a maker, times 100; of the learner's mean if no parameters are given."""
+    if parameters:
+        return found.estimate(case, f"pnl_{part}", scale=SCALE, **parameters)
+    return learner(found, case, f"pnl_{part}", SCALE)
+
+
+def exact(found: Outcomes, case: str, metric: str, scale: float = 1.0) -> float:
+    """An exact value of the case."""
+    return scale * found.record(case, metric, **OPTIMUM).value
