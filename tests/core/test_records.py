@@ -1,4 +1,4 @@
-"""Records: to tables and back, looking one up, and the mean over cases."""
+"""Records: conversion to tables and back, look-up, and means over cases."""
 
 import math
 
@@ -20,26 +20,77 @@ RECORDS = [
 ]
 
 
-def test_there_and_back():
+def test_frame_of_records_is_read_back_unchanged():
     frame = to_frame(RECORDS)
     assert frame.height == len(RECORDS)
     assert frame.columns == ["case", "maker", "metric", "value", "error", "seed", "study"]
     assert from_frame(frame) == RECORDS
 
 
-def test_no_records_are_a_table_all_the_same():
+def test_frame_of_no_records_has_the_same_columns():
     frame = to_frame([])
     assert frame.height == 0
     assert frame.schema == to_frame(RECORDS).schema
     assert from_frame(frame) == []
 
 
-def test_what_a_file_keeps(tmp_path):
+def test_file_of_records_is_read_back_unchanged(tmp_path):
     to_frame(RECORDS).write_parquet(tmp_path / "records.parquet")
     assert from_frame(pl.read_parquet(tmp_path / "records.parquet")) == RECORDS
 
 
-def test_find():
+MAKERS = [
+    Record(
+        "a", 0, "pnl", 1.0, 0.1, parameters={"share": 0.5, "replication": 0, "policy": "SAC", "skews": True}
+    ),
+    Record("a", 0, "pnl", 2.0, parameters={"share": 1, "policy": "optimum"}),
+    Record("a", 0, "pnl", 3.0),
+]
+
+
+def test_parameters_are_columns_of_the_frame():
+    frame = to_frame(MAKERS)
+    own = {"share": pl.Float64, "replication": pl.Int64, "policy": pl.String, "skews": pl.Boolean}
+    assert dict(frame.schema.items()) == dict(to_frame([]).schema.items()) | own
+    assert frame["share"].to_list() == [0.5, 1.0, None]
+    assert frame["skews"].to_list() == [True, None, None]
+
+
+def test_parameters_are_read_back_and_absent_if_null(tmp_path):
+    to_frame(MAKERS).write_parquet(tmp_path / "records.parquet")
+    found = from_frame(pl.read_parquet(tmp_path / "records.parquet"))
+    assert found == MAKERS
+    assert found[2].parameters == {}
+    assert isinstance(found[0].parameters["replication"], int) and found[0].parameters["skews"] is True
+
+
+def test_row_of_a_record_is_flat():
+    fields = {"case": "a", "maker": 0, "metric": "pnl", "value": 2.0, "error": None, "seed": 0, "study": ""}
+    assert MAKERS[1].row() == fields | {"share": 1, "policy": "optimum"}
+
+
+def test_parameter_with_the_name_of_a_column_is_refused():
+    with pytest.raises(ValueError, match="must not be named like a column of records, but got 'seed'"):
+        Record("a", 0, "pnl", 1.0, parameters={"seed": 1})
+
+
+def test_parameter_with_values_of_several_types_is_refused():
+    mixed = [Record("a", 0, "pnl", 1.0, parameters={"share": value}) for value in (0.5, "half")]
+    with pytest.raises(
+        ValueError, match="the parameter share must be all bool, int, float or str, but got float, str"
+    ):
+        to_frame(mixed)
+
+
+def test_find_filters_by_parameters():
+    assert find(MAKERS, "a", "pnl").value == 1.0
+    assert find(MAKERS, "a", "pnl", share=1.0).value == 2.0
+    assert find(MAKERS, "a", "pnl", policy="SAC", skews=True).value == 1.0
+    with pytest.raises(KeyError, match=r"no record of pnl for maker 0 of a, policy optimum, share 0\.5"):
+        find(MAKERS, "a", "pnl", policy="optimum", share=0.5)
+
+
+def test_find_returns_the_record_of_case_metric_and_maker():
     assert find(RECORDS, "a", "pnl_total", maker=1).value == -1.0
     assert find(RECORDS, "b", "pnl_total").value == 2.0
     for case, metric, maker in [("c", "pnl_total", 1), ("d", "pnl_total", 0), ("a", "sharpe", 0)]:
@@ -47,12 +98,12 @@ def test_find():
             find(RECORDS, case, metric, maker)
 
 
-def test_mean_of_cases_by_hand():
+def test_mean_of_cases_matches_hand_calculation():
     mean = mean_of_cases(RECORDS, ["a", "b", "c"], "all")
     assert {(record.case, record.seed, record.study) for record in mean} == {("all", 3, "s")}
     own = find(mean, "all", "pnl_total")
     # Between cases: a variance of ((-2)² + (-1)² + 3²) / 2 = 7, so 7 / 3 of the mean; their own: 0.2, which
-    # common chance does not average out.
+    # common random numbers do not average out.
     assert own.value == pytest.approx(3.0, rel=1e-15)
     assert own.error == pytest.approx(math.sqrt(7 / 3 + 0.2**2), rel=1e-15)
     other = find(mean, "all", "pnl_total", maker=1)
@@ -60,13 +111,13 @@ def test_mean_of_cases_by_hand():
     assert other.error == pytest.approx(math.sqrt(0.05**2 + 0.6**2), rel=1e-14)
 
 
-def test_extremes_stay_extremes():
+def test_mean_of_cases_keeps_extremes():
     mean = mean_of_cases(RECORDS, ["a", "b"], "both")
     lowest, highest = find(mean, "both", "inventory_min"), find(mean, "both", "inventory_max")
     assert (lowest.value, lowest.error, highest.value, highest.error) == (-7.0, None, 9.0, None)
 
 
-def test_other_cases_have_no_say():
+def test_mean_of_cases_ignores_other_cases():
     alone = mean_of_cases(RECORDS, ["b"], "b alone")
     assert find(alone, "b alone", "pnl_total").value == 2.0
     assert find(alone, "b alone", "pnl_total").error == 0.2

@@ -1,4 +1,4 @@
-"""The paper's scenarios, against an independent simulation of its rules in NumPy."""
+"""The paper's scenarios against an independent simulation of its rules in NumPy."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from twosided.core.rollout import episodes
 from twosided.hedging.hedgers import FractionalHedger, NoHedger, PortfolioHedger
 from twosided.papers.bakshaev2020.scenarios import portfolio, price_of_risk, single_asset
 
-# Mean PnL of a path, its deviation, the mean of paths' Sharpe ratios in percent and the mean size of the position, over
+# Mean PnL of a path, the mean of paths' Sharpe ratios in percent and the mean size of the position, over
 # 2,000 paths of the rules as the paper's code has them, in a loop of NumPy; with the standard error of the means.
 RULES = {
     "dummy": (FractionalHedger(1.0), (1856, 7.7), (23.7, 0.10), (16.35, 0.02)),
@@ -23,7 +23,7 @@ PATHS = 1024
 
 
 @eqx.filter_jit
-def lived(scenario, policy, key):
+def simulated(scenario, policy, key):
     def record(observation, memory, step):
         return step.transition.pnl.total[0], step.transition.inventory[0]
 
@@ -31,23 +31,27 @@ def lived(scenario, policy, key):
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_fixed_hedgers_earn_what_they_do_by_the_papers_rules(name):
+def test_rule_based_hedgers_match_the_papers_rules(name):
     policy, (path, path_error), (sharpe, sharpe_error), (size, size_error) = RULES[name]
     scenario = single_asset()
-    # They are followed to the end: the unhedged position breaches its limit in most episodes.
+    # No breaches: they would end most episodes of the unhedged position.
     market = dataclasses.replace(scenario.market, breach_multiple=1e9)
     scenario = dataclasses.replace(scenario, market=market)
-    pnl, position = (np.asarray(x, float) for x in lived(*as_arrays((scenario, policy)), jax.random.key(0)))
-    for found, said, error in (
+    pnl, position = (
+        np.asarray(x, float) for x in simulated(*as_arrays((scenario, policy)), jax.random.key(0))
+    )
+    for found, expected, error in (
         (pnl.sum(0), path, path_error),
         (100 * pnl.mean(0) / pnl.std(0), sharpe, sharpe_error),
         (np.abs(position).mean(0), size, size_error),
     ):
-        # Their first step's volatility is that of later ones, ours of two prices: half a percent.
-        assert abs(found.mean() - said) < 0.005 * said + 4 * np.hypot(found.std() / np.sqrt(PATHS), error)
+        # Their first volatility is that of later steps, ours that of two prices: a difference of half a percent.
+        assert abs(found.mean() - expected) < 0.005 * expected + 4 * np.hypot(
+            found.std() / np.sqrt(PATHS), error
+        )
 
 
-def test_values_are_the_papers():
+def test_scenarios_have_the_papers_values():
     market, reward = single_asset(skew=True).market, single_asset().reward
     assert (market.max_hedge, market.max_position, market.breach_multiple, market.elasticity) == (
         32.0,
@@ -72,7 +76,7 @@ def test_values_are_the_papers():
     )
 
 
-def test_the_portfolio_lives():
-    pnl, position = lived(*as_arrays((portfolio(), PortfolioHedger())), jax.random.key(0))
+def test_portfolio_position_stays_bounded():
+    pnl, position = simulated(*as_arrays((portfolio(), PortfolioHedger())), jax.random.key(0))
     assert np.isfinite(pnl).all()
     assert np.abs(position).mean() < 40

@@ -1,4 +1,4 @@
-"""The study's cases of the price of risk and of portfolios, on little: what they tell, their items and claims."""
+"""Small cases of the price of risk and of portfolios: their results, items and claims."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -9,93 +9,95 @@ import pytest
 
 from twosided.hedging.hedgers import PortfolioHedger
 from twosided.papers.bakshaev2020 import portfolio, price_of_risk
-from twosided.papers.base import Budget, Figure, Outcomes, Table, judge
+from twosided.papers.base import Budget, Case, Figure, Outcomes, Table, evaluate_claim
 
 FEW = Budget(quick=True, seeds=2, seed=0)
 PARTS = (price_of_risk, portfolio)
 
 
 def risk_policies(*_):
-    """In the place of learners: the optimum, and the optimum with less skew."""
+    """In place of learners: the optimum, and the optimum with less skew."""
     best = price_of_risk.price_of_risk(price_of_risk.scenario(0.1), 300)
     return tuple(dataclasses.replace(best, skew=part * best.skew).policy(32.0) for part in (1.0, 0.97))
 
 
-def risk_fit(scenario, learner, budget, tell, chunks, look):
+def risk_training(scenario, learner, budget, report, chunks, look):
     look(SimpleNamespace(states=None, curve={"steps": np.array([9, 9])}))
-    tell("trained")
+    report("trained")
     return risk_policies(), None
 
 
-def portfolio_fit(scenario, learner, budget, tell, chunks):
-    """In the place of learners: who is told the weights."""
-    tell("trained")
+def portfolio_training(scenario, learner, budget, report, chunks):
+    """In place of learners: hedgers with the true weights."""
+    report("trained")
     hedgers = [PortfolioHedger(scenario.market.weights, fraction) for fraction in (1.0, 0.99)]
     return tuple(hedgers[: budget.seeds]), None
 
 
 @pytest.fixture(scope="module")
 def found():
-    """Cases on short episodes, with known policies for learned ones; what differs by a number alone runs once."""
+    """Cases on short episodes with known policies in place of learned ones. Cases that differ by a number run once."""
     patch = pytest.MonkeyPatch()
     for part in PARTS:
         patch.setattr(part, "STEPS", 40)
-    patch.setattr(price_of_risk, "fit", risk_fit)
+    patch.setattr(price_of_risk, "train_policies", risk_training)
     patch.setattr(price_of_risk, "policies_of", risk_policies)
-    patch.setattr(portfolio, "fit", portfolio_fit)
-    patch.setattr(portfolio, "judged_steps", lambda budget: 4000)
+    patch.setattr(portfolio, "train_policies", portfolio_training)
+    patch.setattr(portfolio, "evaluation_steps", lambda budget: 4000)
     patch.setattr(portfolio, "CORRELATIONS", (0.0, 0.9))
     patch.setattr(portfolio, "WEIGHTS", (0.0, 0.5))
     patch.setattr(portfolio, "SHARES", (0.0, 0.25, 0.5))
     patch.setattr(portfolio, "ASSETS", (2,))
-    patch.setattr(portfolio, "MOST", {2: 64.0})
-    patch.setattr(portfolio, "LESSONS", {2: {}})
+    patch.setattr(portfolio, "MAX_HEDGES", {2: 64.0})
+    patch.setattr(portfolio, "MANY_SETTINGS", {2: {}})
     patch.setattr(price_of_risk, "EXCHANGE", (0.1, 0.18))
     patch.setattr(price_of_risk, "LEARNED", (0.1,))
     processes = {name: price_of_risk.PROCESSES[name] for name in ("Brownian", "drift")}
     patch.setattr(price_of_risk, "PROCESSES", processes)
-    told = []
-    two = portfolio.learned(0.0, portfolio.VARIED)(FEW, told.append)
-    outcomes = {
-        "price-of-risk": price_of_risk.exact(FEW, told.append),
-        "price-of-risk-1": price_of_risk.learned(0.1)(FEW, told.append),
-        "portfolio-told": portfolio.told(FEW, told.append),
-        "portfolio-1": two,
-        "portfolio-2": two,
-        "portfolio-printed": two,
-        "portfolio-many": portfolio.many(FEW, told.append),
-    }
-    assert told
+    lines = []
+    two = portfolio.learned(0.0, portfolio.VARIED)(FEW, lines.append)
+
+    def run(case):
+        if case.name.startswith("portfolio") and case.parameters:
+            return Case(case.name, lambda budget, report: two, case.parameters).outcome(FEW, lines.append)
+        return case.outcome(FEW, lines.append)
+
+    made = {price_of_risk.learned_case(0.1), *map(portfolio.learned_case, (0.0, 0.9))}
+    made |= {"price-of-risk", "portfolio-splits", "portfolio-many", portfolio.printed_case()}
+    outcomes = {case.name: run(case) for part in PARTS for case in part.CASES if case.name in made}
+    assert lines
     yield Outcomes(outcomes, FEW)
     patch.undo()
 
 
 @pytest.mark.parametrize("item", [item for part in PARTS for item in part.ITEMS], ids=lambda item: item.name)
-def test_an_item_shows_tables_and_figures_and_judges_its_claims(found, item):
+def test_item_has_tables_and_figures_and_decides_its_claims(found, item):
     content = item.content(found)
     assert content and all(isinstance(part, Table | Figure) for part in content)
     for claim in item.claims:
-        assert judge(claim, found).evidence
+        assert evaluate_claim(claim, found).evidence
 
 
-def test_claims_are_decided_by_who_plays(found):
-    """Policies that are the optimum, and nearly, are found to be; what they ask for is not the hedge spread."""
+def test_claims_recognise_optimal_policies(found):
+    """Policies equal or close to the optimum are found to be so, and their client spread is not the hedge spread."""
     claims = {
-        claim.text: judge(claim, found).verdict for part in PARTS for i in part.ITEMS for claim in i.claims
+        claim.text: evaluate_claim(claim, found).decision
+        for part in PARTS
+        for i in part.ITEMS
+        for claim in i.claims
     }
     assert claims["The client spread converges to the hedge spread."] == "does not hold"
     assert claims["Each raises what clients must pay a hedger that dislikes variance."] == "holds"
     assert claims["The printed reward is highest at the true weights."] == "does not hold"
-    asked = price_of_risk.asked(found, 0.1)
-    assert asked.value == pytest.approx(101, abs=5)
+    spread = price_of_risk.client_spread(found, 0.1)
+    assert spread.value == pytest.approx(101, abs=5)
     for weight in portfolio.WEIGHTS:
         for asset, true in enumerate((weight, 1 - weight)):
-            assert portfolio.exposure(found, "portfolio-1", weight, asset).value == pytest.approx(
-                -true, abs=0.02
-            )
+            exposure = portfolio.exposure(found, portfolio.learned_case(0.0), weight, asset)
+            assert exposure.value == pytest.approx(-true, abs=0.02)
 
 
-def test_exposures_are_the_slopes_of_hedges_on_the_position_they_were_chosen_on():
+def test_exposures_are_slopes_of_hedges_on_the_previous_client_position():
     client = [3.0, -1.0, 4.0, 1.0, -5.0, 9.0]
     steps = pl.DataFrame(
         {

@@ -1,15 +1,24 @@
-"""Policies trained and judged for a study: one a seed, each on a drawing of chance of its own that others share."""
+"""Training and evaluation for studies: one policy per seed, evaluated in replications on common random numbers."""
 
+import polars as pl
 import pytest
 
 from twosided.core.evaluation import evaluate
-from twosided.core.records import find
+from twosided.core.records import MEAN, find, mean_of_cases
 from twosided.core.scenario import Scenario
 from twosided.electronic.market import ElectronicMarket
 from twosided.electronic.policies import ThresholdPolicy
 from twosided.learn.temporal_difference import SARSA
 from twosided.papers.base import Budget, Outcome, Outcomes
-from twosided.papers.learning import difference, drawing, drawings, exact, fit, judge_in_turn, over_drawings
+from twosided.papers.learning import (
+    difference,
+    evaluate_replications,
+    evaluate_seeds,
+    labelled,
+    over_replications,
+    replications,
+    train_policies,
+)
 from twosided.rewards import SpreadPnL
 
 BUDGET = Budget(quick=True, seeds=2, seed=5)
@@ -18,45 +27,67 @@ STEPS = 3000
 
 
 @pytest.fixture(scope="module")
-def judged():
-    told = []
-    learned = {"learned": (ThresholdPolicy(1), ThresholdPolicy(2))}
-    records = judge_in_turn(SCENARIO, learned, {"fixed": ThresholdPolicy(1)}, BUDGET, told.append, STEPS)
-    assert len(told) == 2
+def evaluated():
+    lines = []
+    learned = [({"policy": "learned"}, (ThresholdPolicy(1), ThresholdPolicy(2)))]
+    others = [({"policy": "fixed", "threshold": 1}, ThresholdPolicy(1))]
+    records = evaluate_replications(SCENARIO, learned, others, BUDGET, lines.append, STEPS)
+    assert len(lines) == 2
     return Outcomes({"case": Outcome(records)}, BUDGET)
 
 
-def test_seed_i_is_judged_on_drawing_i_beside_the_others(judged):
+def test_replication_evaluates_the_policy_of_its_seed(evaluated):
     for i, policy in enumerate((ThresholdPolicy(1), ThresholdPolicy(2))):
         alone = find(evaluate(SCENARIO, {"": policy}, BUDGET.seed + i, STEPS), "", "reward")
-        assert judged.record("case", drawing("learned", i), "reward").value == alone.value
-    first, second = drawings(judged, "case", "fixed", "reward")
+        record = evaluated.record("case", "reward", policy="learned", replication=i)
+        assert (record.value, record.error, record.seed) == (alone.value, alone.error, alone.seed)
+    first, second = replications(evaluated, "case", "reward", threshold=1)
     assert first != second
 
 
-def test_differences_are_taken_pair_by_pair(judged):
-    ours, fixed = (drawings(judged, "case", name, "reward") for name in ("learned", "fixed"))
-    # The first seed's policy is the fixed one, so on common chance nothing is between them.
+def test_differences_are_paired_by_replication(evaluated):
+    ours, fixed = (replications(evaluated, "case", "reward", policy=name) for name in ("learned", "fixed"))
+    # The first seed's policy is the fixed one, so on common random numbers they are equal.
     assert ours[0] == fixed[0] and ours[1] < fixed[1]
-    apart = difference(judged, "case", "learned", "fixed", "reward")
-    assert apart.value == pytest.approx((ours[1] - fixed[1]) / 2)
-    assert apart.error == pytest.approx(abs(ours[1] - fixed[1]) / 2)
-    assert apart.freedom == 1
-    assert over_drawings(judged, "case", "learned", "reward").value == pytest.approx(sum(ours) / 2)
+    found = difference(evaluated, "case", "reward", {"policy": "learned"}, {"policy": "fixed"})
+    assert found.value == pytest.approx((ours[1] - fixed[1]) / 2)
+    assert found.error == pytest.approx(abs(ours[1] - fixed[1]) / 2)
+    assert found.dof == 1
+    mean = over_replications(evaluated, "case", "reward", policy="learned")
+    assert mean.value == pytest.approx(sum(ours) / 2)
 
 
-def test_training_leaves_a_policy_a_seed_and_a_curve():
-    seen, told = [], []
-    policies, curve = fit(SCENARIO, SARSA(steps=9000), BUDGET, told.append, chunks=3, look=seen.append)
+def test_mean_over_seeds_is_that_of_their_cases():
+    policies = (ThresholdPolicy(1), ThresholdPolicy(2))
+    learned = {"policy": "learned", "share": 0.5}
+    others = [({"policy": "fixed", "share": 0.5}, ThresholdPolicy(3))]
+    records = evaluate_seeds(SCENARIO, (learned, policies), others, BUDGET.seed, STEPS)
+    found = Outcomes({"case": Outcome(records)}, BUDGET)
+    named = evaluate(SCENARIO, {"a": policies[0], "b": policies[1]}, BUDGET.seed, STEPS)
+    for expected in mean_of_cases(named, ["a", "b"], MEAN):
+        mean = found.mean("case", expected.metric, expected.maker, **learned)
+        assert (mean.value, mean.error, mean.dof) == (expected.value, expected.error, 1)
+    assert found.record("case", "reward", policy="learned", replication=1).value == (
+        find(named, "b", "reward").value
+    )
+    assert found.record("case", "reward", policy="fixed").parameters == {"policy": "fixed", "share": 0.5}
+
+
+def test_training_returns_one_policy_per_seed_and_the_curve():
+    seen, lines = [], []
+    policies, curve = train_policies(
+        SCENARIO, SARSA(steps=9000), BUDGET, lines.append, chunks=3, look=seen.append
+    )
     assert len(policies) == 2 and len(seen) == 3
     assert curve["seed"].to_list() == [0, 1] * 3
     assert curve.filter(seed=0)["steps"].is_sorted() and curve["steps"].max() == 9000
-    assert told[-1].startswith("100% trained, score ")
+    assert lines[-1].startswith("100% trained, score ")
 
 
-def test_what_has_no_error_is_a_record_each():
-    records = exact("x", a=1, b=2.5)
-    assert [(r.case, r.metric, r.value, r.error) for r in records] == [
-        ("x", "a", 1.0, None),
-        ("x", "b", 2.5, None),
-    ]
+def test_labels_are_made_from_columns():
+    frame = pl.DataFrame({"skews": [True, False], "beta": [0.5, 2.0], "y": [1.0, 2.0]})
+    series = labelled(
+        frame, lambda skews, beta: f"{'with' if skews else 'without'}, {beta:g}", "skews", "beta"
+    )
+    assert series["series"].to_list() == ["with, 0.5", "without, 2"]
+    assert series.drop("series").equals(frame)

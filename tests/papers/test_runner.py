@@ -1,4 +1,4 @@
-"""Cases are run once, whatever happens to the processes that run them."""
+"""Running cases: each runs once, whatever happens to its process."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from support import toy_study
 from twosided.core import store
 from twosided.core.errors import Refusal
 from twosided.papers.base import Budget, Case, Outcome
-from twosided.papers.folder import do, finished, read_about, read_outcomes
+from twosided.papers.folder import is_finished, read_about, read_outcomes, run_case
 from twosided.papers.runner import find_study, run_cases
 from twosided.runs.run import StopFlag
 from twosided.runs.settings import RunError
@@ -45,7 +45,7 @@ def names(log):
     return [name for name, _ in log()]
 
 
-def test_a_finished_case_is_never_run_again(tmp_path, log):
+def test_finished_case_is_not_run_again(tmp_path, log):
     folder = tmp_path / "out"
     assert run_cases(TOY, cases("good"), BUDGET, folder) == {}
     assert run_cases(TOY, cases("good", "better"), BUDGET, folder) == {}
@@ -53,12 +53,12 @@ def test_a_finished_case_is_never_run_again(tmp_path, log):
     assert names(log) == ["good", "better"]
 
 
-def test_what_was_found_comes_back(tmp_path):
+def test_outcomes_are_read_back_as_written(tmp_path):
     assert run_cases(TOY, cases("good", "better"), BUDGET, tmp_path / "out") == {}
     found = read_outcomes(tmp_path / "out", toy_study.STUDY.cases, BUDGET)
     assert list(found) == ["good", "better"]
     for case in cases("good", "better"):
-        made = case.run(BUDGET, lambda text: None)
+        made = case.outcome(BUDGET, lambda text: None)
         assert found[case.name].records == made.records
         assert found.frame(case.name, "curve").equals(made.frames["curve"])
     about = read_about(tmp_path / "out", toy_study.STUDY.cases)
@@ -67,41 +67,41 @@ def test_what_was_found_comes_back(tmp_path):
     assert about["good"]["memory_mib"] > 10
 
 
-def test_a_case_that_fails_is_told_of_and_the_others_go_on(tmp_path):
+def test_failed_case_is_reported_and_the_others_run(tmp_path):
     folder, events = tmp_path / "out", []
-    failures = run_cases(TOY, cases("good", "broken", "better"), BUDGET, folder, watch=events.append)
+    failures = run_cases(TOY, cases("good", "broken", "better"), BUDGET, folder, on_event=events.append)
     assert failures.keys() == {"broken"}
     assert failures["broken"].startswith("ArithmeticError: the books <b>do not</b> balance (in full: ")
-    assert "in breaks" in (folder / "cases/broken/error.txt").read_text()
-    assert finished(folder, "better")
-    assert not finished(folder, "broken")
+    assert "in fail" in (folder / "cases/broken/error.txt").read_text()
+    assert is_finished(folder, "better")
+    assert not is_finished(folder, "broken")
     over = [(event.case, event.kind, event.done, event.total) for event in events if event.done > 0]
     assert ("broken", "failed", 2, 3) in over
     assert over[-1] == ("better", "finished", 3, 3)
-    assert [event.text for event in events if event.kind == "tells"] == [
+    assert [event.text for event in events if event.kind == "progress"] == [
         "good with 2 seeds",
         "better with 2 seeds",
     ]
 
 
-def test_a_case_that_succeeds_at_last_leaves_no_error(tmp_path):
-    def fails(budget, tell):
+def test_case_that_succeeds_later_leaves_no_error_file(tmp_path):
+    def fails(budget, report):
         raise ValueError("not today")
 
-    assert do(Case("moody", fails), BUDGET, tmp_path, print)[1].startswith("ValueError: not today")
-    assert do(Case("moody", lambda budget, tell: Outcome([])), BUDGET, tmp_path, print)[1] == ""
+    assert run_case(Case("moody", fails), BUDGET, tmp_path, print)[1].startswith("ValueError: not today")
+    assert run_case(Case("moody", lambda budget, report: Outcome([])), BUDGET, tmp_path, print)[1] == ""
     assert {path.name for path in (tmp_path / "cases/moody").iterdir()} == {"about.json", "records.parquet"}
 
 
 @pytest.mark.parametrize("name", ["records", "../curve", "a/b"])
-def test_a_frame_stays_in_its_folder(tmp_path, name):
+def test_frame_name_that_leaves_the_folder_is_refused(tmp_path, name):
     curve = cases("good")[0].run(BUDGET, lambda text: None).frames["curve"]
-    case = Case("stray", lambda budget, tell: Outcome([], {name: curve}))
-    assert "the name of a frame must be a plain one" in do(case, BUDGET, tmp_path, print)[1]
-    assert not finished(tmp_path, "stray")
+    case = Case("stray", lambda budget, report: Outcome([], {name: curve}))
+    assert "the name of a frame must be a plain file name" in run_case(case, BUDGET, tmp_path, print)[1]
+    assert not is_finished(tmp_path, "stray")
 
 
-def test_a_folder_holds_one_study_and_budget(tmp_path):
+def test_folder_holds_one_study_and_budget(tmp_path):
     folder = tmp_path / "out"
     run_cases(TOY, cases("good"), BUDGET, folder)
     for other in (Budget(False, 2, 0), Budget(True, 3, 0), Budget(True, 2, 1)):
@@ -121,40 +121,39 @@ def test_a_folder_holds_one_study_and_budget(tmp_path):
 @pytest.mark.parametrize(
     ("reference", "sentence"),
     [
-        ("no_such_module:STUDY", "no study is found at no_such_module:STUDY"),
-        ("support.toy_study:TABLE", "no study is found at support.toy_study:TABLE"),
-        ("support.toy_study:CLAIMS", "support.toy_study:CLAIMS is not a study, but a tuple"),
-        (":", "no study is found at :"),
+        ("no_such_module:STUDY", "there is no study at no_such_module:STUDY"),
+        ("support.toy_study:TABLE", "there is no study at support.toy_study:TABLE"),
+        ("support.toy_study:CLAIMS", "support.toy_study:CLAIMS must be a study, but is a tuple"),
+        (":", "there is no study at :"),
     ],
 )
-def test_what_is_no_study_is_refused(reference, sentence):
+def test_reference_to_no_study_is_refused(reference, sentence):
     with pytest.raises(RunError, match=sentence):
         find_study(reference)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_stop_ends_the_case_that_runs_and_begins_no_other(tmp_path, log, monkeypatch, workers):
+def test_stop_ends_the_running_case_and_starts_no_other(tmp_path, log, monkeypatch, workers):
     monkeypatch.setenv("UNTIL", str(tmp_path / "never"))
-    stop, told = StopFlag(), []
+    stop = StopFlag()
 
-    def watch(event):
-        told.append(event)
-        stop.is_set = event.case == "slow" and event.kind == "tells"
+    def on_event(event):
+        stop.is_set = event.case == "slow" and event.kind == "progress"
 
     todo = cases("slow", "better") if workers == 1 else cases("slow", "good")
-    assert run_cases(TOY, todo, BUDGET, tmp_path / "out", workers, stop, watch) == {}
-    assert not finished(tmp_path / "out", "slow")
+    assert run_cases(TOY, todo, BUDGET, tmp_path / "out", workers, stop, on_event) == {}
+    assert not is_finished(tmp_path / "out", "slow")
     assert names(log).count("slow") == 1
     assert "better" not in names(log)
 
 
-def test_a_process_that_dies_takes_only_its_case_with_it(tmp_path, log):
+def test_process_that_dies_loses_only_its_case(tmp_path, log):
     todo = cases("good", "broken", "dying", "better")
     failures = run_cases(TOY, todo, BUDGET, tmp_path / "out", workers=2)
     assert failures.keys() == {"broken", "dying"}
     assert failures["dying"] == "its process ended with code 7"
-    assert finished(tmp_path / "out", "good")
-    assert finished(tmp_path / "out", "better")
+    assert is_finished(tmp_path / "out", "good")
+    assert is_finished(tmp_path / "out", "better")
     assert Counter(names(log)) == {"good": 1, "broken": 1, "dying": 1, "better": 1}
     assert os.getpid() not in {pid for _, pid in log()}
 
@@ -167,7 +166,7 @@ def wait_until(condition, seconds=60):
 
 
 def alive(pid):
-    """Whether a process lives; one that only waits to be buried does not."""
+    """Whether a process is running; a zombie is not."""
     done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return done.stdout.strip()[:1] not in ("", "Z")
 
@@ -183,20 +182,20 @@ def begin(folder, item="figure-3", **environment):
     )
 
 
-def test_kill_9_loses_only_the_cases_in_flight_and_leaves_no_process(tmp_path, log):
+def test_kill_9_loses_only_the_running_cases_and_leaves_no_process(tmp_path, log):
     folder = tmp_path / "out"
     process = begin(folder, UNTIL=str(tmp_path / "never"))
-    wait_until(lambda: finished(folder, "better") and "slow" in names(log))
+    wait_until(lambda: is_finished(folder, "better") and "slow" in names(log))
     process.kill()
     process.communicate()
     wait_until(lambda: not any(alive(pid) for _, pid in log()), seconds=10)
-    assert not finished(folder, "slow")
+    assert not is_finished(folder, "slow")
     # Without UNTIL, slow is not slow.
     assert run_cases(TOY, cases("good", "slow", "better"), BUDGET, folder) == {}
     assert Counter(names(log)) == {"good": 1, "better": 1, "slow": 2}
 
 
-def test_ctrl_c_stops_and_says_how_to_go_on(tmp_path, log):
+def test_ctrl_c_stops_and_reports_how_to_resume(tmp_path, log):
     folder = tmp_path / "out"
     process = begin(folder, UNTIL=str(tmp_path / "never"))
     wait_until(lambda: "slow" in names(log))
@@ -204,15 +203,15 @@ def test_ctrl_c_stops_and_says_how_to_go_on(tmp_path, log):
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "the same command goes on from here" in output
+    assert "the same command resumes here" in output
     assert "Traceback" not in output
     assert not any(alive(pid) for _, pid in log())
 
 
-def test_a_second_ctrl_c_stops_at_once_what_does_not_listen(tmp_path, log):
+def test_second_ctrl_c_stops_a_case_without_progress_at_once(tmp_path, log):
     folder = tmp_path / "out"
     process = begin(folder, "figure-4")
-    wait_until(lambda: "deaf" in names(log) and finished(folder, "good"))
+    wait_until(lambda: "deaf" in names(log) and is_finished(folder, "good"))
     os.killpg(process.pid, signal.SIGINT)
     time.sleep(1)
     assert process.poll() is None

@@ -44,7 +44,7 @@ def instant(name, value):
         ]
         return Outcome(records, {"curve": curve})
 
-    return Case(name, run, {"kind": "instant", "value": value})
+    return Case(name, run, {"kind": "instant", "level": value})
 
 
 def fail(budget, report):
@@ -80,7 +80,7 @@ CASES = (
     Case("deaf", hang),
     instant("better", 0.75),
 )
-GOOD, BETTER = (select_one(CASES, value=value) for value in (0.5, 0.75))
+GOOD, BETTER = (select_one(CASES, level=level) for level in (0.5, 0.75))
 
 
 def content(found):

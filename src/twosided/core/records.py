@@ -32,11 +32,7 @@ class Record:
     """Parameters of the case by name; each is a column of a table of records."""
 
     def __post_init__(self):
-        taken = self.parameters.keys() & _COLUMNS.keys()
-        if taken:
-            raise ValueError(
-                f"a parameter must not be named like a column of records, but got {min(taken)!r}"
-            )
+        check_parameters(self.parameters)
 
     def row(self) -> dict[str, Any]:
         """The record as one flat row: its fields, then its parameters."""
@@ -52,6 +48,13 @@ _COLUMNS = {
     "seed": pl.Int64,
     "study": pl.String,
 }
+
+
+def check_parameters(parameters: Mapping[str, Parameter]) -> None:
+    """Raise ValueError if a parameter has the name of a field of records."""
+    taken = parameters.keys() & _COLUMNS.keys()
+    if taken:
+        raise ValueError(f"a parameter must not be named like a column of records, but got {min(taken)!r}")
 
 
 def to_frame(records: Iterable[Record]) -> pl.DataFrame:

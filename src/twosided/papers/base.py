@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from twosided.core.records import Parameter, Record
+from twosided.core.records import Parameter, Record, check_parameters
 
 if TYPE_CHECKING:  # a process that runs cases draws no figures
     import plotly.graph_objects as go
@@ -64,6 +64,9 @@ class Case:
     """Parameters that distinguish it from the other cases of its study."""
     needs_bars: bool = False
     """Whether it needs files of real bars, which the user must provide."""
+
+    def __post_init__(self):
+        check_parameters(self.parameters)
 
     def outcome(self, budget: Budget, report: Report) -> Outcome:
         """Run the case. Its records carry its name, and its parameters beside their own."""

@@ -134,3 +134,9 @@ def difference(found: Outcomes, case: str, metric: str, a: Parameters, b: Parame
     """The mean over replications of the difference of two makers, a less b."""
     pairs = zip(replications(found, case, metric, **a), replications(found, case, metric, **b), strict=True)
     return mean([x - y for x, y in pairs])
+
+
+def labelled(frame: pl.DataFrame, label: Callable[..., str], *columns: str) -> pl.DataFrame:
+    """The table with a column `series`: a label for people, made from the values of some columns."""
+    labels = [label(*values) for values in frame.select(columns).iter_rows()]
+    return frame.with_columns(series=pl.Series(labels, dtype=pl.String))

@@ -60,7 +60,7 @@ def study_page(
     about: Mapping[str, Mapping[str, Any]],
     failures: Mapping[str, str],
 ) -> str:
-    """The page as HTML. `about` is the provenance of each finished case (folder.py), `failures` the reasons of others."""
+    """The page as HTML. `about` is the provenance of each finished case (folder.py); `failures` are reasons by case."""
     return document(
         study.title,
         header(study.title, study.citation),

@@ -1,6 +1,7 @@
-"""What the parts of the study share: the market, the learner, and what is said of a maker's steps."""
+"""The market, the learner and the statistics that the parts of the study share."""
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -9,23 +10,24 @@ import plotly.graph_objects as go
 import polars as pl
 
 from twosided.core.policy import Policy
-from twosided.core.records import Record
+from twosided.core.records import Parameter, Record
 from twosided.core.scenario import Scenario
 from twosided.hedging.market import HedgingAction, HedgingMarket, HedgingObservation
 from twosided.hedging.plots import figure_hedging
 from twosided.hedging.rewards import PositionPenalty
 from twosided.learn.sac import SAC
 from twosided.papers.bakshaev2020.scenarios import single_asset
-from twosided.papers.base import Budget, Cell, Figure, Outcomes
+from twosided.papers.base import Budget, Cell, Figure, Outcomes, record_of
+from twosided.papers.learning import Parameters, labelled
 from twosided.plots import figure_lines
 
 STEPS = 512
 """Of an episode."""
-PAPERS_WEIGHT = 3.0
+PAPER_WEIGHT = 3.0
 """γ of the penalty."""
-PNL_COUNTS = 1e-3
-"""A weight of the penalty at which PnL counts beside it."""
-PAPERS = SAC(
+SMALL_WEIGHT = 1e-3
+"""γ at which PnL matters beside the penalty."""
+PAPER = SAC(
     hidden=(1024, 1024),
     steps=6000,
     paths=1,
@@ -39,28 +41,28 @@ PAPERS = SAC(
     normalise_observations=False,
     normalise_rewards=False,
 )
-"""The paper's network, step size and length for one asset; what it leaves open is as in its library."""
+"""The paper's network, step size and length for one asset, and its library's defaults for what it does not state."""
 POSITIONS = np.arange(-64.0, 65.0)
 """Units, of curves over positions."""
-CLOSE = 5.0
-"""Percent of the optimum's value."""
-LARGEST = 32.0
+MAX_GAP = 5.0
+"""Largest distance from the optimum's value that counts as close, in percent."""
+MAX_HEDGE = 32.0
 """Largest hedge, units."""
-FULL = 0.9
-"""A hedge of this part of the largest, and more, is one of full size."""
+FULL_SIZE = 0.9
+"""Smallest fraction of the largest hedge that counts as full size."""
 
 
-def hedging(weight: float = PNL_COUNTS, market: HedgingMarket = HedgingMarket()) -> Scenario:
-    """The hedging market with the paper's penalty at some weight."""
+def hedging(weight: float = SMALL_WEIGHT, market: HedgingMarket = HedgingMarket()) -> Scenario:
+    """The hedging market with the paper's penalty, of this weight."""
     return Scenario(market, (), PositionPenalty(weight=weight), STEPS)
 
 
 def learner(budget: Budget, actions: int = 1, steps: int = 400_000) -> SAC:
-    """Our settings for so many actions; a tenth of the steps when quick.
+    """Our settings for a number of actions; a tenth of the steps when quick.
 
-    A hedge is done a step later and what it leaves is traded away in a few, so that looking ten steps ahead is enough,
-    and values have less noise than at 0.99. The entropy aimed at is lower than is usual: the best hedge has a corner
-    where it begins, which exploring rounds off.
+    A hedge is executed one step later and the rest of the position is traded away within a few steps, so a horizon of
+    ten steps is enough, and values have less noise than with a discount of 0.99. The target entropy is lower than
+    usual: the optimal hedge has a kink where it begins, which exploration smooths.
     """
     return SAC(
         steps=max(steps // (10 if budget.quick else 1), 20_000),
@@ -75,46 +77,48 @@ def learner(budget: Budget, actions: int = 1, steps: int = 400_000) -> SAC:
     )
 
 
-def taught(scenario: Scenario, config: SAC) -> Scenario:
-    """The scenario with the charge at a breach that goes with the learner's discount."""
+def training_scenario(scenario: Scenario, config: SAC) -> Scenario:
+    """The scenario with the charge for a breach at the learner's discount."""
     reward = dataclasses.replace(scenario.reward, discount=config.discount)
     return dataclasses.replace(scenario, reward=reward)
 
 
-def judged_steps(budget: Budget) -> int:
+def evaluation_steps(budget: Budget) -> int:
     return 100_000 if budget.quick else 500_000
 
 
-def of_paths(case: str, steps: pl.DataFrame) -> list[Record]:
-    """What the paper's dashboards show, from a trace: means over paths and their standard errors.
+def of_paths(parameters: Parameters, steps: pl.DataFrame) -> list[Record]:
+    """Statistics of the paper's dashboards, from a trace: means over paths and their standard errors.
 
-    pnl: of a path, currency; pnl_deviation, from path to path; sharpe: of a step, percent; position: mean size, units;
-    swings: percent of the steps that hedge full size and the step before full size the other way.
+    path_pnl: PnL of a path, currency, and path_pnl_std, its standard deviation over paths; path_sharpe: Sharpe ratio
+    of a step, percent; path_position: mean size, units; path_swings: percent of the steps that hedge full size after
+    a step that hedged full size the other way.
     """
     total = pl.col("pnl_total")
-    full = (pl.col("hedge") / LARGEST).abs() >= FULL
+    full = (pl.col("hedge") / MAX_HEDGE).abs() >= FULL_SIZE
     before = pl.col("hedge").shift(1).over("path")
-    swings = full & ((before / LARGEST).abs() >= FULL) & (before * pl.col("hedge") < 0)
+    swings = full & ((before / MAX_HEDGE).abs() >= FULL_SIZE) & (before * pl.col("hedge") < 0)
     paths = (
         steps.with_columns(swings=swings.fill_null(False))
         .group_by("path")
         .agg(
-            pnl=total.sum(),
-            sharpe=100 * total.mean() / total.std(ddof=0),
-            position=pl.col("inventory").abs().mean(),
-            swings=100 * pl.col("swings").mean(),
+            path_pnl=total.sum(),
+            path_sharpe=100 * total.mean() / total.std(ddof=0),
+            path_position=pl.col("inventory").abs().mean(),
+            path_swings=100 * pl.col("swings").mean(),
         )
     )
     records = [
-        Record(case, 0, name, float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x))))
-        for name in ("pnl", "sharpe", "position", "swings")
+        record_of(parameters, name, float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x))))
+        for name in ("path_pnl", "path_sharpe", "path_position", "path_swings")
         for x in (paths[name].to_numpy(),)
     ]
-    return [*records, Record(case, 0, "pnl_deviation", float(paths["pnl"].to_numpy().std(ddof=1)))]
+    std = float(paths["path_pnl"].to_numpy().std(ddof=1))
+    return [*records, record_of(parameters, "path_pnl_std", std)]
 
 
 def actions(policy: Policy, positions: np.ndarray, **seen: np.ndarray) -> dict[str, np.ndarray]:
-    """The hedge, and the skew if there is one, of a policy at some positions and what else it sees there."""
+    """The hedge, and the skew if there is one, of a policy at positions and other observations."""
 
     def one(position: jax.Array, more: dict[str, jax.Array]) -> HedgingAction:
         return policy.act(None, policy.init(), HedgingObservation(inventory=position, **more))[0]
@@ -124,24 +128,29 @@ def actions(policy: Policy, positions: np.ndarray, **seen: np.ndarray) -> dict[s
     return {name: np.asarray(part, float) for name, part in parts.items() if part is not None}
 
 
-def curves(x: np.ndarray, name: str, of: dict[str, np.ndarray]) -> pl.DataFrame:
-    """Curves over positions, each a mean over rows with its standard error; `who` names them."""
+def curves(x: np.ndarray, name: str, of: Sequence[tuple[Parameters, np.ndarray]]) -> pl.DataFrame:
+    """Curves over positions, each a mean over rows with its standard error, with their parameters as columns."""
     frames = []
-    for who, rows in of.items():
+    for parameters, rows in of:
         error = rows.std(0, ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else np.zeros(x.size)
         columns = {"position": x, name: rows.mean(0).astype(float), f"{name}_error": error.astype(float)}
-        frames.append(pl.DataFrame(columns).with_columns(who=pl.lit(who)))
-    return pl.concat(frames)
+        own = {key: pl.lit(value) for key, value in parameters.items()}
+        frames.append(pl.DataFrame(columns).with_columns(**own))
+    return pl.concat(frames, how="diagonal")
 
 
-def figure_curves(frame: pl.DataFrame, name: str) -> go.Figure:
-    """The hedge or the skew over positions, from `curves`."""
+POLICY_LABELS = {"SAC": "SAC", "optimum": "exact"}
+
+
+def figure_curves(frame: pl.DataFrame, name: str, label: Callable[..., str], *columns: str) -> go.Figure:
+    """The hedge or the skew over positions, from `curves`; labels are made from some of their parameters."""
     panel = {name: "hedge, units" if name == "hedge" else "skew"}
-    return figure_lines(frame, "position", panel, "who", x_title="position before it, units")
+    frame = labelled(frame, label, *columns)
+    return figure_lines(frame, "position", panel, "series", x_title="position before it, units")
 
 
-def followed() -> Scenario:
-    """The paper's scenario, where no breach ends an episode: the unhedged position has one in most."""
+def without_breaches() -> Scenario:
+    """The paper's scenario with no breaches, which would end most episodes of the unhedged position."""
     scenario = single_asset()
     return dataclasses.replace(scenario, market=dataclasses.replace(scenario.market, breach_multiple=1e9))
 
@@ -149,9 +158,15 @@ def followed() -> Scenario:
 COLUMNS = ("PnL", "deviation", "Sharpe, %", "position", "swings, %")
 
 
-def path_cells(found: Outcomes, case: str, name: str, theirs: dict[str, float]) -> tuple[Cell, ...]:
-    metrics = {"pnl": 0, "pnl_deviation": 0, "sharpe": 1, "position": 1, "swings": 2}
-    return tuple(Cell(found.estimate(case, name, m), theirs.get(m), digits=d) for m, d in metrics.items())
+def path_cells(
+    found: Outcomes, case: str, paper: Mapping[str, float] = {}, **parameters: Parameter
+) -> tuple[Cell, ...]:
+    """Cells of COLUMNS, of the records of `of_paths` with these parameters."""
+    digits = {"path_pnl": 0, "path_pnl_std": 0, "path_sharpe": 1, "path_position": 1, "path_swings": 2}
+    return tuple(
+        Cell(found.estimate(case, metric, **parameters), paper.get(metric), digits=d)
+        for metric, d in digits.items()
+    )
 
 
 def dashboard(title: str, steps: pl.DataFrame) -> Figure:

@@ -1,4 +1,4 @@
-"""The market price of risk (Bakshaev 2020, section 6): where the reward puts the client spread, and SAC with it."""
+"""The market price of risk (Bakshaev 2020, section 6): the client spread that is optimal for the reward, and SAC's."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -16,7 +16,15 @@ from twosided.hedging.rewards import PriceOfRisk
 from twosided.hedging.spreads import StochasticSpread
 from twosided.learn.sac import SAC
 from twosided.learn.train import Progress, policies_of
-from twosided.papers.bakshaev2020.common import CLOSE, LARGEST, STEPS, actions, curves, dashboard
+from twosided.papers.bakshaev2020.common import (
+    MAX_GAP,
+    MAX_HEDGE,
+    POLICY_LABELS,
+    STEPS,
+    actions,
+    curves,
+    dashboard,
+)
 from twosided.papers.base import (
     Budget,
     Case,
@@ -28,15 +36,18 @@ from twosided.papers.base import (
     Item,
     Outcome,
     Outcomes,
+    Report,
     Row,
     Table,
-    Tell,
     all_of,
+    dash_case,
     greater,
-    mean,
+    record_of,
+    records_of,
+    select_one,
     within,
 )
-from twosided.papers.learning import fit
+from twosided.papers.learning import Parameters, labelled, over_replications, train_policies
 from twosided.plots import figure_lines
 from twosided.prices import Garch, GeometricBrownian, MertonJumps, PriceProcess
 
@@ -45,12 +56,12 @@ CLIENT = 0.2
 EXCHANGE = (0.06, 0.08, 0.1, 0.12, 0.14, 0.16, 0.18, 0.2)
 """ν of the exchange's spread."""
 LEARNED = (0.1, 0.14, 0.18)
-"""Those that are learned at; the first is the paper's."""
+"""ν of the exchange's spread at which SAC is trained; the first is the paper's."""
 WEIGHT = 0.02
-"""γ. A slope of 2 a unit is ten times what a unit's hedge costs, so that it decides the hedge as the paper's 3 does,
+"""γ. A slope of 2 per unit is ten times the cost of a unit's hedge, so it determines the hedge as the paper's 3 does,
 with 150 times less noise."""
-MOST_HELD = 64.0
-"""Position limit while learning, units: the market starts anew beyond 1.5 of them, where no good hedger gets."""
+TRAINING_MAX_POSITION = 64.0
+"""Position limit during training, units: the market restarts beyond 1.5 times it, which no good hedger reaches."""
 STEP = 1 / 512
 JUMPS = 0.03
 PROCESSES: Mapping[str, PriceProcess] = {
@@ -62,14 +73,14 @@ PROCESSES: Mapping[str, PriceProcess] = {
     "drift": GeometricBrownian(initial=100.0, drift=0.5, volatility=0.15, time_step=STEP),
 }
 """The departures of section 6, all of the same variance over an episode."""
-AVERSION = 0.01
+RISK_AVERSION = 0.01
 """Price of inventory PnL squared, per unit of currency."""
-WHERE = np.arange(-32.0, 33.0)
+POSITIONS = np.arange(-32.0, 33.0)
 """Positions of the curves of skews, units."""
 
 
 def scenario(exchange: float, weight: float = 3.0) -> Scenario:
-    """The paper's, without its look-ahead and with its clamp at work."""
+    """The paper's, without its look-ahead and with an effective clamp."""
     market = HedgingMarket(
         client_spread=StochasticSpread(multiplier=CLIENT),
         exchange_spread=StochasticSpread(multiplier=exchange),
@@ -79,17 +90,17 @@ def scenario(exchange: float, weight: float = 3.0) -> Scenario:
     return Scenario(market, (), PriceOfRisk(weight=weight), STEPS)
 
 
-def taught(exchange: float) -> Scenario:
-    """The same optimum with less noise: a skew moves no trade, so what clients bring is nobody's doing."""
-    asked = scenario(exchange)
-    market = dataclasses.replace(asked.market, max_position=MOST_HELD)
+def training_scenario(exchange: float) -> Scenario:
+    """The same optimum with less noise: a skew affects no trade, so the reward leaves out the clients' trades."""
+    full = scenario(exchange)
+    market = dataclasses.replace(full.market, max_position=TRAINING_MAX_POSITION)
     reward = PriceOfRisk(weight=WEIGHT, subtract_baseline=True, discount=0.0)
-    return dataclasses.replace(asked, market=market, reward=reward)
+    return dataclasses.replace(full, market=market, reward=reward)
 
 
 def learner(budget: Budget) -> SAC:
-    """Nothing that is done in a step is worth more in a later one (see exact/price_of_risk.py): discount 0. Actions end
-    within a fiftieth of the box, since more would blunt the corners of the best skew."""
+    """An action affects only the reward of its own step (see hedging/price_of_risk.py), so the discount is 0. Final
+    actions vary by less than a fiftieth of their range; more would smooth the kinks of the optimal skew."""
     return SAC(
         steps=32_000 if budget.quick else 384_000,
         paths=64,
@@ -103,115 +114,119 @@ def learner(budget: Budget) -> SAC:
     )
 
 
-def exact(budget: Budget, tell: Tell) -> Outcome:
-    """The optimum over hedge spreads, and over what section 6 says adds to it."""
+def optimum(budget: Budget, report: Report) -> Outcome:
+    """The optimum over hedge spreads, and with the features of section 6 that add to it."""
     paths = 300 if budget.quick else 3000
     records = []
     for exchange in EXCHANGE:
-        tell(f"exchange at {exchange}")
-        records += _told(_name(exchange), price_of_risk(scenario(exchange), paths, budget.seed))
+        report(f"exchange at {exchange}")
+        found = price_of_risk(scenario(exchange), paths, budget.seed)
+        records += _records({"exchange_multiplier": exchange}, found)
     for name, process in PROCESSES.items():
-        tell(name)
-        asked = scenario(LEARNED[0])
-        asked = dataclasses.replace(asked, market=dataclasses.replace(asked.market, price=process))
-        records += _told(name, price_of_risk(asked, paths, budget.seed))
+        report(name)
+        plain = scenario(LEARNED[0])
+        changed = dataclasses.replace(plain, market=dataclasses.replace(plain.market, price=process))
+        records += _records({"process": name}, price_of_risk(changed, paths, budget.seed))
     return Outcome(records)
 
 
-def _told(case: str, found: PriceOfRiskOptimum) -> list[Record]:
+def _records(parameters: Parameters, found: PriceOfRiskOptimum) -> list[Record]:
     estimates = {
         "asked": found.client_spread,
         "missed": found.mismatch,
         "cost": found.hedge_cost,
         "loss": found.inventory_loss,
         "square": found.inventory_square,
-        "hurdle": found.hurdle(AVERSION),
+        "hurdle": found.hurdle(RISK_AVERSION),
     }
     over = tuple(x / found.exchange_spread for x in found.client_spread)
     estimates["over"] = (over[0], over[1])
-    plain = {"unskewed": found.unskewed_spread, "exchange": found.exchange_spread}
+    plain = {"unskewed": found.unskewed_spread, "hedge_spread": found.exchange_spread}
     return [
-        *(Record(case, 0, name, *estimate) for name, estimate in estimates.items()),
-        *(Record(case, 0, name, value) for name, value in plain.items()),
+        *(record_of(parameters, name, *estimate) for name, estimate in estimates.items()),
+        *(record_of(parameters, name, value) for name, value in plain.items()),
     ]
 
 
-def learned(exchange: float) -> Callable[[Budget, Tell], Outcome]:
+def learned(exchange: float) -> Callable[[Budget, Report], Outcome]:
     """Figures 7 and 8 at one hedge spread."""
 
-    def run(budget: Budget, tell: Tell) -> Outcome:
-        tell("the optimum")
+    def run(budget: Budget, report: Report) -> Outcome:
+        report("the optimum")
         best = price_of_risk(scenario(exchange), 300 if budget.quick else 2000, budget.seed)
-        judged, lesson, config = scenario(exchange, WEIGHT), taught(exchange), learner(budget)
+        evaluated, training = scenario(exchange, WEIGHT), training_scenario(exchange)
+        config = learner(budget)
         paths = 16 if budget.quick else 100
         rows: list[dict[str, float]] = []
 
         def look(progress: Progress) -> None:
-            for i, policy in enumerate(policies_of(lesson, config, progress.states, budget.seeds)):
-                spread = _asked(judged, policy, budget.seed, 8)
+            for i, policy in enumerate(policies_of(training, config, progress.states, budget.seeds)):
+                spread = _spreads(evaluated, policy, budget.seed, 8)
                 rows.append({"seed": i, "steps": float(progress.curve["steps"][i]), "asked": spread["asked"]})
 
-        policies, _ = fit(lesson, config, budget, tell, 10, look)
+        policies, _ = train_policies(training, config, budget, report, 10, look)
         records, skews = [], []
         for i, policy in enumerate(policies):
-            told = _asked(judged, policy, budget.seed + i, paths)
-            records += [Record(f"SAC, {i}", 0, name, value) for name, value in told.items()]
-            skews.append(np.abs(actions(policy, WHERE)["skew"]))
-        told = _asked(judged, best.policy(LARGEST), budget.seed, paths)
-        records += [Record("exact", 0, name, value) for name, value in told.items()]
-        exact_skew = np.abs(np.interp(WHERE, best.positions, np.abs(best.skew)))
+            spread = _spreads(evaluated, policy, budget.seed + i, paths)
+            records += records_of({"policy": "SAC", "replication": i}, **spread)
+            skews.append(np.abs(actions(policy, POSITIONS)["skew"]))
+        spread = _spreads(evaluated, best.policy(MAX_HEDGE), budget.seed, paths)
+        records += records_of({"policy": "optimum"}, **spread)
+        exact_skew = np.abs(np.interp(POSITIONS, best.positions, np.abs(best.skew)))
         frames = {
             "curve": pl.DataFrame(rows),
-            "skews": curves(WHERE, "skew", {"SAC": np.stack(skews), "exact": exact_skew[None]}),
-            "trace": trace(judged, policies[0], budget.seed, 1),
+            "skews": curves(
+                POSITIONS,
+                "skew",
+                [({"policy": "SAC"}, np.stack(skews)), ({"policy": "optimum"}, exact_skew[None])],
+            ),
+            "trace": trace(evaluated, policies[0], budget.seed, 1),
         }
         return Outcome(records, frames)
 
     return run
 
 
-def _asked(judged: Scenario, policy: Policy, seed: int, paths: int) -> dict[str, float]:
-    """asked: the half-spread to clients after the skew, mean of both sides; exchange: the exchange's; missed: E|client
-    PnL + hedge PnL|; unhedged: mean size of what is left of the position that was seen, units."""
-    steps = trace(judged, policy, seed, paths)
+def _spreads(scenario: Scenario, policy: Policy, seed: int, paths: int) -> dict[str, float]:
+    """asked: the half-spread to clients after the skew, mean of both sides; hedge_spread: the exchange's; missed:
+    E|client PnL + hedge PnL|; unhedged: mean size of the rest of the observed position, units."""
+    steps = trace(scenario, policy, seed, paths)
     left = (pl.col("inventory") + pl.col("hedge")).abs()
-    beyond = (pl.col("inventory").abs() - LARGEST).clip(lower_bound=0)
+    beyond = (pl.col("inventory").abs() - MAX_HEDGE).clip(lower_bound=0)
     row = steps.select(
         asked=((pl.col("ask") - pl.col("bid")) / 2).mean(),
-        exchange=((pl.col("exchange_ask") - pl.col("exchange_bid")) / 2).mean(),
+        hedge_spread=((pl.col("exchange_ask") - pl.col("exchange_bid")) / 2).mean(),
         missed=(pl.col("pnl_spread") + pl.col("pnl_hedge")).abs().mean(),
         unhedged=(left - beyond).abs().mean(),
     ).row(0, named=True)
     return {name: float(value) for name, value in row.items()}
 
 
-def _name(exchange: float) -> str:
-    return f"exchange {exchange:g}"
-
-
 def learned_case(exchange: float) -> str:
-    return f"price-of-risk-{LEARNED.index(exchange) + 1}"
+    return select_one(CASES, exchange_multiplier=exchange)
 
 
-def asked(found: Outcomes, exchange: float) -> Estimate:
-    """What the learners ask for, mean of seeds, in percent of the exact."""
+def client_spread(found: Outcomes, exchange: float) -> Estimate:
+    """The learners' client spread, mean of seeds, in percent of the exact one."""
     return _over_seeds(found, exchange, "asked").times(100 / _exact(found, exchange, "asked"))
 
 
 def _over_seeds(found: Outcomes, exchange: float, metric: str) -> Estimate:
-    case = learned_case(exchange)
-    return mean([found.record(case, f"SAC, {i}", metric).value for i in range(found.budget.seeds)])
+    return over_replications(found, learned_case(exchange), metric, policy="SAC")
 
 
 def _exact(found: Outcomes, exchange: float, metric: str) -> float:
-    return found.record("price-of-risk", _name(exchange), metric).value
+    return found.record("price-of-risk", metric, exchange_multiplier=exchange).value
 
 
 def spreads(found: Outcomes) -> list[Table | Figure]:
     """Figure 7, over hedge spreads."""
     rows = []
     for exchange in EXCHANGE:
-        hedge, best = (found.estimate("price-of-risk", _name(exchange), m) for m in ("exchange", "asked"))
+        hedge, best = (
+            found.estimate("price-of-risk", metric, exchange_multiplier=exchange)
+            for metric in ("hedge_spread", "asked")
+        )
         ours = _over_seeds(found, exchange, "asked") if exchange in LEARNED else None
         missed = _over_seeds(found, exchange, "missed") if exchange in LEARNED else None
         cells = (
@@ -232,7 +247,7 @@ def spreads(found: Outcomes) -> list[Table | Figure]:
     for exchange in LEARNED:
         case = learned_case(exchange)
         curve = found.frame(case, "curve")
-        levels = {"exact": _exact(found, exchange, "asked"), "hedge": _exact(found, exchange, "exchange")}
+        levels = {"exact": _exact(found, exchange, "asked"), "hedge": _exact(found, exchange, "hedge_spread")}
         drawn = figure_lines(
             curve,
             "steps",
@@ -245,7 +260,11 @@ def spreads(found: Outcomes) -> list[Table | Figure]:
             Figure(f"Learning the client spread at ν = {exchange:g}", "Figure 7, seed by seed.", drawn)
         )
         drawn = figure_lines(
-            found.frame(case, "skews"), "position", {"skew": "|skew|"}, "who", x_title="position, units"
+            labelled(found.frame(case, "skews"), POLICY_LABELS.__getitem__, "policy"),
+            "position",
+            {"skew": "|skew|"},
+            "series",
+            x_title="position, units",
         )
         parts.append(
             Figure(
@@ -263,13 +282,16 @@ def premium(found: Outcomes) -> list[Table | Figure]:
     rows = []
     for name in PROCESSES:
         metrics = {"asked": 4, "over": 3, "cost": 4, "loss": 4, "square": 2, "hurdle": 4}
-        cells = tuple(Cell(found.estimate("price-of-risk", name, m), digits=d) for m, d in metrics.items())
+        cells = tuple(
+            Cell(found.estimate("price-of-risk", metric, process=name), digits=d)
+            for metric, d in metrics.items()
+        )
         rows.append(Row(name, cells))
     note = (
         f"At ν = {LEARNED[0]:g}; moves around the drift have the same variance. The half-spread of the reward’s "
         "optimum in currency, and over that of the exchange; then, in currency a unit that is traded with clients, "
         "what they must pay for the PnL of who hedges everything to be nothing (the hurdle): what its hedges cost, "
-        f"what drift takes, and {AVERSION:g} for each of the inventory PnL squared."
+        f"what drift takes, and {RISK_AVERSION:g} for each of the inventory PnL squared."
     )
     columns = ("client spread", "over the hedge spread", "hedges", "drift", "inventory PnL²", "hurdle")
     return [Table(columns, tuple(rows), note)]
@@ -278,9 +300,9 @@ def premium(found: Outcomes) -> list[Table | Figure]:
 def converges_to_hedge_spread(found: Outcomes) -> Finding:
     return all_of(
         within(
-            _over_seeds(found, exchange, "asked").times(100 / _exact(found, exchange, "exchange")),
+            _over_seeds(found, exchange, "asked").times(100 / _exact(found, exchange, "hedge_spread")),
             100.0,
-            CLOSE,
+            MAX_GAP,
             name=f"client over hedge spread at ν = {exchange:g}, %,",
             digits=1,
         )
@@ -291,9 +313,9 @@ def converges_to_hedge_spread(found: Outcomes) -> Finding:
 def converges_to_optimum(found: Outcomes) -> Finding:
     return all_of(
         within(
-            asked(found, exchange),
+            client_spread(found, exchange),
             100.0,
-            CLOSE,
+            MAX_GAP,
             name=f"client spread over the exact at ν = {exchange:g}, %,",
             digits=1,
         )
@@ -305,8 +327,8 @@ def _adds(found: Outcomes, metric: str) -> Finding:
     plain, *others = PROCESSES
     return all_of(
         greater(
-            found.estimate("price-of-risk", name, metric),
-            found.estimate("price-of-risk", plain, metric),
+            found.estimate("price-of-risk", metric, process=name),
+            found.estimate("price-of-risk", metric, process=plain),
             names=(name, plain),
             digits=4,
         )
@@ -323,8 +345,11 @@ def risk_costs(found: Outcomes) -> Finding:
 
 
 CASES = (
-    Case("price-of-risk", exact),
-    *(Case(learned_case(exchange), learned(exchange)) for exchange in LEARNED),
+    Case("price-of-risk", optimum),
+    *(
+        Case(dash_case("price-of-risk", exchange), learned(exchange), {"exchange_multiplier": exchange})
+        for exchange in LEARNED
+    ),
 )
 
 ITEMS = (

@@ -1,7 +1,7 @@
-"""The scenarios of Bakshaev (2020), every value of the paper and of its code at once, what we do otherwise included.
+"""Scenarios of Bakshaev (2020): every value of the paper and its code at once, also where our defaults differ.
 
-Flow and spreads know the whole path's mean volatility, spreads have no working clamp, and an episode has 511 steps:
-the paper's simulation has 512 prices, and its environment stops one before the last.
+Flow and spreads depend on the mean volatility of the whole path, spreads have no effective clamp, and an episode has
+511 steps: the paper's simulation has 512 prices, and its environment stops one before the last.
 """
 
 from twosided.core.scenario import Scenario
@@ -16,7 +16,7 @@ PRICES = 512
 
 
 def single_asset(skew: bool = False) -> Scenario:
-    """Sections 4 and 5: hedge one asset, without or with a skew (whose β of 0.5 does nothing)."""
+    """Sections 4 and 5: hedge one asset, without or with a skew (whose β of 0.5 has no effect)."""
     market = HedgingMarket(
         client_spread=_unclamped(0.18),
         exchange_spread=_unclamped(0.07),
@@ -28,7 +28,7 @@ def single_asset(skew: bool = False) -> Scenario:
 
 
 def price_of_risk(exchange: float = 0.1) -> Scenario:
-    """Section 6: which spread would pay for hedges? `exchange` is the multiplier of what they cost."""
+    """Section 6: the spread that would pay for hedges. `exchange` is the multiplier of the hedge spread."""
     market = HedgingMarket(
         client_spread=_unclamped(0.2),
         exchange_spread=_unclamped(exchange),
@@ -40,7 +40,7 @@ def price_of_risk(exchange: float = 0.1) -> Scenario:
 
 
 def portfolio(weight: float = 0.5, correlation: float = 0.0) -> Scenario:
-    """Section 7: two assets; it ends at 5 limits, as in the paper's code."""
+    """Section 7: two assets; an episode ends at 5 times the limit, as in the paper's code."""
     market = PortfolioMarket(
         prices=EqualCorrelation(num_assets=2, correlation=correlation),
         weights=(weight, 1 - weight),

@@ -1,12 +1,20 @@
-"""A signal of the next move (Bakshaev 2020, section 8): SAC uses it where it helps and ignores it where it is noise."""
+"""A signal of the next move (Bakshaev 2020, section 8): SAC uses it if it helps and ignores it if it is noise."""
 
 import numpy as np
 import polars as pl
 
+from twosided.core.records import Parameter
 from twosided.hedging.exact import hedging_optimum
 from twosided.hedging.market import HedgingMarket
 from twosided.papers.bakshaev2020 import UNIT
-from twosided.papers.bakshaev2020.common import CLOSE, actions, hedging, judged_steps, learner, taught
+from twosided.papers.bakshaev2020.common import (
+    MAX_GAP,
+    actions,
+    evaluation_steps,
+    hedging,
+    learner,
+    training_scenario,
+)
 from twosided.papers.base import (
     Budget,
     Case,
@@ -18,31 +26,39 @@ from twosided.papers.base import (
     Item,
     Outcome,
     Outcomes,
+    Report,
     Row,
     Table,
-    Tell,
     greater,
-    mean,
+    records_of,
     within,
 )
-from twosided.papers.learning import difference, exact, fit, judge_in_turn, over_drawings
+from twosided.papers.learning import (
+    difference,
+    evaluate_replications,
+    labelled,
+    over_replications,
+    train_policies,
+)
 from twosided.plots import figure_lines
 
 CORRELATIONS = (0.0, 0.25, 0.5)
-"""Of the signal with the first move that a hedge can catch."""
+"""Of the signal with the first price move after a hedge."""
 SIGNALS = np.linspace(-2.5, 2.5, 41)
 
 
-def signal(budget: Budget, tell: Tell) -> Outcome:
-    """SAC that sees the signal beside the best policy that sees the position alone, on the same chance."""
+def signal(budget: Budget, report: Report) -> Outcome:
+    """SAC that observes the signal, and the optimal policy of the position alone, on common random numbers."""
     config = learner(budget)
     blind = hedging_optimum(hedging(), num_volatilities=2, num_trends=1)
-    records, frames = exact(BLIND, value=blind.position_value), []
+    records, frames = records_of({"policy": "optimum"}, value=blind.position_value), []
     for correlation in CORRELATIONS:
         scenario = hedging(market=HedgingMarket(signal_correlation=correlation))
-        policies, _ = fit(taught(scenario, config), config, budget, tell)
-        names = {name_of("SAC", correlation): policies}, {name_of(BLIND, correlation): blind.policy}
-        records += judge_in_turn(scenario, *names, budget, tell, judged_steps(budget))
+        policies, _ = train_policies(training_scenario(scenario, config), config, budget, report)
+        sac, optimum = (_maker(policy, correlation) for policy in ("SAC", "optimum"))
+        records += evaluate_replications(
+            scenario, [(sac, policies)], [(optimum, blind.policy)], budget, report, evaluation_steps(budget)
+        )
         nothing = np.zeros(SIGNALS.size)
         seen = np.stack([nothing, SIGNALS], axis=1)
         rows = np.stack([actions(policy, nothing, signal=seen)["hedge"] for policy in policies])
@@ -52,44 +68,51 @@ def signal(budget: Budget, tell: Tell) -> Outcome:
                     "signal": SIGNALS,
                     "hedge": rows.mean(0),
                     "hedge_error": rows.std(0, ddof=min(1, len(rows) - 1)) / np.sqrt(len(rows)),
-                    "who": [f"ρ = {correlation:g}"] * SIGNALS.size,
+                    "correlation": [correlation] * SIGNALS.size,
                 }
             )
         )
-        # A unit more of signal moves the hedge by so much.
+        # Change of the hedge per unit of the signal.
         for i, row in enumerate(rows):
-            records += exact(f"{name_of('SAC', correlation)}, seed {i}", slope=np.polyfit(SIGNALS, row, 1)[0])
+            records += records_of({**sac, "replication": i}, slope=np.polyfit(SIGNALS, row, 1)[0])
     return Outcome(records, {"hedges": pl.concat(frames)})
 
 
-BLIND = "sees the position alone"
+def _maker(policy: str, correlation: float) -> dict[str, Parameter]:
+    return {"policy": policy, "correlation": correlation}
 
 
-def name_of(name: str, correlation: float) -> str:
-    return f"{name}, ρ = {correlation:g}"
+def _label(correlation: float) -> str:
+    return f"ρ = {correlation:g}"
+
+
+def _gain(found: Outcomes, correlation: float) -> Estimate:
+    """Reward of SAC less that of the optimal policy that observes only the position."""
+    sac, optimum = (_maker(policy, correlation) for policy in ("SAC", "optimum"))
+    return difference(found, "signal", "reward", sac, optimum)
 
 
 def shown(found: Outcomes) -> list[Table | Figure]:
     rows = []
     for correlation in CORRELATIONS:
-        own, blind = (name_of(name, correlation) for name in ("SAC", BLIND))
+        own, blind = (_maker(policy, correlation) for policy in ("SAC", "optimum"))
         cells = (
-            Cell(over_drawings(found, "signal", own, "reward"), digits=3),
-            Cell(over_drawings(found, "signal", blind, "reward"), digits=3),
-            Cell(difference(found, "signal", own, blind, "reward"), digits=3),
-            Cell(over_drawings(found, "signal", own, "sharpe").times(100)),
-            Cell(over_drawings(found, "signal", blind, "sharpe").times(100)),
+            Cell(over_replications(found, "signal", "reward", **own), digits=3),
+            Cell(over_replications(found, "signal", "reward", **blind), digits=3),
+            Cell(_gain(found, correlation), digits=3),
+            Cell(over_replications(found, "signal", "sharpe", **own).times(100)),
+            Cell(over_replications(found, "signal", "sharpe", **blind).times(100)),
             Cell(slope(found, correlation)),
         )
-        rows.append(Row(f"ρ = {correlation:g}", cells))
+        rows.append(Row(_label(correlation), cells))
     note = (
         f"{UNIT} At γ = 0.001; beside it the exact policy that sees the position alone, on the same chance."
     )
     figure = figure_lines(
-        found.frame("signal", "hedges"),
+        labelled(found.frame("signal", "hedges"), _label, "correlation"),
         "signal",
         {"hedge": "hedge of no position, units"},
-        "who",
+        "series",
         x_title="signal, deviations",
     )
     columns = ("reward", "position alone", "more", "Sharpe, %", "position alone, %", "slope")
@@ -100,19 +123,18 @@ def shown(found: Outcomes) -> list[Table | Figure]:
 
 
 def uses(found: Outcomes) -> Finding:
-    own, blind = (name_of(name, CORRELATIONS[-1]) for name in ("SAC", BLIND))
+    own, blind = (_maker(policy, CORRELATIONS[-1]) for policy in ("SAC", "optimum"))
     return greater(
-        over_drawings(found, "signal", own, "reward"),
-        over_drawings(found, "signal", blind, "reward"),
-        difference=difference(found, "signal", own, blind, "reward"),
-        names=(f"the reward with a signal of ρ = {CORRELATIONS[-1]:g}", "of the position alone"),
+        over_replications(found, "signal", "reward", **own),
+        over_replications(found, "signal", "reward", **blind),
+        difference=_gain(found, CORRELATIONS[-1]),
+        names=(f"the reward with a signal of {_label(CORRELATIONS[-1])}", "of the position alone"),
     )
 
 
 def slope(found: Outcomes, correlation: float) -> Estimate:
-    """Units that the hedge of no position moves for a deviation of the signal."""
-    cases = [f"{name_of('SAC', correlation)}, seed {i}" for i in range(found.budget.seeds)]
-    return mean([found.record("signal", case, "slope").value for case in cases])
+    """Change of the hedge at no position, in units, per standard deviation of the signal."""
+    return over_replications(found, "signal", "slope", **_maker("SAC", correlation))
 
 
 def ignores(found: Outcomes) -> Finding:
@@ -122,10 +144,10 @@ def ignores(found: Outcomes) -> Finding:
 
 
 def loses_little(found: Outcomes) -> Finding:
-    value = found.record("signal", BLIND, "value").value
-    own, blind = (name_of(name, CORRELATIONS[0]) for name in ("SAC", BLIND))
-    gap = difference(found, "signal", blind, own, "reward").times(100 / abs(value))
-    return within(gap, 0.0, CLOSE, name="what SAC loses where the signal is noise, %,")
+    value = found.record("signal", "value", policy="optimum").value
+    own, blind = (_maker(policy, CORRELATIONS[0]) for policy in ("SAC", "optimum"))
+    gap = difference(found, "signal", "reward", blind, own).times(100 / abs(value))
+    return within(gap, 0.0, MAX_GAP, name="what SAC loses where the signal is noise, %,")
 
 
 CASES = (Case("signal", signal),)

@@ -1,4 +1,4 @@
-"""Hedging one asset (Bakshaev 2020, sections 3.6 and 4): fixed hedgers, SAC and the exact optimum."""
+"""Hedging one asset (Bakshaev 2020, sections 3.6 and 4): hedgers by a rule, SAC and the exact optimum."""
 
 import time
 from collections.abc import Callable
@@ -8,26 +8,28 @@ import polars as pl
 
 from twosided.core.evaluation import trace
 from twosided.core.policy import Policy
+from twosided.core.records import Parameter
 from twosided.hedging.exact import hedging_optimum
 from twosided.hedging.hedgers import FractionalHedger, FullHedger, NoHedger
-from twosided.papers.bakshaev2020 import DUMMY, HALF, UNHEDGED, UNIT
+from twosided.papers.bakshaev2020 import FULL_HEDGE, HALF_HEDGE, UNHEDGED, UNIT
 from twosided.papers.bakshaev2020.common import (
-    CLOSE,
     COLUMNS,
-    PAPERS_WEIGHT,
-    PNL_COUNTS,
+    MAX_GAP,
+    PAPER_WEIGHT,
+    POLICY_LABELS,
     POSITIONS,
+    SMALL_WEIGHT,
     actions,
     curves,
     dashboard,
+    evaluation_steps,
     figure_curves,
-    followed,
     hedging,
-    judged_steps,
     learner,
     of_paths,
     path_cells,
-    taught,
+    training_scenario,
+    without_breaches,
 )
 from twosided.papers.base import (
     Budget,
@@ -40,80 +42,112 @@ from twosided.papers.base import (
     Item,
     Outcome,
     Outcomes,
+    Report,
     Row,
     Table,
-    Tell,
     all_of,
+    dash_case,
     greater,
-    mean,
+    records_of,
+    select_one,
     within,
 )
-from twosided.papers.learning import difference, exact, fit, judge_in_turn, over_drawings
+from twosided.papers.learning import (
+    Parameters,
+    difference,
+    evaluate_replications,
+    over_replications,
+    train_policies,
+)
 from twosided.plots import figure_lines
 
-WEIGHTS = (PAPERS_WEIGHT, 1e-2, PNL_COUNTS)
-"""γ of the penalty: the paper's, and two at which PnL counts."""
+WEIGHTS = (PAPER_WEIGHT, 1e-2, SMALL_WEIGHT)
+"""γ of the penalty: the paper's, and two at which PnL matters."""
 FRACTIONS = tuple(round(0.1 * k, 1) for k in range(2, 11))
-"""Of the position, that hedgers take off in a step."""
+"""Of the position, hedged in a step."""
+SAC_MAKER: Parameters = {"policy": "SAC"}
+OPTIMUM: Parameters = {"policy": "optimum"}
+EXACT: Parameters = {"policy": "optimum", "method": "exact"}
+"""Values by dynamic programming, without simulation."""
 
 
-def reference(budget: Budget, tell: Tell) -> Outcome:
-    """Figures 2 and 3: makers that hedge by rules in the paper's market, followed to the end."""
-    scenario = followed()
-    makers: dict[str, Policy] = {"unhedged": NoHedger(), "dummy": FullHedger()}
-    makers |= {f"fraction {x}": FractionalHedger(x) for x in FRACTIONS}
+def fraction(x: float) -> dict[str, Parameter]:
+    """Parameters of a maker that hedges a fraction of the position."""
+    return {"policy": "fraction", "fraction": x}
+
+
+def reference(budget: Budget, report: Report) -> Outcome:
+    """Figures 2 and 3: makers that hedge by rules in the paper's market without breaches."""
+    scenario = without_breaches()
+    makers: list[tuple[Parameters, Policy]] = [
+        ({"policy": "unhedged"}, NoHedger()),
+        ({"policy": "full"}, FullHedger()),
+        *((fraction(x), FractionalHedger(x)) for x in FRACTIONS),
+    ]
     records, frames = [], {}
-    for name, maker in makers.items():
-        tell(name)
+    for parameters, maker in makers:
+        report(_label(parameters))
         steps = trace(scenario, maker, budget.seed, 64 if budget.quick else 512)
-        records += of_paths(name, steps)
-        if name in ("unhedged", "dummy"):
-            frames[name] = steps.filter(pl.col("path") == 0)
+        records += of_paths(parameters, steps)
+        if "fraction" not in parameters:
+            frames[str(parameters["policy"])] = steps.filter(pl.col("path") == 0)
     return Outcome(records, frames)
 
 
-def learned(weight: float) -> Callable[[Budget, Tell], Outcome]:
-    """Figures 4 and 5: SAC beside the exact optimum, and every fixed hedger on the same chance."""
+def learned(weight: float) -> Callable[[Budget, Report], Outcome]:
+    """Figures 4 and 5: SAC, the exact optimum and every fractional hedger on common random numbers."""
 
-    def run(budget: Budget, tell: Tell) -> Outcome:
+    def run(budget: Budget, report: Report) -> Outcome:
         scenario, config = hedging(weight), learner(budget)
-        tell("solving the dynamic program")
+        report("solving the dynamic program")
         best = hedging_optimum(scenario)
-        records = exact("exact", reward=best.position_value, informed=best.value, refinement=best.refinement)
+        records = records_of(
+            EXACT, reward=best.position_value, informed=best.value, refinement=best.refinement
+        )
         since, spent = time.perf_counter(), time.process_time()
-        policies, curve = fit(taught(scenario, config), config, budget, tell)
-        records += exact("SAC", seconds=time.perf_counter() - since, processor=time.process_time() - spent)
-        others: dict[str, Policy] = {f"fraction {x}": FractionalHedger(x) for x in FRACTIONS}
-        others |= {"exact": best.policy}
-        records += judge_in_turn(scenario, {"SAC": policies}, others, budget, tell, judged_steps(budget))
+        policies, curve = train_policies(training_scenario(scenario, config), config, budget, report)
+        seconds = {"seconds": time.perf_counter() - since, "processor_seconds": time.process_time() - spent}
+        records += records_of(SAC_MAKER, **seconds)
+        others: list[tuple[Parameters, Policy]] = [(fraction(x), FractionalHedger(x)) for x in FRACTIONS]
+        others.append((OPTIMUM, best.policy))
+        records += evaluate_replications(
+            scenario, [(SAC_MAKER, policies)], others, budget, report, evaluation_steps(budget)
+        )
         paths = 64 if budget.quick else 512
-        tell("playing in the paper's market")
-        traces = {"SAC": trace(followed(), policies[0], budget.seed, paths)}
-        traces["exact"] = trace(followed(), best.policy, budget.seed, paths)
-        for name, steps in traces.items():
-            records += of_paths(f"{name}, the paper’s market", steps)
+        report("simulating the paper's market")
+        steps = trace(without_breaches(), policies[0], budget.seed, paths)
+        best_steps = trace(without_breaches(), best.policy, budget.seed, paths)
+        records += of_paths({**SAC_MAKER, "market": "paper"}, steps)
+        records += of_paths({**OPTIMUM, "market": "paper"}, best_steps)
         for i, policy in enumerate(policies):
-            records += of_paths(f"SAC, seed {i}", trace(scenario, policy, budget.seed, 64))
-        records += of_paths("exact, played", trace(scenario, best.policy, budget.seed, 64))
+            own = {**SAC_MAKER, "market": "study", "replication": i}
+            records += of_paths(own, trace(scenario, policy, budget.seed, 64))
+        records += of_paths({**OPTIMUM, "market": "study"}, trace(scenario, best.policy, budget.seed, 64))
         hedges = np.stack([actions(policy, POSITIONS)["hedge"] for policy in policies])
+        best_hedge = actions(best.policy, POSITIONS)["hedge"][None]
         frames = {
             "curve": curve,
-            "hedges": curves(
-                POSITIONS, "hedge", {"SAC": hedges, "exact": actions(best.policy, POSITIONS)["hedge"][None]}
-            ),
-            "trace": traces["SAC"].filter(pl.col("path") == 0),
+            "hedges": curves(POSITIONS, "hedge", [(SAC_MAKER, hedges), (OPTIMUM, best_hedge)]),
+            "trace": steps.filter(pl.col("path") == 0),
         }
         return Outcome(records, frames)
 
     return run
 
 
+def _label(maker: Parameters) -> str:
+    """Label of a maker that hedges by a rule."""
+    labels = {"unhedged": "unhedged", "full": "dummy"}
+    return f"fraction {maker['fraction']}" if "fraction" in maker else labels[str(maker["policy"])]
+
+
 def hedgers(found: Outcomes) -> list[Table | Figure]:
-    theirs = {"unhedged": UNHEDGED, "dummy": DUMMY, "fraction 0.5": HALF}
-    rows = [
-        Row(name, path_cells(found, "reference", name, theirs.get(name, {})))
-        for name in ("unhedged", "dummy", *(f"fraction {x}" for x in FRACTIONS))
+    makers = [
+        ({"policy": "unhedged"}, UNHEDGED),
+        ({"policy": "full"}, FULL_HEDGE),
+        *((fraction(x), HALF_HEDGE if x == 0.5 else {}) for x in FRACTIONS),
     ]
+    rows = [Row(_label(maker), path_cells(found, "reference", printed, **maker)) for maker, printed in makers]
     note = (
         "PnL of a path of 511 steps in currency, its deviation from path to path, the Sharpe ratio of a step in "
         "percent, the mean size of the position in units, and how many steps in a hundred swing from a hedge of full "
@@ -121,41 +155,43 @@ def hedgers(found: Outcomes) -> list[Table | Figure]:
         "32 units at most; the dummy all of it."
     )
     figures = [
-        dashboard("Figure 2: the dummy hedger", found.frame("reference", "dummy")),
+        dashboard("Figure 2: the dummy hedger", found.frame("reference", "full")),
         dashboard("Figure 3: nothing is hedged", found.frame("reference", "unhedged")),
     ]
     return [Table(COLUMNS, tuple(rows), note), *figures]
 
 
 def unhedged_is_worst(found: Outcomes) -> Finding:
-    dummy, idle = (found.estimate("reference", name, "sharpe") for name in ("dummy", "unhedged"))
-    return greater(dummy, idle, names=("the dummy’s Sharpe ratio, %,", "without hedges"), digits=1)
+    full, unhedged = (
+        found.estimate("reference", "path_sharpe", policy=policy) for policy in ("full", "unhedged")
+    )
+    return greater(full, unhedged, names=("the dummy’s Sharpe ratio, %,", "without hedges"), digits=1)
 
 
 def optimum(found: Outcomes) -> list[Table | Figure]:
     rows, parts = [], []
     for weight in WEIGHTS:
         case = learned_case(weight)
-        value = found.record(case, "exact", "reward").value
+        value = found.record(case, "reward", **EXACT).value
         digits = 0 if abs(value) > 100 else 3
-        best = best_fraction(found, weight)
+        best = fraction(best_fraction(found, weight))
         cells = (
-            Cell(over_drawings(found, case, "SAC", "reward"), exact=value, digits=digits),
-            Cell(over_drawings(found, case, "exact", "reward"), digits=digits),
+            Cell(over_replications(found, case, "reward", **SAC_MAKER), exact=value, digits=digits),
+            Cell(over_replications(found, case, "reward", **OPTIMUM), digits=digits),
             Cell(gap(found, weight)),
-            Cell(over_drawings(found, case, "SAC", "sharpe").times(100), digits=2),
-            Cell(over_drawings(found, case, "exact", "sharpe").times(100), digits=2),
-            Cell(over_drawings(found, case, best, "sharpe").times(100), digits=2),
-            Cell(swings(found, weight), exact=found.record(case, "exact, played", "swings").value),
-            Cell(Estimate(found.record(case, "SAC", "seconds").value), digits=0),
-            Cell(Estimate(found.record(case, "SAC", "processor").value), digits=0),
+            Cell(over_replications(found, case, "sharpe", **SAC_MAKER).times(100), digits=2),
+            Cell(over_replications(found, case, "sharpe", **OPTIMUM).times(100), digits=2),
+            Cell(over_replications(found, case, "sharpe", **best).times(100), digits=2),
+            Cell(swings(found, weight), exact=optimal_swings(found, weight)),
+            Cell(Estimate(found.record(case, "seconds", **SAC_MAKER).value), digits=0),
+            Cell(Estimate(found.record(case, "processor_seconds", **SAC_MAKER).value), digits=0),
         )
         rows.append(Row(f"γ = {weight:g}", cells))
         parts.append(
             Figure(
                 f"The hedge at γ = {weight:g}",
                 "Mean of seeds with its 95% band, and the best by dynamic programming.",
-                figure_curves(found.frame(case, "hedges"), "hedge"),
+                figure_curves(found.frame(case, "hedges"), "hedge", POLICY_LABELS.__getitem__, "policy"),
             )
         )
     columns = (
@@ -179,41 +215,45 @@ def optimum(found: Outcomes) -> list[Table | Figure]:
 
 
 def learned_case(weight: float) -> str:
-    return f"learned-{WEIGHTS.index(weight) + 1}"
+    return select_one(CASES, weight=weight)
 
 
 def gap(found: Outcomes, weight: float) -> Estimate:
-    """In percent of the exact value, positive where SAC is worse."""
+    """In percent of the exact value, positive if SAC is worse."""
     case = learned_case(weight)
-    value = abs(found.record(case, "exact", "reward").value)
-    return difference(found, case, "exact", "SAC", "reward").times(100 / value)
+    value = abs(found.record(case, "reward", **EXACT).value)
+    return difference(found, case, "reward", OPTIMUM, SAC_MAKER).times(100 / value)
 
 
 def swings(found: Outcomes, weight: float) -> Estimate:
     case = learned_case(weight)
-    return mean([found.record(case, f"SAC, seed {i}", "swings").value for i in range(found.budget.seeds)])
+    return over_replications(found, case, "path_swings", **SAC_MAKER)
 
 
-def best_fraction(found: Outcomes, weight: float) -> str:
-    """The name of the fractional hedger with the highest Sharpe ratio on the same chance."""
-    case, names = learned_case(weight), [f"fraction {x}" for x in FRACTIONS]
-    return max(names, key=lambda name: over_drawings(found, case, name, "sharpe").value)
+def optimal_swings(found: Outcomes, weight: float) -> float:
+    return found.record(learned_case(weight), "path_swings", **OPTIMUM, market="study").value
+
+
+def best_fraction(found: Outcomes, weight: float) -> float:
+    """The fraction whose hedger has the highest Sharpe ratio on common random numbers."""
+    case = learned_case(weight)
+    return max(FRACTIONS, key=lambda x: over_replications(found, case, "sharpe", **fraction(x)).value)
 
 
 def close(found: Outcomes) -> Finding:
     return all_of(
-        within(gap(found, weight), 0.0, CLOSE, name=f"the gap at γ = {weight:g}, %,") for weight in WEIGHTS
+        within(gap(found, weight), 0.0, MAX_GAP, name=f"the gap at γ = {weight:g}, %,") for weight in WEIGHTS
     )
 
 
 def beats_fractions(found: Outcomes) -> Finding:
-    """Where PnL counts most: with a larger weight even the exact policy holds less than the Sharpe ratio would like."""
-    case, best = learned_case(PNL_COUNTS), best_fraction(found, PNL_COUNTS)
+    """At the smallest weight: with a larger one even the exact policy holds less than maximises the Sharpe ratio."""
+    case, best = learned_case(SMALL_WEIGHT), fraction(best_fraction(found, SMALL_WEIGHT))
     return greater(
-        over_drawings(found, case, "SAC", "sharpe").times(100),
-        over_drawings(found, case, best, "sharpe").times(100),
-        difference=difference(found, case, "SAC", best, "sharpe").times(100),
-        names=("the Sharpe ratio of SAC, %,", f"of {best}"),
+        over_replications(found, case, "sharpe", **SAC_MAKER).times(100),
+        over_replications(found, case, "sharpe", **best).times(100),
+        difference=difference(found, case, "sharpe", SAC_MAKER, best).times(100),
+        names=("the Sharpe ratio of SAC, %,", f"of {_label(best)}"),
     )
 
 
@@ -222,7 +262,7 @@ def learning(found: Outcomes) -> list[Table | Figure]:
     parts: list[Table | Figure] = []
     for weight in WEIGHTS:
         case = learned_case(weight)
-        levels = {"best": found.record(case, "exact", "reward").value}
+        levels = {"best": found.record(case, "reward", **EXACT).value}
         figure = figure_lines(
             found.frame(case, "curve"),
             "steps",
@@ -233,16 +273,16 @@ def learning(found: Outcomes) -> list[Table | Figure]:
         )
         parts.append(Figure(f"Learning at γ = {weight:g}", "Of the policy that still explores.", figure))
     rows = [
-        Row(f"SAC, γ = {w:g}", path_cells(found, learned_case(w), "SAC, the paper’s market", {}))
-        for w in WEIGHTS
-    ]
-    rows += [
-        Row(f"exact, γ = {w:g}", path_cells(found, learned_case(w), "exact, the paper’s market", {}))
-        for w in WEIGHTS
+        Row(
+            f"{POLICY_LABELS[policy]}, γ = {weight:g}",
+            path_cells(found, learned_case(weight), policy=policy, market="paper"),
+        )
+        for policy in ("SAC", "optimum")
+        for weight in WEIGHTS
     ]
     note = "As in the table of fixed hedgers; of the first seed."
     parts.insert(0, Table(COLUMNS, tuple(rows), note))
-    parts.append(dashboard("Figure 4: SAC at γ = 0.001", found.frame(learned_case(PNL_COUNTS), "trace")))
+    parts.append(dashboard("Figure 4: SAC at γ = 0.001", found.frame(learned_case(SMALL_WEIGHT), "trace")))
     return parts
 
 
@@ -251,7 +291,7 @@ def no_swings(found: Outcomes) -> Finding:
     return all_of(
         within(
             swings(found, weight),
-            found.record(learned_case(weight), "exact, played", "swings").value,
+            optimal_swings(found, weight),
             1.0,
             name=f"swings at γ = {weight:g}, %,",
         )
@@ -261,8 +301,9 @@ def no_swings(found: Outcomes) -> Finding:
 
 CASES = (
     Case("reference", reference),
-    *(Case(learned_case(weight), learned(weight)) for weight in WEIGHTS),
+    *(Case(dash_case("learned", weight), learned(weight), {"weight": weight}) for weight in WEIGHTS),
 )
+LEARNED_CASES = tuple(learned_case(weight) for weight in WEIGHTS)
 
 ITEMS = (
     Item(
@@ -277,13 +318,13 @@ ITEMS = (
         "optimum",
         "SAC and the exact optimum",
         "One asset, by the weight γ of the penalty on its position.",
-        tuple(learned_case(weight) for weight in WEIGHTS),
+        LEARNED_CASES,
         optimum,
         (
             Claim("this project", "SAC is within 5% of the dynamic program’s value, mean of seeds.", close),
             Claim(
                 "this project",
-                f"At γ = {PNL_COUNTS:g} its Sharpe ratio is above that of the best fractional hedger.",
+                f"At γ = {SMALL_WEIGHT:g} its Sharpe ratio is above that of the best fractional hedger.",
                 beats_fractions,
             ),
             Claim(
@@ -295,7 +336,7 @@ ITEMS = (
         "learning",
         "Learning to hedge",
         "Figures 4 and 5.",
-        tuple(learned_case(weight) for weight in WEIGHTS),
+        LEARNED_CASES,
         learning,
     ),
 )

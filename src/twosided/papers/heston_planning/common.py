@@ -1,4 +1,4 @@
-"""What both halves of the study share: makers of two offsets, their learners, and the models that they plan with."""
+"""Learners and planning models that both parts of the study share."""
 
 import dataclasses
 import functools
@@ -17,9 +17,9 @@ from twosided.heston.sampler import Sampling
 from twosided.learn.sac import SAC
 
 SUBSTEPS = 10
-"""Of the model in a bar."""
+"""Steps of the model in a bar."""
 DRAWS = Sampling(chains=2, warmup=150, draws=200)
-"""Of a fit: it is one of many, and only drawn from."""
+"""Sampling of a fit; short, since a fit is one of many and only supplies draws."""
 SETTINGS: dict[str, Any] = {
     "paths": 1,
     "hidden": (64, 64),
@@ -29,41 +29,39 @@ SETTINGS: dict[str, Any] = {
     "critic_rate": 1e-3,
     "temperature_rate": 1e-3,
 }
-"""Of all learners. What is decided after a bar shows in a few more, so that looking twenty ahead is enough."""
-
-
+"""Settings of all learners. A decision has its effect within a few bars, so a horizon of twenty is enough."""
 WARMUP = 64
-"""Bars on which a learner only looks around, unless it is said otherwise."""
+"""Bars of random actions before the training, by default."""
 
 
 def learner(bars: int, updates: int, model: HestonBars | None = None, warmup: int = WARMUP) -> SAC:
-    """Soft actor-critic on so many bars, its warm-up and last included, and so many gradient steps after each."""
-    lived = {"steps": bars - warmup - 1, "warmup": warmup, "updates": updates, "buffer": bars}
-    settings: dict[str, Any] = SETTINGS | lived
+    """Soft actor-critic for a number of bars, warm-up and last bar included, and of gradient steps after each bar."""
+    size = {"steps": bars - warmup - 1, "warmup": warmup, "updates": updates, "buffer": bars}
+    settings: dict[str, Any] = SETTINGS | size
     if model is None:
         return SAC(**settings)
     return PlanningSAC(**settings, model=model, plan_buffer=20_000)
 
 
 def fitted(bars: Bars, window: int, block: int, seed: int, years_per_bar: float | None = None) -> HestonBars:
-    """What fits of the last `window` bars, one after as many again, knew of the bars that followed.
+    """Model of the bars by rolling fits: each of the last `window` bars, for the `window` bars that follow.
 
-    Kept for as long as the process lives: models that are made wrong begin with the fits of the one that is not.
+    Cached for the life of the process, since misspecified models start from the same fits.
     """
     return _fitted(pickle.dumps((bars, window, block, seed, years_per_bar)))
 
 
 @functools.cache
-def _fitted(asked: bytes) -> HestonBars:
-    """The same, of what has no hash of its own."""
-    bars, window, block, seed, years_per_bar = pickle.loads(asked)
+def _fitted(arguments: bytes) -> HestonBars:
+    """The same for pickled arguments, since bars are not hashable."""
+    bars, window, block, seed, years_per_bar = pickle.loads(arguments)
     fits = rolling(bars, window, window, sampling=DRAWS, block=block, years_per_bar=years_per_bar, seed=seed)
     return heston_bars(bars, fits, substeps=SUBSTEPS, seed=seed)
 
 
 def constant(model: HestonBars) -> HestonBars:
-    """The model made wrong: a variance that does not move, of each fit's median level; before the first fit, of the
-    last bars' moves, as the model's own."""
+    """Misspecified model with a constant variance: each fit's median level; before the first fit, that of the latest
+    bars' moves, as in the model itself."""
     level = jnp.median(model.draws.level, axis=1, keepdims=True)
     draws = dataclasses.replace(
         model.draws,
@@ -78,7 +76,7 @@ def constant(model: HestonBars) -> HestonBars:
 
 
 def doubled(model: HestonBars) -> HestonBars:
-    """The model made wrong: twice the variance, in the long run and now."""
+    """Misspecified model with twice the variance, in the long run and now."""
     draws = dataclasses.replace(model.draws, level=2 * model.draws.level)
     return dataclasses.replace(
         model,
@@ -86,3 +84,13 @@ def doubled(model: HestonBars) -> HestonBars:
         volatility=np.sqrt(2) * model.volatility,
         deviation=np.sqrt(2) * model.deviation,
     )
+
+
+MODEL_LABELS = {
+    "none": "SAC",
+    "true": "planning, the true model",
+    "fitted": "planning, rolling fits",
+    "constant": "planning, constant volatility",
+    "doubled": "planning, variance doubled",
+}
+"""Labels of learners, by the model that they plan with."""

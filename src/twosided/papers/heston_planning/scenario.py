@@ -1,7 +1,7 @@
-"""The scenario of Gore (2025), every value of the code at once: a market maker on one-minute bars of a share.
+"""Scenario of Gore (2025), with all values of the code: a market maker on one-minute bars of a share.
 
-What is not theirs: orders fill in the bar after the one that they were seen at, limit orders at their own price, both
-sides in the same bar; their code fills them on the bar already seen, at a price drawn from it, and one side only.
+The fills differ: orders fill in the bar after the observed one, limit orders at their own price, both sides in the same
+bar. The original code fills them in the observed bar, at a price drawn from it, and one side only.
 """
 
 from twosided.bars.market import BarsMarket
@@ -12,12 +12,12 @@ from twosided.heston.process import Heston
 from twosided.limit_orders.fills import TouchFill
 
 MINUTES = 525_600
-"""Of a year; one bar each."""
+"""Minutes in a year; one bar each."""
 
 
 def one_minute_bars(source: BarSource | None = None, horizon: int = 1024) -> Scenario:
-    """State of 11 numbers, action of 5, no short sales, no debt. Bars of Heston's model in ten substeps if none are
-    given, at the means of the priors on its parameters."""
+    """A state of 11 numbers, an action of 5, no short sales, no debt. Default bars: Heston's model in ten substeps, at
+    the means of the priors of its parameters."""
     process = Heston(
         initial=10.0,
         initial_variance=0.2,
