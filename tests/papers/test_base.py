@@ -144,7 +144,7 @@ def outcomes(seeds=5):
 def test_records_are_found_by_their_parameters():
     found = outcomes()
     assert found.record("case", "pnl", share=0.5, replication=1).value == 1.5
-    assert found.estimate("case", "pnl", share=0.25, replication=0, scale=100) == Estimate(25.0, 10.0)
+    assert found.estimate("case", "pnl", share=0.25, replication=0) == Estimate(0.25, 0.1)
     assert found.record("case", "pnl", maker=1).value == 7.0
     assert list(found) == ["case"]
     assert "other" not in found
@@ -157,17 +157,17 @@ def test_mean_over_seeds_has_their_degrees_of_freedom():
 
 
 @pytest.mark.parametrize(
-    ("asked", "sentence"),
+    ("metric", "parameters", "sentence"),
     [
-        ({"metric": "no"}, "no record of no for maker 0$"),
-        ({"metric": "pnl", "share": 0.75}, "no record of pnl for maker 0 with share=0.75"),
-        ({"metric": "pnl", "share": 0.5}, "6 records of pnl for maker 0 with share=0.5"),
-        ({"metric": "pnl", "risk_aversion": 1.0}, "no record of pnl for maker 0 with risk_aversion=1.0"),
+        ("no", {}, "no record of no for maker 0$"),
+        ("pnl", {"share": 0.75}, "no record of pnl for maker 0 with share=0.75"),
+        ("pnl", {"share": 0.5}, "6 records of pnl for maker 0 with share=0.5"),
+        ("pnl", {"risk_aversion": 1.0}, "no record of pnl for maker 0 with risk_aversion=1.0"),
     ],
 )
-def test_look_up_of_none_or_several_records_is_refused(asked, sentence):
+def test_look_up_of_none_or_several_records_is_refused(metric, parameters, sentence):
     with pytest.raises(MissingResult) as error:
-        outcomes().record("case", **asked)
+        outcomes().record("case", metric, **parameters)
     case, lacks = error.value.args
     assert case == "case"
     assert re.match(sentence, lacks)

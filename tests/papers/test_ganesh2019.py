@@ -105,7 +105,7 @@ class Answers(Outcomes):
     def __getitem__(self, case):
         return Outcome([], frames())
 
-    def record(self, case, metric, maker=0, **parameters):
+    def record(self, case, metric, /, maker=0, **parameters):
         value = 0.01 * (1 + len(case) + len(metric) + maker)
         return Record(case, maker, metric, value, 0.001, parameters=parameters)
 

@@ -86,7 +86,7 @@ GOOD, BETTER = (select_one(CASES, level=level) for level in (0.5, 0.75))
 def content(found):
     cells = []
     for case in select(CASES, kind="instant"):
-        ours = found.estimate(case, "pnl_total", scale=100, policy="maker")
+        ours = found.estimate(case, "pnl_total", policy="maker").times(100)
         cells.append(Cell(ours, paper=76.2, exact=94.0 if case == GOOD else None, digits=1))
     rows = (Row("persistent <0>", tuple(cells)), Row("nobody", (Cell(None), Cell(None, 1.0))))
     curve = found.frame(GOOD, "curve")

@@ -8,7 +8,7 @@ of its linear part, f'(m) · (m_i - m) over paths i (the delta method).
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, overload
 
 import equinox as eqx
 import jax
@@ -37,6 +37,34 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 Estimate = tuple[float, float | None]
 """A value and its standard error."""
+
+
+@overload
+def evaluate(
+    scenario: Scenario,
+    policies: Mapping[str, Policy],
+    seed: int = 0,
+    steps: int = 1_000_000,
+    optimum: Optimum | float | None = None,
+    study: str = "",
+    progress: Callable[[str], None] = ...,
+    *,
+    as_frame: Literal[False] = False,
+) -> list[Record]: ...
+
+
+@overload
+def evaluate(
+    scenario: Scenario,
+    policies: Mapping[str, Policy],
+    seed: int = 0,
+    steps: int = 1_000_000,
+    optimum: Optimum | float | None = None,
+    study: str = "",
+    progress: Callable[[str], None] = ...,
+    *,
+    as_frame: Literal[True],
+) -> pl.DataFrame: ...
 
 
 def evaluate(

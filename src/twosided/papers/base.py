@@ -95,7 +95,7 @@ def select(cases: Iterable[Case], **parameters: Parameter) -> tuple[str, ...]:
 def select_one(cases: Iterable[Case], **parameters: Parameter) -> str:
     """Name of the one case that has these parameters. Raises LookupError if there is none, or more than one."""
     found = select(cases, **parameters)
-    if len(found) > 1:
+    if len(found) != 1:
         raise LookupError(f"{len(found)} cases have the parameters {_listed(parameters)}: {', '.join(found)}")
     return found[0]
 
@@ -138,11 +138,12 @@ class Outcomes(Mapping[str, Outcome]):
     def __len__(self) -> int:
         return len(self.of)
 
-    def record(self, case: str, metric: str, maker: int = 0, **parameters: Parameter) -> Record:
-        """The one record of a case that has this metric and maker, and these among its parameters.
+    def record(self, case: str, metric: str, /, **parameters: Parameter) -> Record:
+        """The one record of a case that has this metric, the seat `maker` (default 0) and these among its parameters.
 
         Raises CaseNotRun, and MissingResult if the case has no such record or several.
         """
+        maker = parameters.pop("maker", 0)
         found = [
             record
             for record in self[case].records
@@ -155,21 +156,16 @@ class Outcomes(Mapping[str, Outcome]):
             raise MissingResult(case, f"{count} of {metric} for maker {maker}{having}")
         return found[0]
 
-    def estimate(
-        self, case: str, metric: str, maker: int = 0, scale: float = 1.0, **parameters: Parameter
-    ) -> "Estimate":
-        """A record's value and error, times `scale`. The error of a mean of n replications has n - 1 degrees of
-        freedom."""
-        record = self.record(case, metric, maker, **parameters)
+    def estimate(self, case: str, metric: str, /, **parameters: Parameter) -> "Estimate":
+        """A record's value and error. The error of a mean of n replications has n - 1 degrees of freedom."""
+        record = self.record(case, metric, **parameters)
         replications = record.parameters.get("replications")
         dof = None if replications is None else int(replications) - 1
-        return Estimate(record.value, record.error, dof).times(scale)
+        return Estimate(record.value, record.error, dof)
 
-    def mean(
-        self, case: str, metric: str, maker: int = 0, scale: float = 1.0, **parameters: Parameter
-    ) -> "Estimate":
+    def mean(self, case: str, metric: str, /, **parameters: Parameter) -> "Estimate":
         """The estimate that is a mean over the seeds of the budget."""
-        return self.estimate(case, metric, maker, scale, **parameters, replications=self.budget.seeds)
+        return self.estimate(case, metric, **parameters, replications=self.budget.seeds)
 
     def frame(self, case: str, name: str) -> "pl.DataFrame":
         """One of a case's tables. Raises CaseNotRun and MissingResult."""

@@ -120,12 +120,12 @@ def evaluate_replications(
     return records
 
 
-def replications(found: Outcomes, case: str, metric: str, **parameters: Parameter) -> list[float]:
+def replications(found: Outcomes, case: str, metric: str, /, **parameters: Parameter) -> list[float]:
     """Values of a metric of a maker, one per replication."""
     return [found.record(case, metric, replication=i, **parameters).value for i in range(found.budget.seeds)]
 
 
-def over_replications(found: Outcomes, case: str, metric: str, **parameters: Parameter) -> Estimate:
+def over_replications(found: Outcomes, case: str, metric: str, /, **parameters: Parameter) -> Estimate:
     """The mean of a metric of a maker over replications."""
     return mean(replications(found, case, metric, **parameters))
 

@@ -150,7 +150,13 @@ class _Worker:
 
 
 def _run_in_processes(
-    reference: str, cases: Sequence[Case], budget: Budget, folder: Path, number: int, stop: StopFlag, log: _Log
+    reference: str,
+    cases: Sequence[Case],
+    budget: Budget,
+    folder: Path,
+    number: int,
+    stop: StopFlag,
+    log: _Log,
 ) -> None:
     """Run cases in processes, `number` at a time."""
     waiting = [case.name for case in cases]

@@ -90,7 +90,7 @@ def as_printed(budget: Budget, report: Report) -> Outcome:
     config = dataclasses.replace(PAPER, hidden=(64, 64), steps=1000) if budget.quick else PAPER
     one = dataclasses.replace(budget, seeds=1)
     since = time.perf_counter()
-    (policy,), curve = train_policies(scenario, config, one, tell)
+    (policy,), curve = train_policies(scenario, config, one, report)
     records = records_of(PAPER_SETTINGS, seconds=time.perf_counter() - since)
     report("simulating the paper's market")
     steps = trace(without_breaches(), policy, budget.seed, 64 if budget.quick else 512)

@@ -206,7 +206,9 @@ def adaptive_against(competitors: Sequence[tuple[Parameters, Policy]]) -> Callab
                 makers = [
                     (
                         {**parameters, "day_hours": hours, "share": share, "risk_aversion": risk_aversion},
-                        AdaptiveQuoter(market_share_target=share, risk_aversion=risk_aversion, time_step=step),
+                        AdaptiveQuoter(
+                            market_share_target=share, risk_aversion=risk_aversion, time_step=step
+                        ),
                     )
                     for share, risk_aversion in ADAPTIVE
                 ]

@@ -99,7 +99,7 @@ def figure_5(found: Outcomes) -> list[Table | Figure]:
         best = gap = None
         if known:
             best = exact(found, case, "reward", SCALE)
-            gap = Estimate(best).minus(learner(found, case, "reward", SCALE)).times(100 / best)
+            gap = Estimate(best).minus(learner(found, case, "reward").times(SCALE)).times(100 / best)
         rows.append(
             Row(
                 label,
@@ -110,7 +110,7 @@ def figure_5(found: Outcomes) -> list[Table | Figure]:
                     ),
                     Cell(learner(found, case, "inventory_pnl_std")),
                     Cell(learner(found, case, "inventory_mean")),
-                    Cell(learner(found, case, "reward", SCALE), exact=best),
+                    Cell(learner(found, case, "reward").times(SCALE), exact=best),
                     Cell(gap, digits=1),
                     Cell(own(found, case)),
                 ),
@@ -240,7 +240,7 @@ def figure_12(found: Outcomes) -> list[Table | Figure]:
 def _toxic(found: Outcomes, metric: str, maker: int) -> Estimate:
     """A part of PnL with adverse selection apart, of the first seed's episodes."""
     split = {**LEARNER, "replication": 0, "adverse_selection_steps": FORESIGHT}
-    return found.estimate("toxic", metric, maker, SCALE, **split)
+    return found.estimate("toxic", metric, **split, maker=maker).times(SCALE)
 
 
 def hedges_more(found: Outcomes) -> Finding:

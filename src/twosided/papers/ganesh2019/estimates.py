@@ -1,5 +1,7 @@
 """Estimates from the study's cases in the paper's units: PnL per step, times 100, at a midprice of 100."""
 
+from collections.abc import Mapping
+
 from twosided.core.records import Parameter
 from twosided.papers.base import Estimate, Outcomes
 from twosided.papers.ganesh2019.cases import LEARNER, OPTIMUM
@@ -18,24 +20,24 @@ NAMES = {
 """Labels of the fixed competitors."""
 
 
-def learner(found: Outcomes, case: str, metric: str, scale: float = 1.0, maker: int = 0) -> Estimate:
+def learner(found: Outcomes, case: str, metric: str, maker: int = 0) -> Estimate:
     """A metric of the learner, mean of its seeds."""
-    return found.mean(case, metric, maker, scale, **LEARNER)
+    return found.mean(case, metric, **LEARNER, maker=maker)
 
 
-def excess(found: Outcomes, case: str, part: str = "total", **parameters: Parameter) -> Estimate:
+def excess(found: Outcomes, case: str, part: str = "total", /, **parameters: Parameter) -> Estimate:
     """PnL of a maker in excess of the competitor's, times 100; of the learner's mean if no parameters are given."""
-    metric = f"excess_{part}_over_1"
-    if parameters:
-        return found.estimate(case, metric, scale=SCALE, **parameters)
-    return learner(found, case, metric, SCALE)
+    return _scaled(found, case, f"excess_{part}_over_1", parameters)
 
 
-def own(found: Outcomes, case: str, part: str = "total", **parameters: Parameter) -> Estimate:
+def own(found: Outcomes, case: str, part: str = "total", /, **parameters: Parameter) -> Estimate:
     """PnL of a maker, times 100; of the learner's mean if no parameters are given."""
-    if parameters:
-        return found.estimate(case, f"pnl_{part}", scale=SCALE, **parameters)
-    return learner(found, case, f"pnl_{part}", SCALE)
+    return _scaled(found, case, f"pnl_{part}", parameters)
+
+
+def _scaled(found: Outcomes, case: str, metric: str, parameters: Mapping[str, Parameter]) -> Estimate:
+    ours = found.estimate(case, metric, **parameters) if parameters else learner(found, case, metric)
+    return ours.times(SCALE)
 
 
 def exact(found: Outcomes, case: str, metric: str, scale: float = 1.0) -> float:

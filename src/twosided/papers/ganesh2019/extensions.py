@@ -38,7 +38,7 @@ def knowing_earns(found: Outcomes) -> Finding:
 
 
 def _earned(found: Outcomes, by_tier: bool) -> Estimate:
-    return found.mean("tiers", "pnl_total", scale=SCALE, **LEARNER, by_tier=by_tier)
+    return found.mean("tiers", "pnl_total", **LEARNER, by_tier=by_tier).times(SCALE)
 
 
 def duel(found: Outcomes) -> list[Table | Figure]:
@@ -71,7 +71,7 @@ def _seat(found: Outcomes, maker: int) -> tuple[Cell, ...]:
     trained, response = _trained(found, maker), _response(found, maker)
     most = SCALE * found.record("duel", "pnl_total", policy="response", seat=maker, method="bound").value
     return (
-        Cell(learner(found, "duel", "pnl_total", SCALE, maker)),
+        Cell(learner(found, "duel", "pnl_total", maker).times(SCALE)),
         Cell(trained),
         Cell(response, exact=most),
         Cell(response.minus(trained), exact=most - trained.value),
@@ -84,7 +84,7 @@ def _trained(found: Outcomes, maker: int) -> Estimate:
 
 def _response(found: Outcomes, maker: int) -> Estimate:
     starts = (
-        found.mean("duel", "pnl_total", scale=SCALE, policy="response", seat=maker, start=start)
+        found.mean("duel", "pnl_total", policy="response", seat=maker, start=start).times(SCALE)
         for start in ("scratch", "trained")
     )
     return max(starts, key=lambda estimate: estimate.value)

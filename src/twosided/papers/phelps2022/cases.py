@@ -427,7 +427,10 @@ def _state_values(
     limit = len(values) // 2
     return [
         record_of(
-            {**parameters, "imbalance": i - limit}, "value", value, None if errors is None else errors[i]
+            {**parameters, "imbalance": i - limit},
+            "value",
+            float(value),
+            None if errors is None else float(errors[i]),
         )
         for i, value in enumerate(values)
         if np.isfinite(value)
@@ -445,8 +448,8 @@ def _action_values(
         record_of(
             {**parameters, "imbalance": i - LIMIT, "change": int(CHANGES[j])},
             metric,
-            values[i, j],
-            None if errors is None else errors[i, j],
+            float(values[i, j]),
+            None if errors is None else float(errors[i, j]),
         )
         for i, j in np.ndindex(values.shape)
         if np.isfinite(values[i, j])
