@@ -65,7 +65,9 @@ def found():
         """The optimum, solved once for every market and reward."""
         key = (scenario.market.allow_skew, scenario.market.elasticity, scenario.reward.weight)
         if key not in known:
-            known[key] = hedging_optimum(scenario, num_volatilities=2, num_trends=1, num_skews=3, num_paths=32)
+            known[key] = hedging_optimum(
+                scenario, num_volatilities=2, num_trends=1, num_skews=3, num_paths=32
+            )
         return known[key]
 
     for module in OURS:
