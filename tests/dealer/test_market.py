@@ -1,4 +1,4 @@
-"""The dealer market: steps by hand, against a trade-by-trade ledger, and where every unit of money goes."""
+"""Dealer market: steps by hand and against a trade-by-trade ledger; PnL parts sum to the change of marked wealth."""
 
 import itertools
 
@@ -19,9 +19,9 @@ from twosided.prices import Bachelier, GeometricBrownian, PriceState
 
 BUY, SELL = 0, 1
 SPREAD, VOLUMES, TICK = 2e-4, [0.5, 1.0, 2.0], 1e-4
-"""Half a unit costs 1 bp, another 2 bp, what follows 3 bp a unit: a unit 1.5 bp, four 10 bp, five 13 bp."""
+"""Half a unit at 1 bp, one more unit at 2 bp, the rest at 3 bp: one unit costs 1.5 bp, four 10 bp, five 13 bp."""
 
-# A price that moves by exactly its shock.
+# The midprice moves by exactly its shock.
 MARKET = DealerMarket(
     price=Bachelier(volatility=10.0, time_step=0.01),
     flow=UnitInvestors(count=4),
@@ -35,7 +35,7 @@ def state_of(inventory, cash=(0.0, 0.0), mid=100.0):
 
 
 def shock_of(flow, move=2.0):
-    # The next book: spread 1 bp, levels of volume λ (the medians; the best volume is given its mean).
+    # The next book: quoted spread 1 bp, and all draws at their median or mean.
     book = BookShock(jnp.asarray(0.0), jnp.asarray(1.0), jnp.zeros(2))
     return DealerShock(price=jnp.asarray(move), flow=flow, book=book)
 
@@ -44,29 +44,29 @@ def action_of(epsilon_buy, epsilon_sell, hedge):
     return DealerAction(*(jnp.asarray(part) for part in (epsilon_buy, epsilon_sell, hedge)))
 
 
-# Three of four investors sell, so the makers buy; the fourth buys, and its lot is maker 1's.
+# Three of four investors sell, so the makers buy; the fourth buys, and its tie-break selects maker 1.
 THREE_SELL = shock_of(
     UnitShock(selling=jnp.array([0b0111], jnp.uint32), tie_breaks=jnp.array([0b1010], jnp.uint32))
 )
 
 
-def test_a_step_by_hand():
-    # Maker 0 has the better bid and wins all three sales; the asks tie, and the only buyer goes to maker 1.
+def test_step_matches_hand_computed_values():
+    # Maker 0 has the better bid and buys from all three sellers; the asks tie, and maker 1 sells to the only buyer.
     action = action_of([-0.5, 0.0], [0.0, 0.0], [0.5, 1.0])
     state = state_of(inventory=[10.0, -4.0], cash=[7.0, 0.0])
     after, transition = MARKET.step(state, action, THREE_SELL)
     pnl = transition.pnl
-    # Spread: 100 · 3 · 1.5 bp · (1 - 0.5) and 100 · 1.5 bp. Hedge: five units, 13 bp, and four, 10 bp.
+    # Spread PnL: 100 · 3 · 1.5 bp · (1 - 0.5) and 100 · 1.5 bp. Hedge costs: five units 13 bp, four units 10 bp.
     np.testing.assert_allclose(pnl.spread, [0.0225, 0.0150], rtol=1e-6)
     np.testing.assert_allclose(pnl.hedge, [-0.13, -0.10], rtol=1e-6)
-    # z' = (1 - x) z + won: 10 - 5 + 3 and -4 + 4 - 1, revalued by +2.
+    # z' = (1 - x) z + bought - sold: 10 - 5 + 3 and -4 + 4 - 1, revalued by +2.
     np.testing.assert_array_equal(transition.inventory, [8.0, -1.0])
     np.testing.assert_array_equal(pnl.inventory, [16.0, -2.0])
     np.testing.assert_array_equal(pnl.fees, [0.0, 0.0])
     np.testing.assert_array_equal(transition.expected_inventory_pnl, [0.0, 0.0])
     np.testing.assert_array_equal(transition.bought, [3.0, 0.0])
     np.testing.assert_array_equal(transition.sold, [0.0, 1.0])
-    # Maker 0 sells five to the exchange and buys three; maker 1 buys four and sells one.
+    # Maker 0 sells five units on the exchange and buys three; maker 1 buys four on the exchange and sells one.
     np.testing.assert_allclose(
         after.cash,
         [7.0 + 500 - 0.13 - 3 * 100 * (1 - 0.75e-4), -400 - 0.10 + 100 * (1 + 1.5e-4)],
@@ -76,39 +76,39 @@ def test_a_step_by_hand():
     assert not transition.terminated
 
 
-def test_observation_by_hand():
+def test_observation_matches_hand_computed_values():
     action = action_of([-0.5, 0.0], [0.0, 0.0], [0.5, 1.0])
     after, transition = MARKET.step(state_of(inventory=[10.0, -4.0]), action, THREE_SELL)
-    seen = transition.observation
-    np.testing.assert_array_equal(seen.bought, [3.0, 0.0])
-    np.testing.assert_array_equal(seen.sold, [0.0, 1.0])
-    np.testing.assert_array_equal(seen.market_volume, [4.0, 4.0])
-    np.testing.assert_array_equal(seen.inventory, [8.0, -1.0])
-    np.testing.assert_array_equal(seen.inventory_pnl, [16.0, -2.0])
-    np.testing.assert_array_equal(seen.mid, [102.0, 102.0])
-    # The next book, at which the makers will act, not the one that they traded on.
+    observed = transition.observation
+    np.testing.assert_array_equal(observed.bought, [3.0, 0.0])
+    np.testing.assert_array_equal(observed.sold, [0.0, 1.0])
+    np.testing.assert_array_equal(observed.market_volume, [4.0, 4.0])
+    np.testing.assert_array_equal(observed.inventory, [8.0, -1.0])
+    np.testing.assert_array_equal(observed.inventory_pnl, [16.0, -2.0])
+    np.testing.assert_array_equal(observed.mid, [102.0, 102.0])
+    # The book is that of the next step.
     book = MARKET.book.snapshot(THREE_SELL.book)
-    np.testing.assert_array_equal(seen.spread, [book.spread] * 2)
-    np.testing.assert_array_equal(seen.volumes, [book.volumes] * 2)
+    np.testing.assert_array_equal(observed.spread, [book.spread] * 2)
+    np.testing.assert_array_equal(observed.volumes, [book.volumes] * 2)
     np.testing.assert_array_equal(after.book.volumes, book.volumes)
 
 
-def test_the_first_observation_is_of_a_maker_that_has_done_nothing():
-    state, seen = MARKET.reset(THREE_SELL)
-    for nothing in (
-        seen.bought,
-        seen.sold,
-        seen.market_volume,
-        seen.inventory,
-        seen.inventory_pnl,
+def test_first_observation_has_no_trades_and_no_inventory():
+    state, observed = MARKET.reset(THREE_SELL)
+    for zero in (
+        observed.bought,
+        observed.sold,
+        observed.market_volume,
+        observed.inventory,
+        observed.inventory_pnl,
         state.cash,
     ):
-        np.testing.assert_array_equal(nothing, [0.0, 0.0])
-    np.testing.assert_array_equal(seen.mid, [100.0, 100.0])
-    np.testing.assert_allclose(seen.spread, [1e-4, 1e-4], rtol=1e-6)
+        np.testing.assert_array_equal(zero, [0.0, 0.0])
+    np.testing.assert_array_equal(observed.mid, [100.0, 100.0])
+    np.testing.assert_allclose(observed.spread, [1e-4, 1e-4], rtol=1e-6)
 
 
-def test_what_is_quoted_is_what_a_unit_trades_at():
+def test_quotes_are_the_prices_of_a_unit():
     state, action = state_of(inventory=[0.0, 0.0]), action_of([-0.5, 0.0], [0.0, 1.0], [0.0, 0.0])
     after, transition = MARKET.step(state, action, THREE_SELL)
     quotes = transition.quotes
@@ -118,7 +118,7 @@ def test_what_is_quoted_is_what_a_unit_trades_at():
     np.testing.assert_allclose(quotes.ask, [100 + 0.015, 100 + 0.030], rtol=1e-7)
 
 
-def test_ties_on_both_sides_go_by_the_lots():
+def test_ties_on_both_sides_follow_the_tie_breaks():
     action = action_of([0.2, 0.2], [-0.3, -0.3], [0.0, 0.0])
     _, transition = MARKET.step(state_of(inventory=[0.0, 0.0]), action, THREE_SELL)
     np.testing.assert_array_equal(transition.bought, [2.0, 1.0])
@@ -127,14 +127,14 @@ def test_ties_on_both_sides_go_by_the_lots():
     np.testing.assert_allclose(transition.pnl.spread, [2 * 1.2 * unit, (1.2 + 0.7) * unit], rtol=1e-6)
 
 
-def test_nobody_trades_with_the_worse_price_and_nothing_is_earned_at_epsilon_minus_one():
+def test_worse_quote_wins_no_orders_and_epsilon_of_minus_1_earns_0():
     action = action_of([-1.0, 1.0], [-1.0, 1.0], [0.0, 0.0])
     _, transition = MARKET.step(state_of(inventory=[0.0, 0.0]), action, THREE_SELL)
     np.testing.assert_array_equal(transition.bought + transition.sold, [4.0, 0.0])
     np.testing.assert_array_equal(transition.pnl.spread, [0.0, 0.0])
 
 
-def test_one_maker_wins_everything():
+def test_single_maker_wins_all_orders():
     market = DealerMarket(MARKET.price, MARKET.flow, MARKET.book, num_makers=1)
     action = action_of([1.0], [0.5], [0.0])
     _, transition = market.step(state_of(inventory=[0.0], cash=[0.0]), action, THREE_SELL)
@@ -142,7 +142,7 @@ def test_one_maker_wins_everything():
     np.testing.assert_allclose(transition.pnl.spread, [100 * 1.5e-4 * (3 * 2 + 1.5)], rtol=1e-6)
 
 
-def test_hedging_everything_leaves_what_was_won():
+def test_full_hedge_leaves_only_new_trades():
     action = action_of([-0.5, 0.0], [0.0, 0.0], [1.0, 1.0])
     _, transition = MARKET.step(state_of(inventory=[1.0, -1.0]), action, THREE_SELL)
     np.testing.assert_array_equal(transition.inventory, [3.0, -1.0])
@@ -150,7 +150,7 @@ def test_hedging_everything_leaves_what_was_won():
 
 
 @pytest.mark.parametrize("multiplier", [0.0, 3.0])
-def test_the_cost_of_hedging_has_its_own_multiplier(multiplier):
+def test_hedge_cost_multiplier_scales_only_hedge_pnl(multiplier):
     action = action_of([-0.5, 0.0], [0.0, 0.0], [0.5, 1.0])
     market = DealerMarket(MARKET.price, MARKET.flow, MARKET.book, hedge_cost=multiplier)
     _, transition = market.step(state_of(inventory=[10.0, -4.0]), action, THREE_SELL)
@@ -158,7 +158,7 @@ def test_the_cost_of_hedging_has_its_own_multiplier(multiplier):
     np.testing.assert_allclose(transition.pnl.spread, [0.0225, 0.0150], rtol=1e-6)
 
 
-def test_actions_beyond_the_box_are_those_at_its_edge():
+def test_actions_are_clipped_to_the_action_space():
     state = state_of(inventory=[10.0, -4.0])
     outside = MARKET.step(state, action_of([-3.0, 1.5], [7.0, 2.0], [1.2, -0.1]), THREE_SELL)
     inside = MARKET.step(state, action_of([-1.0, 1.0], [1.0, 1.0], [1.0, 0.0]), THREE_SELL)
@@ -166,11 +166,11 @@ def test_actions_beyond_the_box_are_those_at_its_edge():
         np.testing.assert_array_equal(a, b)
 
 
-def test_buying_and_selling_are_mirror_images():
-    # Long for short, bids for asks, sellers for buyers and up for down: the same money.
-    everyone = jnp.uint32(0b1111)
+def test_buy_and_sell_sides_are_symmetric():
+    # Swapping long and short, bids and asks, sellers and buyers, rises and falls gives the same PnL.
+    all_bits = jnp.uint32(0b1111)
     flow = THREE_SELL.flow
-    mirrored_flow = UnitShock(selling=everyone & ~flow.selling, tie_breaks=flow.tie_breaks)
+    mirrored_flow = UnitShock(selling=all_bits & ~flow.selling, tie_breaks=flow.tie_breaks)
     action, mirrored = (
         action_of([-0.5, 0.0], [0.1, 0.1], [0.5, 1.0]),
         action_of([0.1, 0.1], [-0.5, 0.0], [0.5, 1.0]),
@@ -183,7 +183,7 @@ def test_buying_and_selling_are_mirror_images():
         np.testing.assert_array_equal(a, b)
 
 
-def test_expected_inventory_pnl_is_that_of_the_drift():
+def test_expected_inventory_pnl_follows_the_drift():
     price = GeometricBrownian(drift=2.0, volatility=3.0, time_step=0.01)
     market = DealerMarket(price, MARKET.flow, MARKET.book)
     action = action_of([-0.5, 0.0], [0.0, 0.0], [0.5, 1.0])
@@ -201,20 +201,20 @@ def test_expected_inventory_pnl_is_that_of_the_drift():
         ({"hedge_cost": float("nan")}, "hedge_cost must be at least 0 and finite, but got nan"),
     ],
 )
-def test_bad_input(arguments, message):
+def test_invalid_parameters_are_rejected(arguments, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         DealerMarket(**arguments)
 
 
-# Investors who know what comes.
+# Informed investors.
 
 
 @pytest.mark.parametrize("move", [2.0, -2.0])
-def test_a_step_with_the_informed_by_hand(move):
+def test_step_with_informed_investors_matches_hand_computed_values(move):
     market = DealerMarket(MARKET.price, UnitInvestors(count=4, informed=4), MARKET.book)
     action = action_of([-0.5, 0.0], [0.0, -0.5], [0.0, 0.0])
     _, transition = market.step(state_of(inventory=[1.0, 1.0]), action, shock_of(THREE_SELL.flow, move))
-    # All four sell to the best bid before a fall, or buy at the best ask before a rise.
+    # All four sell at the best bid before a fall, or buy at the best ask before a rise.
     won = [[0.0, -4.0], [4.0, 0.0]][move < 0]
     np.testing.assert_array_equal(transition.bought - transition.sold, won)
     held = 1 + np.array(won)
@@ -224,7 +224,7 @@ def test_a_step_with_the_informed_by_hand(move):
     np.testing.assert_array_equal(transition.extras.expected_inventory_loss, np.minimum(held * move, 0))
 
 
-def test_foresight_comes_true_over_blocks_and_new_episodes():
+def test_informed_orders_match_future_moves_across_blocks_and_episodes():
     horizon, foresight, paths = 8, 3, 4000
     flow = Tiers(
         (UnitInvestors(count=3, informed=3, foresight=foresight), UnitInvestors(count=2, informed=2))
@@ -234,16 +234,16 @@ def test_foresight_comes_true_over_blocks_and_new_episodes():
 
     @jax.jit
     def blocks(key):
-        def keep(observation, memory, step):
-            seen = step.transition.observation
-            return step.observed.mid[0], seen.mid[0], seen.bought[0], seen.sold[0]
+        def record(observation, state, step):
+            after = step.transition.observation
+            return step.observed.mid[0], after.mid[0], after.bought[0], after.sold[0]
 
         keys = jax.random.split(key, 5)
-        carry, kept = start(scenario, PersistentQuoter(), keys[0], paths), []
+        carry, recorded = start(scenario, PersistentQuoter(), keys[0], paths), []
         for each in keys[1:]:
-            carry, block = rollout(scenario, PersistentQuoter(), carry, each, 5, keep)
-            kept.append(block)
-        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *kept)
+            carry, block = rollout(scenario, PersistentQuoter(), carry, each, 5, record)
+            recorded.append(block)
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *recorded)
 
     mid, after, bought, sold = (np.asarray(leaf, float) for leaf in blocks(jax.random.key(0)))
     steps = len(mid)
@@ -252,13 +252,13 @@ def test_foresight_comes_true_over_blocks_and_new_episodes():
         for time in range(steps - ahead + 1):
             if time % horizon + ahead <= horizon:
                 move = after[time + ahead - 1] - mid[time]
-                moves = move != 0  # float32 cannot tell it from 0 once in thousands
+                moves = move != 0  # a move can be rounded to 0 in float32
                 rises = move[moves] > 0
                 np.testing.assert_array_equal(sold[time, moves, tier], np.where(rises, count, 0))
                 np.testing.assert_array_equal(bought[time, moves, tier], np.where(rises, 0, count))
                 checked += time % horizon == 0
-    assert checked == 6  # the first steps of all three episodes, for both tiers
-    # Innovations are standard normal, and none is used twice, at new starts either.
+    assert checked == 6  # first steps of all three episodes, for both tiers
+    # Innovations are standard normal, and none is reused, even when episodes restart.
     moved = after - mid
     moments = np.cov(moved)
     np.testing.assert_allclose(moments, np.eye(steps), atol=5 * np.sqrt(2 / paths))
@@ -272,7 +272,7 @@ TWO_TIERS = DealerMarket(
     book=MARKET.book,
     by_tier=True,
 )
-TIERED = shock_of(
+TIERED_SHOCK = shock_of(
     (
         THREE_SELL.flow,
         UnitShock(selling=jnp.array([0b0001], jnp.uint32), tie_breaks=jnp.array([0b0110], jnp.uint32)),
@@ -280,50 +280,56 @@ TIERED = shock_of(
 )
 
 
-def test_each_tier_goes_to_its_own_best_price():
-    # Tier 0: maker 0's bid wins three, and a tie at the ask goes to maker 1. Tier 1: maker 1 has both best prices.
+def test_each_tier_trades_at_its_own_best_quote():
+    # Tier 0: maker 0 has the best bid, and the tie at the ask goes to maker 1. Tier 1: maker 1 has both best quotes.
     action = action_of([[-0.5, 0.5], [0.0, -0.2]], [[0.0, 1.0], [0.0, 0.3]], [0.0, 0.0])
     state = state_of(inventory=[0.0, 0.0])
-    after, transition = TWO_TIERS.step(state, action, TIERED)
-    seen = transition.observation
-    np.testing.assert_array_equal(seen.bought, [[3.0, 0.0], [0.0, 1.0]])
-    np.testing.assert_array_equal(seen.sold, [[0.0, 0.0], [1.0, 3.0]])
-    np.testing.assert_array_equal(seen.market_volume, [8.0, 8.0])
+    after, transition = TWO_TIERS.step(state, action, TIERED_SHOCK)
+    observed = transition.observation
+    np.testing.assert_array_equal(observed.bought, [[3.0, 0.0], [0.0, 1.0]])
+    np.testing.assert_array_equal(observed.sold, [[0.0, 0.0], [1.0, 3.0]])
+    np.testing.assert_array_equal(observed.market_volume, [8.0, 8.0])
     np.testing.assert_array_equal(transition.bought, [3.0, 1.0])
     np.testing.assert_array_equal(transition.sold, [0.0, 4.0])
     unit = 100 * 1.5e-4
-    earned = [3 * 0.5 * unit, (1.0 + 0.8 + 3 * 1.3) * unit]
-    np.testing.assert_allclose(transition.pnl.spread, earned, rtol=1e-6)
-    np.testing.assert_allclose(after.cash, [-300 + earned[0], -100 + 400 + earned[1]], rtol=1e-6)
-    # A figure shows the mean of the tiers' prices.
+    spread_pnl = [3 * 0.5 * unit, (1.0 + 0.8 + 3 * 1.3) * unit]
+    np.testing.assert_allclose(transition.pnl.spread, spread_pnl, rtol=1e-6)
+    np.testing.assert_allclose(after.cash, [-300 + spread_pnl[0], -100 + 400 + spread_pnl[1]], rtol=1e-6)
+    # The reported quotes are means over tiers.
     quotes = transition.quotes
     half = (quotes.ask - 100) / (1 + np.array([0.5, 0.15]))
     np.testing.assert_allclose((100 - quotes.bid) / half, 1 + np.array([0.0, -0.1]), rtol=1e-3)
 
 
-def test_one_epsilon_is_for_all_tiers():
+def test_single_epsilon_applies_to_all_tiers():
     one = action_of([-0.5, 0.0], [0.2, 0.2], [0.0, 1.0])
     each = action_of([[-0.5, -0.5], [0.0, 0.0]], [[0.2, 0.2], [0.2, 0.2]], [0.0, 1.0])
     state = state_of(inventory=[3.0, -4.0])
-    for a, b in zip(*(jax.tree.leaves(TWO_TIERS.step(state, x, TIERED)) for x in (one, each)), strict=True):
+    for a, b in zip(
+        *(jax.tree.leaves(TWO_TIERS.step(state, x, TIERED_SHOCK)) for x in (one, each)), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
-    # And where makers cannot tell tiers apart, all is the same but what they see.
-    blind = DealerMarket(MARKET.price, TWO_TIERS.flow, MARKET.book)
-    (after, told), (blind_after, blind_told) = (m.step(state, one, TIERED) for m in (TWO_TIERS, blind))
-    for a, b in zip(*map(jax.tree.leaves, ((after, told.pnl), (blind_after, blind_told.pnl))), strict=True):
+    # Without by_tier only the observation differs.
+    pooled = DealerMarket(MARKET.price, TWO_TIERS.flow, MARKET.book)
+    (after, tiered), (pooled_after, pooled_transition) = (
+        m.step(state, one, TIERED_SHOCK) for m in (TWO_TIERS, pooled)
+    )
+    for a, b in zip(
+        *map(jax.tree.leaves, ((after, tiered.pnl), (pooled_after, pooled_transition.pnl))), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(told.observation.bought.sum(1), blind_told.observation.bought)
-    assert jax.tree.map(np.shape, blind.action_space.low) == DealerAction((), (), ())
+    np.testing.assert_array_equal(tiered.observation.bought.sum(1), pooled_transition.observation.bought)
+    assert jax.tree.map(np.shape, pooled.action_space.low) == DealerAction((), (), ())
     assert jax.tree.map(np.shape, TWO_TIERS.action_space.high) == DealerAction((2,), (2,), ())
 
 
-def test_one_tier_has_no_axis_of_tiers():
+def test_single_tier_has_no_axis_of_tiers():
     alone = DealerMarket(MARKET.price, MARKET.flow, MARKET.book, by_tier=True)
     assert jax.tree.map(np.shape, alone.action_space.low) == DealerAction((), (), ())
     assert alone.reset(THREE_SELL)[1].bought.shape == (2,)
 
 
-# A ledger, trade by trade, of everybody: the makers, each investor, and the exchange.
+# Trade-by-trade ledger of all accounts: makers, investors and the exchange.
 
 
 def cost_of(size):
@@ -335,7 +341,7 @@ def cost_of(size):
 
 
 class Ledger:
-    """Cash and units of every account; a trade only moves them."""
+    """Cash and units of every account; a trade only moves them between accounts."""
 
     def __init__(self, cash, inventory):
         self.cash = {("maker", i): value for i, value in enumerate(cash)}
@@ -351,7 +357,7 @@ class Ledger:
 
 
 def ledger_step(ledger, orders, epsilon, hedge, hedge_cost, mid):
-    """Everything before the price moves; an order is (side of the maker, size, winner of ties)."""
+    """Book all trades of a step; an order is (side of the maker, size, rule that selects among tied makers)."""
     for maker, fraction in enumerate(hedge):
         position = ledger.units["maker", maker]
         size = abs(fraction * position)
@@ -377,7 +383,7 @@ def ledger_step(ledger, orders, epsilon, hedge, hedge_cost, mid):
 INVESTORS = 5
 
 
-# No numbers so small that the machine takes them for 0, and two quotes for the same.
+# Without subnormal numbers, which are flushed to 0, so that different quotes would tie.
 def floats(low, high):
     return st.floats(low, high, allow_subnormal=False)
 
@@ -410,13 +416,13 @@ def assert_ledger(market, makers, flow_shock, orders, move, hedge_cost):
     seats = [("maker", i) for i in range(len(makers))]
     np.testing.assert_allclose(after.cash, ledger.of(ledger.cash, seats), rtol=1e-12, atol=1e-9)
     np.testing.assert_allclose(after.inventory, ledger.of(ledger.units, seats), rtol=1e-12, atol=1e-12)
-    # What the makers gained the investors and the exchange paid, and every unit came from somebody.
+    # Cash and units are conserved over all accounts.
     assert sum(ledger.cash.values()) == pytest.approx(sum(cash), abs=1e-9)
     assert sum(ledger.units.values()) == pytest.approx(sum(inventory), abs=1e-11)
-    others = [account for account in ledger.cash if account not in seats]
-    paid = -sum(ledger.of(ledger.cash, others)) - mid * sum(ledger.of(ledger.units, others))
+    counterparties = [account for account in ledger.cash if account not in seats]
+    paid = -sum(ledger.of(ledger.cash, counterparties)) - mid * sum(ledger.of(ledger.units, counterparties))
     assert (transition.pnl.spread + transition.pnl.hedge).sum() == pytest.approx(paid, abs=1e-9)
-    # The parts are the change of marked wealth.
+    # The parts of PnL sum to the change of marked wealth.
     wealth = after.cash + after.inventory * (mid + move)
     np.testing.assert_allclose(wealth - before, transition.pnl.total, rtol=0, atol=1e-9)
 
@@ -431,18 +437,18 @@ def STEP(market, state, action, shock, hedge_cost):
 @given(
     makers=makers_of(2),
     selling=st.integers(0, 2**INVESTORS - 1),
-    lots=st.integers(0, 2**INVESTORS - 1),
+    tie_breaks=st.integers(0, 2**INVESTORS - 1),
     move=floats(-5.0, 5.0),
     hedge_cost=st.sampled_from([0.0, 1.0, 2.5]),
 )
-def test_two_makers_and_unit_investors_against_a_ledger(makers, selling, lots, move, hedge_cost):
+def test_two_makers_with_unit_orders_match_the_ledger(makers, selling, tie_breaks, move, hedge_cost):
     market = DealerMarket(MARKET.price, UnitInvestors(INVESTORS), MARKET.book)
     orders = []
     for investor in range(INVESTORS):
-        lot = lots >> investor & 1
+        pick = tie_breaks >> investor & 1
         side = BUY if selling >> investor & 1 else SELL
-        orders.append((side, 1.0, lambda tied, lot=lot: tied[lot] if len(tied) == 2 else tied[0]))
-    words = (jnp.array([word], jnp.uint32) for word in (selling, lots))
+        orders.append((side, 1.0, lambda tied, pick=pick: tied[pick] if len(tied) == 2 else tied[0]))
+    words = (jnp.array([word], jnp.uint32) for word in (selling, tie_breaks))
     assert_ledger(market, makers, UnitShock(*words), orders, move, hedge_cost)
 
 
@@ -457,21 +463,21 @@ def test_two_makers_and_unit_investors_against_a_ledger(makers, selling, lots, m
     move=floats(-5.0, 5.0),
     hedge_cost=st.sampled_from([0.0, 1.0, 2.5]),
 )
-def test_three_makers_and_orders_of_any_size_against_a_ledger(makers, investors, move, hedge_cost):
+def test_three_makers_with_random_sizes_match_the_ledger(makers, investors, move, hedge_cost):
     flow = Investors(INVESTORS, arrival_probability=0.5, mean_size=2.0, size_variation=1.0)
     market = DealerMarket(MARKET.price, flow, MARKET.book, num_makers=3)
     orders = []
-    for comes, sells, normal, lot in investors:
-        size = 2.0 * np.exp(np.sqrt(np.log(2)) * normal - np.log(2) / 2) if comes else 0.0
-        pick = lambda tied, lot=lot: tied[int((lot >> 8) * len(tied) / 2**24)]  # noqa: E731
+    for arrives, sells, normal, tie_break in investors:
+        size = 2.0 * np.exp(np.sqrt(np.log(2)) * normal - np.log(2) / 2) if arrives else 0.0
+        pick = lambda tied, tie_break=tie_break: tied[int((tie_break >> 8) * len(tied) / 2**24)]  # noqa: E731
         orders.append((BUY if sells else SELL, size, pick))
-    comes, sells, normal, lots = zip(*investors, strict=True)
+    arrives, sells, normal, tie_breaks = zip(*investors, strict=True)
     with jax.enable_x64(True):
         shock = InvestorShock(
-            arrival=jnp.where(jnp.array(comes), 0.25, 0.75),
+            arrival=jnp.where(jnp.array(arrives), 0.25, 0.75),
             selling=jnp.array(sells),
             size=jnp.array(normal),
-            tie_breaks=jnp.array(lots, jnp.uint32),
+            tie_breaks=jnp.array(tie_breaks, jnp.uint32),
         )
     assert_ledger(market, makers, shock, orders, move, hedge_cost)
 
@@ -481,21 +487,24 @@ def test_three_makers_and_orders_of_any_size_against_a_ledger(makers, investors,
 STEPS, PATHS = 25, 32
 FLOWS = {
     "unit investors": UnitInvestors(),
-    "sizes, one by one": Investors(size_variation=0.8, arrival_probability=0.7),
-    "sizes, together": Investors(size_variation=0.8, aggregate_orders=True),
+    "sizes, individual": Investors(size_variation=0.8, arrival_probability=0.7),
+    "sizes, aggregated": Investors(size_variation=0.8, aggregate_orders=True),
     "tiers": Tiers((Investors(size_variation=0.8), UnitInvestors(count=5, informed=4))),
 }
 
 
 @jax.jit
 def paths_of(market, shocks, actions):
-    """Cash, inventory and mid before and after, and transitions; axes (time, paths, ...), like actions."""
+    """Cash, inventory and midprice before and after each step, and transitions; the axes are (time, paths, ...)."""
     first, _ = jax.vmap(market.reset)(jax.tree.map(lambda leaf: leaf[0], shocks))
 
     def step(state, x):
         after, transition = jax.vmap(market.step)(state, *x)
-        kept = (state.cash, state.inventory, state.price.mid), (after.cash, after.inventory, after.price.mid)
-        return after, (*kept, transition)
+        recorded = (
+            (state.cash, state.inventory, state.price.mid),
+            (after.cash, after.inventory, after.price.mid),
+        )
+        return after, (*recorded, transition)
 
     return jax.lax.scan(step, first, (actions, shocks))[1]
 
@@ -511,7 +520,7 @@ def simulate(makers, flow, seed, actions, drift=0.0, volatility=0.1, volume_scal
         hedge_cost=jnp.asarray(hedge_cost),
         num_makers=makers,
     )
-    # The chance of each part apart, so that its program is compiled once and serves every market.
+    # Each part is drawn by a program of its own, which is compiled once for all markets.
     keys = jax.random.split(jax.random.key(seed), 3)
     book = draw(ReferenceBook(), keys[2])
     shocks = DealerShock(draw(market.price, keys[0]), draw(market.flow, keys[1], makers), book)
@@ -524,8 +533,8 @@ def simulate(makers, flow, seed, actions, drift=0.0, volatility=0.1, volume_scal
     [
         (1, "unit investors"),
         (2, "unit investors"),
-        (2, "sizes, together"),
-        (3, "sizes, one by one"),
+        (2, "sizes, aggregated"),
+        (3, "sizes, individual"),
         (2, "tiers"),
     ],
 )
@@ -542,7 +551,7 @@ def simulate(makers, flow, seed, actions, drift=0.0, volatility=0.1, volume_scal
         }
     ),
 )
-def test_marked_wealth_changes_by_the_parts(makers, flow, x64, seed, ties, parameters):
+def test_pnl_parts_sum_to_change_of_marked_wealth(makers, flow, x64, seed, ties, parameters):
     actions = np.random.default_rng(seed).uniform(-1.3, 1.3, (3, STEPS, PATHS, makers))
     if ties:
         actions = np.round(2 * actions) / 2
@@ -555,35 +564,35 @@ def test_marked_wealth_changes_by_the_parts(makers, flow, x64, seed, ties, param
     )
     mid, mid_after = mid[..., None], mid_after[..., None]
 
-    gained = (cash_after - cash) + (inventory_after * mid_after - inventory * mid)
+    change = (cash_after - cash) + (inventory_after * mid_after - inventory * mid)
     parts = transition.pnl.spread + transition.pnl.hedge + transition.pnl.inventory + transition.pnl.fees
-    # A step adds and rounds a dozen terms, none larger than these; nothing is left of order one.
+    # Rounding errors of a dozen terms, none larger than these.
     traded = transition.bought + transition.sold + np.abs(inventory)
     largest = np.abs(cash) + np.abs(cash_after) + traded * mid + np.abs(inventory_after) * mid_after
-    np.testing.assert_array_less(np.abs(gained - parts), 4 * epsilon * largest + 1e-300)
+    np.testing.assert_array_less(np.abs(change - parts), 4 * epsilon * largest + 1e-300)
     if x64:
-        np.testing.assert_array_less(np.abs(gained - parts), 1e-12 * largest + 1e-300)
+        np.testing.assert_array_less(np.abs(change - parts), 1e-12 * largest + 1e-300)
 
-    # The makers' positions are what they bought less what they sold and hedged.
+    # Inventory changes by the volumes bought and sold and by the hedge.
     hedged = np.clip(actions[2], 0.0, 1.0) * inventory
     expected = inventory - hedged + transition.bought - transition.sold
     np.testing.assert_allclose(inventory_after, expected, rtol=1e-5, atol=1e-4)
     np.testing.assert_array_equal(transition.inventory, inventory_after)
 
-    # Whoever has not the best price trades nothing; each investor trades once.
+    # Makers without the best quote trade nothing, and each investor trades once.
     quotes = np.clip(actions[:2].astype(np.float64 if x64 else np.float32), -1.0, 1.0)
     best = quotes == quotes.min(-1, keepdims=True)
     assert (transition.bought[~best[0]] == 0).all() and (transition.sold[~best[1]] == 0).all()
     if flow == "unit investors":
         np.testing.assert_array_equal((transition.bought + transition.sold).sum(-1), 20)
-    joint_policy = (transition.bought + transition.sold).sum(-1, keepdims=True)
-    np.testing.assert_allclose(transition.observation.market_volume, joint_policy + 0 * cash, rtol=1e-5)
+    total_volume = (transition.bought + transition.sold).sum(-1, keepdims=True)
+    np.testing.assert_allclose(transition.observation.market_volume, total_volume + 0 * cash, rtol=1e-5)
 
 
-def test_makers_that_quote_alike_share_alike():
-    # Every seat is as good as another: equal quotes on every step, and equal means within 4 standard errors.
+def test_equal_quotes_win_equal_volumes():
+    # With equal quotes in every step the mean volumes of all seats are equal within 4 standard errors.
     actions = [np.full((STEPS, PATHS, 3), value) for value in (0.1, 0.1, 0.2)]
-    *_, transition = simulate(3, "sizes, one by one", 5, actions)
+    *_, transition = simulate(3, "sizes, individual", 5, actions)
     volume = np.asarray(transition.bought + transition.sold, float).mean(0)
     for a, b in itertools.combinations(range(3), 2):
         difference = volume[:, a] - volume[:, b]

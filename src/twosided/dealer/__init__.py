@@ -1,1 +1,1 @@
-"""The dealer market of Ganesh et al. (2019): market, investors, reference book, makers, calibration, exact answers."""
+"""The dealer market of Ganesh et al. (2019): market, investors, reference book, makers, calibration and exact results."""

@@ -1,21 +1,22 @@
-"""The dealer market of Ganesh et al. (2019), sections 2 and 3: M makers compete for N investors' orders.
+"""The dealer market of Ganesh et al. (2019), sections 2 and 3: M market makers compete for the orders of N investors.
 
-In a step from t to t+1, with P the midprice and S_ref the exchange's spread curve, both seen before acting:
+In the step from t to t+1, with the midprice P and the spread curve S_ref of the exchange, both observed before acting:
 
     1. maker i quotes  bid P_t (1 - S_ref(v) (1 + ε_b)), ask P_t (1 + S_ref(v) (1 + ε_s))
-       and hedges the fraction x of its inventory z with the exchange, at P_t |x z| S_ref(|x z|)
-    2. every investor trades its order with the maker of the best price, ties 1/k each, trade by trade
-    3. z' = (1 - x) z + what was won, and z' is revalued by P_{t+1} - P_t
+       and hedges the fraction x of its inventory z on the exchange, at the cost c P_t |x z| S_ref(|x z|)
+    2. every investor trades its order with the maker that quotes the best price; each of k tied makers wins an order
+       with probability 1/k
+    3. z' = (1 - x) z + bought - sold, and z' is revalued by P_{t+1} - P_t
 
     spread PnL     P_t Σ |v| S_ref(v) (1 + ε)       hedge PnL    - c P_t |x z| S_ref(|x z|)
-    inventory PnL  z' (P_{t+1} - P_t)               total        their sum
+    inventory PnL  z' (P_{t+1} - P_t)               total PnL    sum of the three
 
-Where investors know the midprice h steps ahead (flow.py), chance must say now what the price does then. With h = 1
-that is the step's own innovation. With h > 1 the next h innovations are a queue in the state: a step uses the first
-and appends a new last one. Nothing of it is shown to the makers.
+Informed investors know the midprice h steps ahead (investors.py), so its innovations have to be drawn that early. With
+h = 1 this is the innovation of the step itself. With h > 1 the next h innovations are a queue in the state: a step uses
+the first one and appends a new one. Makers do not observe the queue.
 
-Time is in years and a step is the price process's; money is in currency, inventory in units of trade;
-S_ref is a fraction of the mid.
+Units: time in years, with the step of the price process; money in currency; inventory in units of trade; S_ref as a
+fraction of the mid.
 """
 
 from typing import Any
@@ -39,82 +40,86 @@ from twosided.rewards.extras import InventoryMoments
 
 
 class DealerAction(eqx.Module):
-    """What a maker decides in a step; leaves with a leading axis of makers inside the market.
+    """Action of a maker in a step; inside the market the leaves have a leading axis of makers.
 
-    Where makers quote by tier the epsilons have an axis of tiers behind it; one number is for all tiers.
+    If makers quote by tier, the epsilons have a second axis of tiers; without it one epsilon applies to all tiers.
     """
 
     epsilon_buy: Float[Array, "*makers"] | float
-    """ε_b: the maker buys at P (1 - S_ref (1 + ε_b)); in [-1, 1]."""
+    """ε_b, in [-1, 1]; the bid is P (1 - S_ref (1 + ε_b))."""
     epsilon_sell: Float[Array, "*makers"] | float
-    """ε_s: the maker sells at P (1 + S_ref (1 + ε_s)); in [-1, 1]."""
+    """ε_s, in [-1, 1]; the ask is P (1 + S_ref (1 + ε_s))."""
     hedge_fraction: Float[Array, "*makers"] | float
-    """x: the fraction of the inventory to trade away on the exchange; in [0, 1]."""
+    """x, the fraction of the inventory to hedge on the exchange, in [0, 1]."""
 
 
 class DealerObservation(eqx.Module):
-    """What a maker sees before it acts (section 3.1), and its last inventory PnL (section 5).
+    """Observation of each maker before it acts (section 3.1), with its last inventory PnL (section 5).
 
-    Investors are alike, or alike within a tier, so their trades enter as what was bought and sold, not one by one.
+    Trades enter as total volumes, not one by one, because the investors of a tier are indistinguishable.
     """
 
     bought: Float[Array, "makers *tiers"]
-    """Volume bought from investors in the last step, in units; by tier where makers quote by tier."""
+    """Volume bought from investors in the last step, in units; by tier if makers quote by tier."""
     sold: Float[Array, "makers *tiers"]
-    """Volume sold to investors in the last step, in units; by tier where makers quote by tier."""
+    """Volume sold to investors in the last step, in units; by tier if makers quote by tier."""
     market_volume: Float[Array, "makers"]
-    """Volume that investors traded in the last step with all makers, in units."""
+    """Volume traded by investors with all makers in the last step, in units."""
     inventory: Float[Array, "makers"]
-    """z, in units."""
+    """Inventory z, in units."""
     inventory_pnl: Float[Array, "makers"]
     """Inventory PnL of the last step, in currency."""
     mid: Float[Array, "makers"]
-    """P, in currency."""
+    """Midprice P, in currency."""
     spread: Float[Array, "makers"]
-    """s_0, the exchange's quoted spread, a fraction of the mid."""
+    """Quoted spread s_0 of the exchange, as a fraction of the mid."""
     volumes: Float[Array, "makers levels"]
-    """What each level of the exchange's book holds, in units."""
+    """Volume of each level of the exchange's book, in units."""
 
 
 class DealerShock(eqx.Module):
-    """What chance decides in a step."""
+    """Random inputs of a step."""
 
     price: Any
-    """The midprice's innovation; where investors know h > 1 of them, also the h that follow it (a leading axis)."""
+    """Innovation of the midprice; if investors know h > 1 of them, this and the h that follow, on a leading axis."""
     flow: Any
+    """Draws of the order flow."""
     book: BookShock
-    """The book after the step."""
+    """Draws of the book after the step."""
 
 
 class DealerState(eqx.Module):
-    """Where the market stands before the makers act."""
+    """State of the market before the makers act."""
 
     price: Any
+    """State of the price process."""
     book: Snapshot
+    """Book of the exchange."""
     cash: Float[Array, "makers"]
-    """From every trade at its own price, in currency; wealth is cash + inventory · mid."""
+    """Cash from all trades at their own prices, in currency; marked wealth is cash + inventory · mid."""
     inventory: Float[Array, "makers"]
-    ahead: Any = None
-    """The next innovations of the midprice, the first one first, where investors know more than one of them."""
+    """Inventory z, in units."""
+    queue: Any = None
+    """The next innovations of the midprice, in order, if investors know more than one of them."""
 
 
 class DealerMarket(Market):
-    """Makers quote around an exchange's midprice and the best price wins each investor's order."""
+    """Dealer market: makers quote around the midprice of an exchange, and the best quote wins each investor's order."""
 
     extras = InventoryMoments
 
     price: PriceProcess = GeometricBrownian()
-    """How the midprice moves."""
+    """Midprice process."""
     flow: OrderFlow = UnitInvestors()
-    """Who wants to trade."""
+    """Order flow of the investors."""
     book: ReferenceBook = ReferenceBook()
-    """The exchange's book, which gives S_ref."""
+    """Order book of the exchange, which determines S_ref."""
     hedge_cost: Scalar = 1.0
-    """Multiplier c of the cost of hedging; 1 is the exchange's curve, 0 makes hedging free."""
+    """Multiplier c of the cost of hedging, at least 0; 1 is the spread curve of the exchange, 0 makes hedging free."""
     num_makers: int = eqx.field(static=True, default=2)
-    """M, number of makers; a run takes it from its competitors."""
+    """M, number of makers; runs set it from their competitors."""
     by_tier: bool = eqx.field(static=True, default=False)
-    """Makers quote each tier of investors its own epsilon, and see what each traded; else one epsilon is for all."""
+    """Makers quote ε_b and ε_s per investor tier and observe volumes by tier; if false, one quote is for all tiers."""
 
     def __check_init__(self):
         check("num_makers", self.num_makers, "at least 1", self.num_makers >= 1)
@@ -127,27 +132,27 @@ class DealerMarket(Market):
 
     def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> DealerShock:
         key_price, key_flow, key_book = jax.random.split(key, 3)
-        known = (1 + self.flow.lookahead,) if self._queues else ()
+        lookahead = (1 + self.flow.lookahead,) if self._has_queue else ()
         return DealerShock(
-            price=self.price.shocks(key_price, (*shape, *known)),
+            price=self.price.shocks(key_price, (*shape, *lookahead)),
             flow=self.flow.shocks(key_flow, shape, self.num_makers),
             book=self.book.shocks(key_book, shape),
         )
 
     def reset(self, shock: DealerShock) -> tuple[DealerState, DealerObservation]:
-        first, ahead = (_first(shock.price), _rest(shock.price)) if self._queues else (shock.price, None)
+        first, queue = (_first(shock.price), _rest(shock.price)) if self._has_queue else (shock.price, None)
         price, book = self.price.reset(first), self.book.snapshot(shock.book)
-        nothing = jnp.zeros(self.num_makers, price.mid.dtype)
-        state = DealerState(price=price, book=book, cash=nothing, inventory=nothing, ahead=ahead)
-        nobody = jnp.zeros((self.num_makers, self.flow.tiers), price.mid.dtype) if self._by_tier else nothing
-        return state, self._observe(state, nobody, nobody, nothing)
+        zero = jnp.zeros(self.num_makers, price.mid.dtype)
+        state = DealerState(price=price, book=book, cash=zero, inventory=zero, queue=queue)
+        volume = jnp.zeros((self.num_makers, self.flow.tiers), price.mid.dtype) if self._by_tier else zero
+        return state, self._observe(state, volume, volume, zero)
 
     def step(
         self, state: DealerState, action: DealerAction, shock: DealerShock
     ) -> tuple[DealerState, Transition]:
         mid, book = state.price.mid, state.book
         epsilon = jnp.clip(
-            jnp.stack([self._to_tiers(action.epsilon_buy), self._to_tiers(action.epsilon_sell)], -1),
+            jnp.stack([self._per_tier(action.epsilon_buy), self._per_tier(action.epsilon_sell)], -1),
             -1.0,
             1.0,
         )
@@ -156,28 +161,27 @@ class DealerMarket(Market):
         hedged = -hedge * state.inventory
         hedge_cost = self.hedge_cost * mid * book.cost(jnp.abs(hedged))
 
-        price, moves, ahead = self._move(state, shock.price)
+        price, moves, queue = self._move_price(state, shock.price)
         best = epsilon == epsilon.min(axis=0)
         fills = self.flow.fills(shock.flow, best, book, moves)
-        volume, earned = fills.volume, fills.value * (1 + epsilon)
-        seen = volume
+        volume, margin = fills.volume, fills.value * (1 + epsilon)
+        observed = volume
         if self.flow.tiers > 1:
-            volume, earned = volume.sum(1), earned.sum(1)
-            seen = seen if self.by_tier else volume
-        spread = mid * (earned[:, BUY] + earned[:, SELL])
+            volume, margin = volume.sum(1), margin.sum(1)
+            observed = observed if self.by_tier else volume
+        spread = mid * (margin[:, BUY] + margin[:, SELL])
         bought, sold = volume[:, BUY], volume[:, SELL]
-        won = bought - sold
 
-        inventory = state.inventory + hedged + won
+        inventory = state.inventory + hedged + (bought - sold)
         inventory_pnl = inventory * (price.mid - mid)
 
-        # Cash is kept from what is paid and received, apart from the attribution above.
-        paid, received = mid * (bought - earned[:, BUY]), mid * (sold + earned[:, SELL])
+        # Cash is accounted for from payments, independently of the attribution of PnL above.
+        paid, received = mid * (bought - margin[:, BUY]), mid * (sold + margin[:, SELL])
         cash = state.cash - (hedged * mid + hedge_cost) - paid + received
-        after = DealerState(price, self.book.snapshot(shock.book), cash, inventory, ahead)
-        expected, square, loss = self._expected(state, inventory, inventory_pnl)
+        after = DealerState(price, self.book.snapshot(shock.book), cash, inventory, queue)
+        expected, square, loss = self._inventory_moments(state, inventory, inventory_pnl)
         return after, Transition(
-            observation=self._observe(after, seen[..., BUY], seen[..., SELL], inventory_pnl),
+            observation=self._observe(after, observed[..., BUY], observed[..., SELL], inventory_pnl),
             pnl=PnL(spread, -hedge_cost, inventory_pnl, jnp.zeros_like(spread)),
             quotes=self._quotes(state, epsilon, price.mid),
             held=state.inventory,
@@ -191,23 +195,25 @@ class DealerMarket(Market):
 
     @property
     def _by_tier(self) -> bool:
-        """Whether there is an axis of tiers in what makers do and see."""
+        """Whether actions and observations have an axis of tiers."""
         return self.by_tier and self.flow.tiers > 1
 
     @property
-    def _queues(self) -> bool:
-        """Whether investors know more of the midprice than the step's own innovation."""
+    def _has_queue(self) -> bool:
+        """Whether investors know more innovations of the midprice than that of the step."""
         return self.flow.lookahead > 1
 
-    def _to_tiers(self, epsilon: Any) -> Float[Array, "makers *tiers"]:
-        """An epsilon for each tier, where there are several."""
+    def _per_tier(self, epsilon: Any) -> Float[Array, "makers *tiers"]:
+        """Broadcast an epsilon over tiers if there is more than one."""
         if self.flow.tiers == 1 or epsilon.ndim == 2:
             return epsilon
         return jnp.broadcast_to(epsilon[:, None], (self.num_makers, self.flow.tiers))
 
-    def _move(self, state: DealerState, shock: Any) -> tuple[Any, Float[Array, "lookahead"] | None, Any]:
-        """The price one step on, its moves as far ahead as investors know them, and the innovations then ahead."""
-        if not self._queues:
+    def _move_price(
+        self, state: DealerState, shock: Any
+    ) -> tuple[Any, Float[Array, "lookahead"] | None, Any]:
+        """Return the next price state, the moves of the midprice that investors know, and the next queue."""
+        if not self._has_queue:
             price = self.price.step(state.price, shock)
             return price, (price.mid - state.price.mid)[None] if self.flow.lookahead else None, None
 
@@ -215,38 +221,41 @@ class DealerMarket(Market):
             price = self.price.step(price, innovation)
             return price, price
 
-        _, path = jax.lax.scan(one, state.price, state.ahead)
+        _, path = jax.lax.scan(one, state.price, state.queue)
         last = jax.tree.map(lambda leaf: leaf[-1:], shock)
-        ahead = jax.tree.map(lambda old, new: jnp.concatenate([old[1:], new]), state.ahead, last)
-        return _first(path), path.mid - state.price.mid, ahead
+        queue = jax.tree.map(lambda old, new: jnp.concatenate([old[1:], new]), state.queue, last)
+        return _first(path), path.mid - state.price.mid, queue
 
     def _quotes(self, state: DealerState, epsilon: Float[Array, "makers *tiers 2"], mid_after: Any) -> Quotes:
-        """At size 1: P (1 - S_ref(1) (1 + ε_b)) and P (1 + S_ref(1) (1 + ε_s)), the mean of all tiers' prices."""
+        """Return bid P (1 - S_ref(1) (1 + ε_b)) and ask P (1 + S_ref(1) (1 + ε_s)) of a unit, averaged over tiers."""
         mid = state.price.mid
         half = mid * state.book.spread_curve(jnp.ones_like(mid))
         epsilon = epsilon.reshape(self.num_makers, -1, 2).mean(1)
         bid, ask = mid - half * (1 + epsilon[:, BUY]), mid + half * (1 + epsilon[:, SELL])
         return Quotes(jnp.full_like(bid, mid), jnp.full_like(bid, mid_after), bid, ask)
 
-    def _expected(self, state: DealerState, inventory, inventory_pnl):
-        """E[Y | state, action], E[Y²] and E[min(Y, 0)] of inventory PnL Y; itself where investors know it."""
+    def _inventory_moments(self, state: DealerState, inventory, inventory_pnl):
+        """Return E[Y], E[Y²] and E[min(Y, 0)] of inventory PnL Y given state and action.
+
+        With informed investors trades depend on the innovation, and the values are those of the draw of Y.
+        """
         if self.flow.lookahead:
             return inventory_pnl, jnp.square(inventory_pnl), jnp.minimum(inventory_pnl, 0.0)
         return self.price.change_moments(state.price).of_position(inventory)
 
     def _observe(self, state: DealerState, bought, sold, inventory_pnl) -> DealerObservation:
-        def everyone(value):
+        def for_all_makers(value):
             return jnp.broadcast_to(value, (self.num_makers, *value.shape))
 
         return DealerObservation(
             bought=bought,
             sold=sold,
-            market_volume=everyone((bought + sold).sum()),
+            market_volume=for_all_makers((bought + sold).sum()),
             inventory=state.inventory,
             inventory_pnl=inventory_pnl,
-            mid=everyone(state.price.mid),
-            spread=everyone(state.book.spread),
-            volumes=everyone(state.book.volumes),
+            mid=for_all_makers(state.price.mid),
+            spread=for_all_makers(state.book.spread),
+            volumes=for_all_makers(state.book.volumes),
         )
 
     def optimum(self, scenario: "Scenario") -> Optimum:

@@ -1,5 +1,4 @@
-"""Exact optimum of a dealer-market scenario: Theorem 1 of Ganesh et al. (2019), or dynamic programming over
-inventory."""
+"""Exact optimum of a dealer-market scenario: Theorem 1 of Ganesh et al. (2019), or dynamic programming."""
 
 from twosided.core.optimum import NotExact, Optimum
 from twosided.core.scenario import Scenario
@@ -10,9 +9,9 @@ from twosided.rewards import AsymmetricPenalty, SquarePenalty
 
 
 def dealer_optimum(scenario: Scenario) -> Optimum:
-    """Return the optimum of own total PnL, or of the reward where that is a penalty on inventory PnL.
+    """Return the optimum of own total PnL, or of the reward if that is a penalty on inventory PnL.
 
-    Raises NotExact where no exact answer is known.
+    Raises NotExact if no exact optimum is known.
     """
     if isinstance(scenario.reward, SquarePenalty | AsymmetricPenalty):
         best = penalized_optimum(scenario)
