@@ -55,7 +55,10 @@ def lived(market, act, shocks):
     ("market", "act"),
     [
         (HedgingMarket(allow_skew=True, max_position=1e6), hedged),
-        (PortfolioMarket(EqualCorrelation(num_assets=3, correlation=0.3), extended_observation=True), hedged_each),
+        (
+            PortfolioMarket(EqualCorrelation(num_assets=3, correlation=0.3), extended_observation=True),
+            hedged_each,
+        ),
     ],
     ids=["hedging", "portfolio"],
 )

@@ -17,4 +17,5 @@ def as_arrays(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, tree)
 
 
-Array = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
+"""NumPy array in double precision, as exact answers use it."""

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from twosided.core.numeric import Array
+from twosided.core.numeric import FloatArray
 from twosided.core.validation import check
 
 EMPTY = np.zeros(0)
@@ -25,11 +25,11 @@ class Distribution(abc.ABC):
     """Probability distribution on the real line: a finite mixture of point masses (atoms) and uniforms."""
 
     @abc.abstractmethod
-    def parts(self) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
+    def parts(self) -> tuple[tuple[FloatArray, FloatArray], tuple[FloatArray, FloatArray, FloatArray]]:
         """Return the mixture, in any order: atoms (values, weights) and uniforms (lows, highs, weights)."""
 
     @cached_property
-    def atoms(self) -> tuple[Array, Array]:
+    def atoms(self) -> tuple[FloatArray, FloatArray]:
         """Values with positive probability, distinct and ascending, and their probabilities."""
         values, weights = self.parts()[0]
         values, weights = values[weights > 0], weights[weights > 0]
@@ -39,13 +39,13 @@ class Distribution(abc.ABC):
         return distinct, merged
 
     @cached_property
-    def uniforms(self) -> tuple[Array, Array, Array]:
+    def uniforms(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Lower ends, upper ends and probabilities of the uniforms, which may overlap."""
         lows, highs, weights = self.parts()[1]
         return lows[weights > 0], highs[weights > 0], weights[weights > 0]
 
     @cached_property
-    def breakpoints(self) -> Array:
+    def breakpoints(self) -> FloatArray:
         """Points where the cdf jumps or changes slope, ascending; the cdf is linear between them."""
         return np.unique(np.concatenate([self.atoms[0], *self.uniforms[:2]]))
 
@@ -60,15 +60,15 @@ class Distribution(abc.ABC):
         (values, weights), (lows, highs, uniform_weights) = self.atoms, self.uniforms
         return float(values @ weights + (lows + highs) / 2 @ uniform_weights)
 
-    def cdf(self, x: ArrayLike) -> Array:
+    def cdf(self, x: ArrayLike) -> FloatArray:
         """Cumulative distribution function, P[X <= x]."""
         return self._atoms_below(x, "right") + self._uniforms_below(x)
 
-    def cdf_left(self, x: ArrayLike) -> Array:
+    def cdf_left(self, x: ArrayLike) -> FloatArray:
         """Left limit of the cdf, P[X < x]."""
         return self._atoms_below(x, "left") + self._uniforms_below(x)
 
-    def survival(self, x: ArrayLike) -> Array:
+    def survival(self, x: ArrayLike) -> FloatArray:
         """Survival function, P[X > x]; summed from above, so that it is exactly 0 beyond the support."""
         x = np.asarray(x, float)
         values, weights = self.atoms
@@ -77,7 +77,7 @@ class Distribution(abc.ABC):
         share = np.clip((highs - x[..., None]) / (highs - lows), 0.0, 1.0)
         return tails[np.searchsorted(values, x, "right")] + share @ uniform_weights
 
-    def mass(self, x: ArrayLike) -> Array:
+    def mass(self, x: ArrayLike) -> FloatArray:
         """Probability mass, P[X = x]."""
         x = np.asarray(x, float)
         values, weights = self.atoms
@@ -85,13 +85,13 @@ class Distribution(abc.ABC):
         found = np.append(values, np.nan)[position] == x
         return np.where(found, np.append(weights, 0.0)[position], 0.0)
 
-    def density(self, x: ArrayLike) -> Array:
+    def density(self, x: ArrayLike) -> FloatArray:
         """Density of the uniforms, at points that are not breakpoints."""
         x = np.asarray(x, float)[..., None]
         lows, highs, weights = self.uniforms
         return ((lows < x) & (x < highs)) @ (weights / (highs - lows))
 
-    def sample(self, rng: np.random.Generator, size: int) -> Array:
+    def sample(self, rng: np.random.Generator, size: int) -> FloatArray:
         """Draw independent samples."""
         (values, weights), (lows, highs, uniform_weights) = self.atoms, self.uniforms
         low, high = np.append(values, lows), np.append(values, highs)
@@ -99,11 +99,11 @@ class Distribution(abc.ABC):
         component = rng.choice(probabilities.size, size, p=probabilities / probabilities.sum())
         return low[component] + (high[component] - low[component]) * rng.random(size)
 
-    def _atoms_below(self, x: ArrayLike, side) -> Array:
+    def _atoms_below(self, x: ArrayLike, side) -> FloatArray:
         values, weights = self.atoms
         return np.append(0.0, np.cumsum(weights))[np.searchsorted(values, np.asarray(x, float), side)]
 
-    def _uniforms_below(self, x: ArrayLike) -> Array:
+    def _uniforms_below(self, x: ArrayLike) -> FloatArray:
         lows, highs, weights = self.uniforms
         return np.clip((np.asarray(x, float)[..., None] - lows) / (highs - lows), 0.0, 1.0) @ weights
 

@@ -21,11 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from twosided.core.numeric import FloatArray
 from twosided.core.optimum import NotExact
 from twosided.hedging.market import HedgingAction, HedgingMarket
 from twosided.hedging.spreads import RollingVolatility, StochasticSpread
-
-Array = NDArray[np.float64]
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
@@ -38,39 +37,39 @@ SAMPLE_STRIDE = 8
 class PriceBins:
     """Markov chain of bins, with the client flow and spreads of a step that ends in each bin; leading axes are bins."""
 
-    volatility_edges: Array
+    volatility_edges: FloatArray
     """Edges between the bins of v."""
-    trend_edges: Array
+    trend_edges: FloatArray
     """[bin of v, ...]: edges between the bins of w."""
-    transition: Array
+    transition: FloatArray
     """[i, j]: probability that a step from bin i ends in bin j."""
-    initial: Array
+    initial: FloatArray
     """Probability that the first step of an episode ends in each bin."""
-    net_trades: Array
+    net_trades: FloatArray
     """[i, j, ...]: probabilities of n = -max_net..max_net in a step from bin i to bin j."""
-    net_trades_by_end: Array
+    net_trades_by_end: FloatArray
     """[j, ...]: the same in any step that ends in bin j."""
     max_net: int
     """Largest net trade that is represented, in units."""
-    client_spread: Array
+    client_spread: FloatArray
     """E[ν δ] of clients, in currency."""
-    exchange_spread: Array
+    exchange_spread: FloatArray
     """E[ν δ] of the exchange, in currency."""
-    client_spread_nodes: Array
+    client_spread_nodes: FloatArray
     """ν δ of clients at the quadrature nodes, averaged over the bin, in currency."""
-    exchange_spread_nodes: Array
+    exchange_spread_nodes: FloatArray
     """ν δ of the exchange at the quadrature nodes, averaged over the bin, in currency."""
-    skew_volume: Array
+    skew_volume: FloatArray
     """Units of client trades that a full skew moves."""
-    sales: Array
+    sales: FloatArray
     """Expected units that clients sell, of the gross flow."""
-    purchases: Array
+    purchases: FloatArray
     """Expected units that clients buy, of the gross flow."""
     mean_square_change: float
     """E[ΔP²], in currency squared."""
 
     @property
-    def net_units(self) -> Array:
+    def net_units(self) -> FloatArray:
         """Values of the net trade, -max_net..max_net."""
         return np.arange(-self.max_net, self.max_net + 1.0)
 
@@ -123,7 +122,7 @@ def price_bins(
     net_trades_by_end = (counts * net_trades).sum(0) / np.maximum(counts.sum(0), 1)
     net_trades = np.where(counts > 0, net_trades, net_trades_by_end)
 
-    def by_bin(values: Array) -> Array:
+    def by_bin(values: FloatArray) -> FloatArray:
         return np.array([_select_or_all(values, price_bin == j).mean() for j in range(num_bins)])
 
     spreads = {}
@@ -150,7 +149,7 @@ def price_bins(
     )
 
 
-def _sample(market: HedgingMarket, horizon: int, num_paths: int, seed: int) -> tuple[Array, ...]:
+def _sample(market: HedgingMarket, horizon: int, num_paths: int, seed: int) -> tuple[FloatArray, ...]:
     """Return v, σ_roll, σ_mean, w, R, λ, and the mean and mean square of the next price change; (time, paths)."""
 
     @jax.jit
@@ -180,12 +179,12 @@ def _sample(market: HedgingMarket, horizon: int, num_paths: int, seed: int) -> t
     return tuple(np.asarray(leaf, float) for leaf in sample(jax.random.key(seed)))
 
 
-def _select_or_all(values: Array, mask: NDArray[np.bool_]) -> Array:
+def _select_or_all(values: FloatArray, mask: NDArray[np.bool_]) -> FloatArray:
     """Return the masked values, or all values if the mask is empty, as in the bins of a constant volatility."""
     return values[mask] if mask.any() else values.reshape(-1, *values.shape[mask.ndim :])
 
 
-def _half_spread_at_nodes(spread: StochasticSpread, rolling: Array, mean: Array) -> Array:
+def _half_spread_at_nodes(spread: StochasticSpread, rolling: FloatArray, mean: FloatArray) -> FloatArray:
     """Return ν δ at every quadrature node of the noise, on a last axis.
 
     If the noise scales with the midprice, the midprice is taken to be 100.
@@ -199,7 +198,7 @@ def _half_spread_at_nodes(spread: StochasticSpread, rolling: Array, mean: Array)
     return np.stack([np.asarray(node, float) for node in nodes], -1)
 
 
-def skellam_pmf(sales: Array, purchases: Array, max_net: int) -> Array:
+def skellam_pmf(sales: FloatArray, purchases: FloatArray, max_net: int) -> FloatArray:
     """Return the mean over pairs of rates of the probabilities of sales - purchases on -max_net..max_net.
 
     The distribution of the difference of two Poisson counts is computed by a Fourier transform of its characteristic

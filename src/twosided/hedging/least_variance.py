@@ -21,23 +21,23 @@ from collections.abc import Sequence
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array as JaxArray
 from jaxtyping import Float
+from jaxtyping import FloatArray as JaxArray
 
-from twosided.core.numeric import Array
+from twosided.core.numeric import FloatArray
 from twosided.core.policy import StatelessPolicy
 from twosided.core.validation import check
 from twosided.hedging.hedgers import exposure
 from twosided.hedging.portfolio import PortfolioAction, PortfolioMarket
 
 
-def covariance(market: PortfolioMarket) -> Array:
+def covariance(market: PortfolioMarket) -> FloatArray:
     """Return the covariance matrix of one step's price changes at the initial prices, in currency squared."""
     num_assets = market.prices.num_assets
     state = market.prices.reset(jnp.zeros(num_assets))
     units = np.eye(num_assets)
 
-    def variance(position: Array) -> float:
+    def variance(position: FloatArray) -> float:
         mean, square = market.prices.position_moments(state, jnp.asarray(position))
         return float(square - mean**2)
 
@@ -46,7 +46,7 @@ def covariance(market: PortfolioMarket) -> Array:
     return (pair_variances - variances[:, None] - variances) / 2
 
 
-def least_variance(exposure: Array, covariance: Array, hedging: Sequence[int]) -> Array:
+def least_variance(exposure: FloatArray, covariance: FloatArray, hedging: Sequence[int]) -> FloatArray:
     """Return the units to buy of the assets with the indices `hedging` that minimise the variance of the hedged
     exposure."""
     indices = np.asarray(hedging, int)
@@ -54,7 +54,7 @@ def least_variance(exposure: Array, covariance: Array, hedging: Sequence[int]) -
     return np.asarray(-np.linalg.lstsq(own, covariance[indices] @ exposure, rcond=None)[0], float)
 
 
-def hedge_matrix(covariance: Array, risk: float, cost: float, discount: float = 0.99) -> Array:
+def hedge_matrix(covariance: FloatArray, risk: float, cost: float, discount: float = 0.99) -> FloatArray:
     """Return K of the optimal hedge a = -K q, for the penalty r = `risk`, the cost c and the discount γ.
 
     Raises ValueError for parameters out of range.

@@ -39,7 +39,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from twosided.core.numeric import as_arrays
+from twosided.core.numeric import FloatArray, as_arrays
 from twosided.core.optimum import NotExact
 from twosided.core.rollout import episodes
 from twosided.core.scenario import Scenario, Step
@@ -49,7 +49,6 @@ from twosided.hedging.hedgers import FullHedger
 from twosided.hedging.market import HedgingMarket
 from twosided.hedging.rewards import PriceOfRisk
 
-Array = NDArray[np.float64]
 Estimate = tuple[float, float]
 """A value and its standard error."""
 
@@ -75,9 +74,9 @@ class PriceOfRiskOptimum:
     """Mean loss of inventory per unit traded with clients, in currency; 0 without drift."""
     inventory_square: Estimate
     """Mean inventory PnL squared per unit traded with clients; in currency squared."""
-    positions: Array
+    positions: FloatArray
     """q, in whole units."""
-    skew: Array
+    skew: FloatArray
     """Skew at each position; negative tightens the bid, positive the ask."""
 
     def hurdle(self, risk_aversion: float = 0.0) -> Estimate:
@@ -153,14 +152,14 @@ def spread_share(ratio: float) -> float:
     return (1 + expected_min) / 2
 
 
-def weighted_median(values: Array, weights: Array) -> float:
+def weighted_median(values: FloatArray, weights: FloatArray) -> float:
     """Return the smallest m such that values up to m have half of the weight, a minimiser of Σ weight |value - m|."""
     order = np.argsort(values)
     total = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(total, total[-1] / 2)])
 
 
-def _best_skew(cost: Array, unskewed: Array) -> tuple[float, float]:
+def _best_skew(cost: FloatArray, unskewed: FloatArray) -> tuple[float, float]:
     """Return the optimal |s| of a side, given hedge costs and unskewed spread PnL in the steps with trades on that
     side, and the reduction of the total mismatch."""
     unskewed, cost = unskewed[unskewed > 0], cost[unskewed > 0]
@@ -170,7 +169,7 @@ def _best_skew(cost: Array, unskewed: Array) -> tuple[float, float]:
     return 1 - share, float((np.abs(unskewed - cost) - np.abs(share * unskewed - cost)).sum())
 
 
-def _group_positions(q: Array) -> tuple[Array, NDArray[np.intp]]:
+def _group_positions(q: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
     """Return the contiguous whole positions around 0 with enough steps, and the index of each step's position in
     them."""
     whole = np.rint(q).astype(int)
@@ -184,13 +183,13 @@ def _group_positions(q: Array) -> tuple[Array, NDArray[np.intp]]:
     return np.arange(low, high + 1.0), np.clip(whole, low, high) - low
 
 
-def _mean(x: Array) -> Estimate:
+def _mean(x: FloatArray) -> Estimate:
     """Return the mean of (time, paths), with its standard error from independent paths."""
     by_path = x.mean(0)
     return float(by_path.mean()), float(by_path.std(ddof=1) / math.sqrt(by_path.size))
 
 
-def _ratio(x: Array, y: Array) -> Estimate:
+def _ratio(x: FloatArray, y: FloatArray) -> Estimate:
     """Return the ratio of two means, with its standard error by linearisation."""
     value = x.mean() / y.mean()
     return float(value), _mean((x - value * y) / y.mean())[1]

@@ -27,12 +27,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 from twosided.core.errors import Refusal
+from twosided.core.numeric import FloatArray
 from twosided.core.validation import check
 from twosided.data.bars import Bars
 from twosided.limit_orders.fills import BarFill, TradeThroughFill
 from twosided.limit_orders.policies import AvellanedaStoikov, GueantLehalleFernandezTapia
 
-Array = NDArray[np.float64]
 Side = Literal["both", "bid", "ask"]
 
 
@@ -54,11 +54,11 @@ class FillsFit:
     """Standard errors of intensity, decay and volatility, assuming independent bars."""
     robust_errors: dict[str, float]
     """The same, assuming independent blocks of bars."""
-    offsets: Array
+    offsets: FloatArray
     """Offsets from the close, as fractions of it."""
-    observed: Array
+    observed: FloatArray
     """Share of bars that filled an order at each offset."""
-    fitted: Array
+    fitted: FloatArray
     """The same by the fitted model."""
     bars: int
     """Number of pairs of a bar and the one right after it."""
@@ -144,7 +144,7 @@ def check_offsets(offsets: ArrayLike) -> None:
     check("offsets", grid, "at least three increasing fractions of the price, below 1", increasing)
 
 
-def _reach(bars: Bars, side: str, offsets: Array) -> Array:
+def _reach(bars: Bars, side: str, offsets: FloatArray) -> FloatArray:
     """How far the next bar went through an order, as a fraction of the order's price, (bars, offsets)."""
     close = bars.price.close[:-1, None]
     if side == "bid":
@@ -154,7 +154,7 @@ def _reach(bars: Bars, side: str, offsets: Array) -> Array:
     return (reached - order) / order
 
 
-def _filled(bars: Bars, side: str, offsets: Array, rule: BarFill, seed: int) -> NDArray[np.bool_]:
+def _filled(bars: Bars, side: str, offsets: FloatArray, rule: BarFill, seed: int) -> NDArray[np.bool_]:
     """Whether an order fills, (bars, offsets); one draw per bar, so an order nearer to the close fills with a
     distant one."""
     shock = rule.shocks(jax.random.key(seed), (len(bars) - 1, 1))
@@ -163,7 +163,7 @@ def _filled(bars: Bars, side: str, offsets: Array, rule: BarFill, seed: int) -> 
     return np.asarray(rule.filled(shock, through), bool)
 
 
-def _grid(bars: Bars, sides: Sequence[str]) -> Array:
+def _grid(bars: Bars, sides: Sequence[str]) -> FloatArray:
     """Offsets from one that 90% of the bars reach to one that 2% reach."""
     reach = np.concatenate([_reach(bars, side, np.zeros(1))[bars.contiguous[1:], 0] for side in sides])
     most = min(0.9, 0.99 * (reach > 0).mean())
@@ -179,7 +179,7 @@ def _grid(bars: Bars, sides: Sequence[str]) -> Array:
     return grid
 
 
-def _multinomial(log_parameters: Array, offsets: Array) -> tuple[Array, Array]:
+def _multinomial(log_parameters: FloatArray, offsets: FloatArray) -> tuple[FloatArray, FloatArray]:
     """P_m and its derivatives in log A and log k."""
     rate = np.exp(log_parameters[0] - np.exp(log_parameters[1]) * offsets)
     missed = np.exp(-rate)
@@ -188,10 +188,10 @@ def _multinomial(log_parameters: Array, offsets: Array) -> tuple[Array, Array]:
     return np.maximum(np.diff(np.concatenate([[0.0], missed, [1.0]])), 1e-300), np.diff(ends, axis=1)
 
 
-def _maximise(counts: Array, offsets: Array) -> Array:
+def _maximise(counts: FloatArray, offsets: FloatArray) -> FloatArray:
     """Maximum-likelihood log A and log k."""
 
-    def negative(log_parameters: Array) -> tuple[Any, Array]:
+    def negative(log_parameters: FloatArray) -> tuple[Any, FloatArray]:
         probabilities, slopes = _multinomial(log_parameters, offsets)
         return -counts @ np.log(probabilities), -(slopes / probabilities) @ counts
 
@@ -209,7 +209,7 @@ def _maximise(counts: Array, offsets: Array) -> Array:
     return found.x
 
 
-def _block_squares(scores: Array, block: int) -> Array:
+def _block_squares(scores: FloatArray, block: int) -> FloatArray:
     """Σ_b s_b s_bᵀ with s_b the sum of a block's scores."""
     ends = np.arange(0, scores.shape[1], block)
     sums = np.add.reduceat(scores, ends, axis=1)

@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
+from twosided.core.numeric import FloatArray
 from twosided.core.optimum import NotExact
 from twosided.core.policy import Policy
 from twosided.core.reward import TotalPnL
@@ -46,20 +47,18 @@ from twosided.limit_orders.policies import QuoteTable
 from twosided.prices import Bachelier
 from twosided.rewards import InventoryPenalty
 
-Array = NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
 class QuotesAndValue:
     """Quotes over time and inventory, and their value; a side without an order has an offset of `max_offset`."""
 
-    inventory: Array
+    inventory: FloatArray
     """q, in units."""
-    value: Array
+    value: FloatArray
     """Expected sum of rewards from each step on, (steps + 1, inventories); the last row is the close."""
-    bid: Array
+    bid: FloatArray
     """Midprice less bid, (steps, inventories)."""
-    ask: Array
+    ask: FloatArray
     """Ask less midprice, (steps, inventories)."""
     time_step: float
     """Δ, in units of time."""
@@ -139,7 +138,7 @@ def risk_averse_optimum(market: LimitOrderMarket, risk_aversion: float, volatili
 class _Program:
     """Parameters of the recursions, in float64."""
 
-    inventory: Array
+    inventory: FloatArray
     steps: int
     time_step: float
     intensity: float
@@ -187,12 +186,12 @@ class _Program:
         )
 
     @property
-    def _holding(self) -> Array:
+    def _holding(self) -> FloatArray:
         """Expected earnings of a position per unit of time."""
         return self.drift * self.inventory - self.running * self.inventory**2
 
     @property
-    def _closing(self) -> Array:
+    def _closing(self) -> FloatArray:
         return -self.final * self.inventory**2
 
     def limit(self) -> QuotesAndValue:
@@ -203,7 +202,7 @@ class _Program:
         bid, ask = self.sides(value[:-1], 1 / self.decay + self.fee)
         return QuotesAndValue(self.inventory, value, bid, ask, self.time_step)
 
-    def sides(self, value: Array, alone: float) -> tuple[Array, Array]:
+    def sides(self, value: FloatArray, alone: float) -> tuple[FloatArray, FloatArray]:
         """Return offsets on both sides from a value function, `alone` where a fill does not change the value; no
         order beyond Q."""
         bid, ask = (np.full_like(value, self.max_offset) for _ in range(2))
@@ -223,7 +222,7 @@ class _Program:
             self.inventory, np.array(value[::-1]), np.array(bids[::-1]), np.array(asks[::-1]), self.time_step
         )
 
-    def evaluate(self, bid: Array, ask: Array) -> QuotesAndValue:
+    def evaluate(self, bid: FloatArray, ask: FloatArray) -> QuotesAndValue:
         """Return the quotes as the market clips them."""
         bid, ask = (np.clip(side, self.min_offset, self.max_offset) for side in (bid, ask))
         value = [self._closing]
@@ -231,18 +230,18 @@ class _Program:
             value.append(self._worth(value[-1] + self._holding * self.time_step, bid[n], ask[n]))
         return QuotesAndValue(self.inventory, np.array(value[::-1]), bid, ask, self.time_step)
 
-    def _fill_probability(self, offset: Array, allowed: NDArray[np.bool_]) -> Array:
+    def _fill_probability(self, offset: FloatArray, allowed: NDArray[np.bool_]) -> FloatArray:
         """Probability that an order fills."""
         chance = -np.expm1(-self.intensity * self.time_step * np.exp(-self.decay * offset))
         return np.where(allowed & (offset < self.max_offset), chance, 0.0)
 
-    def _chances(self, bid: Array, ask: Array) -> tuple[Array, Array]:
+    def _chances(self, bid: FloatArray, ask: FloatArray) -> tuple[FloatArray, FloatArray]:
         limit = self.inventory[-1]
         return self._fill_probability(bid, self.inventory < limit), self._fill_probability(
             ask, self.inventory > -limit
         )
 
-    def _worth(self, after: Array, bid: Array, ask: Array) -> Array:
+    def _worth(self, after: FloatArray, bid: FloatArray, ask: FloatArray) -> FloatArray:
         """Expected earnings of a step's fills and value of the states that follow."""
         buys, sells = self._chances(bid, ask)
         up, down = np.append(after[1:], 0.0), np.append(0.0, after[:-1])
@@ -250,7 +249,7 @@ class _Program:
         moved = buys * (1 - sells) * (up - after) + sells * (1 - buys) * (down - after)
         return earned + after + moved
 
-    def _best(self, after: Array) -> tuple[Array, Array]:
+    def _best(self, after: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Optimise the offsets of both sides in turn until they agree."""
         up, down = np.append(np.diff(after), 0.0), np.append(0.0, -np.diff(after))
         bid = ask = np.full_like(after, self.max_offset)
@@ -264,7 +263,7 @@ class _Program:
         bid[-1] = ask[0] = self.max_offset
         return bid, ask
 
-    def _side(self, gain: Array) -> Array:
+    def _side(self, gain: FloatArray) -> FloatArray:
         """Return argmax of p(δ) (δ - f + gain) by Newton's method from the left, which never overshoots a
         concave equation."""
         net = self.decay * (gain - self.fee)
@@ -297,12 +296,12 @@ def _drift(market: LimitOrderMarket) -> float:
     return 0.0
 
 
-def _tridiagonal(diagonal: Array, off: float) -> Array:
+def _tridiagonal(diagonal: FloatArray, off: float) -> FloatArray:
     size = diagonal.size
     return np.diag(diagonal) + off * (np.eye(size, k=1) + np.eye(size, k=-1))
 
 
-def _log_exponentials(generator: Array, log_end: Array, steps: int) -> Array:
+def _log_exponentials(generator: FloatArray, log_end: FloatArray, steps: int) -> FloatArray:
     """Return log(e^{n M} e^{log_end}) for n = steps, ..., 0, one row each."""
     one = expm(generator)
     rows = [log_end]

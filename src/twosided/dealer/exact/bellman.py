@@ -32,7 +32,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from twosided.core.numeric import Array
+from twosided.core.numeric import FloatArray
 from twosided.dealer.distributions import Distribution
 from twosided.dealer.exact.cost_curve import sampled_books
 from twosided.dealer.reference_book import ReferenceBook, Snapshot
@@ -58,7 +58,7 @@ class RiskPenalty:
     short: float = 0.0
     """α E[max(ΔP, 0)], currency per unit; at least 0."""
 
-    def __call__(self, z: Array) -> Array:
+    def __call__(self, z: FloatArray) -> FloatArray:
         return -self.quadratic * z**2 + self.long * np.maximum(z, 0.0) + self.short * np.minimum(z, 0.0)
 
 
@@ -66,11 +66,11 @@ class RiskPenalty:
 class QuotePairs:
     """Candidate pairs of quotes, one per row."""
 
-    epsilon: Array
+    epsilon: FloatArray
     """ε_b and ε_s."""
-    probabilities: Array
+    probabilities: FloatArray
     """p_o of the nine outcomes: win, tie, lose on the buy side, each with win, tie, lose on the sell side."""
-    margin: Array
+    margin: FloatArray
     """m / N, per unit order: (1 + ε_b) P[buy] + (1 + ε_s) P[sell]."""
     is_limit: NDArray[np.bool_]
     """Whether one of the two quotes is a limit that is only approached."""
@@ -105,10 +105,10 @@ class QuotePairs:
 class _SideQuotes:
     """Candidate quotes of one side."""
 
-    epsilon: Array
-    price: Array
+    epsilon: FloatArray
+    price: FloatArray
     """1 + ε; for a limit, the value of the limit."""
-    probabilities: Array
+    probabilities: FloatArray
     """Probabilities of win, tie, lose."""
     is_limit: NDArray[np.bool_]
     spacing: float
@@ -154,20 +154,26 @@ class _SideQuotes:
 class BookSample:
     """Order values and hedge costs in a sample of books; the axes are replicates and books, the deepest book first."""
 
-    order_value: Array
+    order_value: FloatArray
     """s = P_0 S_ref(1), in currency."""
-    sizes: Array
+    sizes: FloatArray
     """Hedge sizes 0, 1, 2, ... grid steps, in units, up to the largest hedge."""
-    hedge_cost: Array
+    hedge_cost: FloatArray
     """c P_0 v S_ref(v) in currency; the last axis is `sizes`."""
-    last_price: Array
+    last_price: FloatArray
     """c P_0 times the price of the last level, in currency per unit: the marginal cost beyond the last level."""
-    depth: Array
+    depth: FloatArray
     """Volume before the last level, in units."""
 
     @classmethod
     def sample(
-        cls, book: ReferenceBook, mid: float, multiplier: float, sizes: Array, points: int, replicates: int
+        cls,
+        book: ReferenceBook,
+        mid: float,
+        multiplier: float,
+        sizes: FloatArray,
+        points: int,
+        replicates: int,
     ) -> "BookSample":
         """Sample books; `mid` is P_0, `multiplier` is c, and `points`, the books per replicate, is a power of two."""
         with jax.enable_x64(True):
@@ -204,16 +210,16 @@ class BellmanOperator:
     """Grid steps per unit."""
 
     @property
-    def grid(self) -> Array:
+    def grid(self) -> FloatArray:
         """Inventory grid, in units."""
         return self._grid(self.max_inventory)
 
     @property
-    def extended_grid(self) -> Array:
+    def extended_grid(self) -> FloatArray:
         """Inventory grid, extended by the inventories that one step can reach from it."""
         return self._grid(self.max_inventory + self.num_orders)
 
-    def apply(self, value: Array) -> tuple[Array, float]:
+    def apply(self, value: FloatArray) -> tuple[FloatArray, float]:
         """Return (T V)(z) on the grid, and a bound on the gain from quotes between the candidates, in currency.
 
         `value` is V on the extended grid. It and the result have a first axis of replicates; the bound is the mean over
@@ -233,23 +239,23 @@ class BellmanOperator:
         grid_error = (own * worth + cross * np.abs(same - opposite).max(-1)) / 4
         return result, float((tangent_error + grid_error).mean())
 
-    def max_reward(self) -> Array:
+    def max_reward(self) -> FloatArray:
         """Return an upper bound of the reward of a step from any inventory, one per replicate."""
         zero = np.zeros((len(self.books.order_value), self.extended_grid.size))
         return self._best_quotes(self.pair_values(self.outcome_values(zero)))[0].max(-1).mean(-1)
 
-    def outcome_values(self, value: Array) -> Array:
+    def outcome_values(self, value: FloatArray) -> FloatArray:
         """Return E_o f(u + B - S) for u on the grid; the last axis is the nine outcomes."""
         f = self.penalty(self.extended_grid) + value
         windows = sliding_window_view(f, 2 * self.num_orders * self.refinement + 1, axis=-1)
         return windows[..., :: self.refinement] @ self.net_flow_distributions.T
 
-    def pair_values(self, outcomes: Array) -> Array:
+    def pair_values(self, outcomes: FloatArray) -> FloatArray:
         """Return Σ_o p_o E_o f of every pair of quotes, on the last axis."""
         return outcomes @ self.quotes.probabilities.T
 
     @cached_property
-    def net_flow_distributions(self) -> Array:
+    def net_flow_distributions(self) -> FloatArray:
         """Distribution of B - S on -N..N in each of the nine outcomes."""
         distributions = np.zeros((9, 2 * self.num_orders + 1))
         for outcome, (buys, sells) in enumerate(product(WIN_SHARES, WIN_SHARES)):
@@ -259,7 +265,7 @@ class BellmanOperator:
             distributions[outcome] = all_orders
         return distributions
 
-    def _best_quotes(self, pair_values: Array) -> tuple[Array, Array]:
+    def _best_quotes(self, pair_values: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return max_quotes [...] for each replicate, book and u, and a bound on the gain from pairs not evaluated.
 
         The maximum over pairs is a convex function of s.
@@ -286,13 +292,13 @@ class BellmanOperator:
         share = np.stack([(left == k).mean(-1) for k in range(NUM_NODES - 1)], -1)
         return best, np.einsum("rk,rku->ru", share, gap).max(-1)
 
-    def _grid(self, max_inventory: int) -> Array:
+    def _grid(self, max_inventory: int) -> FloatArray:
         return (
             np.arange(-max_inventory * self.refinement, max_inventory * self.refinement + 1) / self.refinement
         )
 
 
-def best_hedge(kept: Array, books: BookSample) -> Array:
+def best_hedge(kept: FloatArray, books: BookSample) -> FloatArray:
     """Return max over u of kept(u) - cost(|z| - u), 0 <= u <= |z|; the last axis is |z| or u in grid steps.
 
     Sizes beyond the last level of a book are maximised together, because the cost is linear there.

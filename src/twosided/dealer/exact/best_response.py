@@ -33,7 +33,7 @@ import numpy as np
 from numpy.polynomial import Polynomial
 from numpy.typing import ArrayLike
 
-from twosided.core.numeric import Array
+from twosided.core.numeric import FloatArray
 from twosided.core.validation import check, is_at_least
 from twosided.dealer.distributions import Distribution
 from twosided.dealer.exact.spread_pnl import FixedMaker, tie_count_distribution
@@ -142,7 +142,7 @@ def objective_value(
     objective: Objective = "own",
     cost: float = 0.0,
     tie_probability: float | None = None,
-) -> Array:
+) -> FloatArray:
     """Return h(ε), the expected spread PnL of one side less the cost of the orders, per unit of alpha.
 
     The arguments are those of `best_response`.
@@ -177,14 +177,18 @@ def total_pnl_supremum(
 
 
 def _objective(
-    epsilon: Array, win_probability: Array, quotes: Sequence[Distribution], weight: float, cost: float
-) -> Array:
+    epsilon: FloatArray,
+    win_probability: FloatArray,
+    quotes: Sequence[Distribution],
+    weight: float,
+    cost: float,
+) -> FloatArray:
     price = 1 + epsilon - cost
     competitors = price * (1 - win_probability) - _expected_undercut(epsilon, quotes) if weight else 0.0
     return price * win_probability - weight * competitors
 
 
-def _expected_undercut(epsilon: Array, quotes: Sequence[Distribution]) -> Array:
+def _expected_undercut(epsilon: FloatArray, quotes: Sequence[Distribution]) -> FloatArray:
     """Return E(ε - Y)⁺ = ∫_{-∞}^ε P[Y <= y] dy, exactly, since P[Y <= y] is a polynomial between breakpoints."""
     cuts = np.unique(np.concatenate([epsilon.ravel(), *(quote.breakpoints for quote in quotes)]))
     node, weight = np.polynomial.legendre.leggauss(len(quotes) // 2 + 1)
@@ -196,14 +200,14 @@ def _expected_undercut(epsilon: Array, quotes: Sequence[Distribution]) -> Array:
 
 
 def _stationary_points(
-    start: Array,
-    end: Array,
-    after_start: Array,
-    before_end: Array,
-    density: Array,
+    start: FloatArray,
+    end: FloatArray,
+    after_start: FloatArray,
+    before_end: FloatArray,
+    density: FloatArray,
     weight: float,
     cost: float,
-) -> Array:
+) -> FloatArray:
     """Return the interior maxima of h in each interval: roots of h' = Π S_j (1 - weight (1 + ε - c) Σ_j f_j / S_j).
 
     The sum increases in ε, and so does its product with 1 + ε - c where that is positive, so h has at most one interior
@@ -230,7 +234,7 @@ def _check_cost(cost: float) -> None:
     check("cost", cost, "at least 0 and finite", lambda: is_at_least(cost, 0))
 
 
-def _rows(quotes: Sequence[Distribution], values: list[Array]) -> Array:
+def _rows(quotes: Sequence[Distribution], values: list[FloatArray]) -> FloatArray:
     """Stack the values, one row per competitor; there may be none."""
     return np.array(values).reshape(len(quotes), -1) if quotes else np.ones((0, 1))
 
@@ -245,7 +249,7 @@ def _competitor_weight(objective: Objective, quotes: Sequence[Distribution]) -> 
     return 1 / len(quotes) if objective == "excess" and quotes else 0.0
 
 
-def _win_shares(tie_probability: float | None, quotes: Sequence[Distribution]) -> Array:
+def _win_shares(tie_probability: float | None, quotes: Sequence[Distribution]) -> FloatArray:
     """Return the probability of winning an order when tied with k competitors, k = 0..number of competitors."""
     if tie_probability is None:
         return 1.0 / np.arange(1, len(quotes) + 2)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
-from twosided.core.numeric import Array
+from twosided.core.numeric import FloatArray
 from twosided.core.validation import check
 from twosided.dealer.reference_book import BookShock, ReferenceBook, Snapshot, gamma_from_normal
 
@@ -26,9 +26,9 @@ from twosided.dealer.reference_book import BookShock, ReferenceBook, Snapshot, g
 class CostCurve:
     """Upper and lower bounds of C(v), which is convex and increasing with C(0) = 0."""
 
-    sizes: Array
+    sizes: FloatArray
     """Sizes at which C is computed, ascending from 0, in units of trade."""
-    costs: Array
+    costs: FloatArray
     """C at the sizes, as a fraction of the mid times units; one row per independent replicate."""
     slopes: tuple[float, float]
     """Marginal price at size 0 and in the limit of large sizes, as fractions of the mid."""
@@ -58,12 +58,12 @@ class CostCurve:
         rounding = 1e-9 * self.slopes[1]
         check("costs", bend, "convex between the slopes (smallest bend at least 0)", bend >= -rounding)
 
-    def above(self, volume: Array) -> Array:
+    def above(self, volume: FloatArray) -> FloatArray:
         """Return an upper bound of C, by chords."""
         beyond = self.slopes[1] * np.maximum(volume - self.sizes[-1], 0.0)
         return np.interp(volume, self.sizes, self._mean) + beyond
 
-    def below(self, volume: Array) -> Array:
+    def below(self, volume: FloatArray) -> FloatArray:
         """Return a lower bound of C, by the extended chords of the adjacent cells."""
         sizes, mean, marginal = self.sizes, self._mean, self._marginal
         cell = np.clip(np.searchsorted(sizes, volume, "right") - 1, 0, sizes.size - 2)
@@ -72,7 +72,7 @@ class CostCurve:
         beyond = mean[-1] + marginal[-2] * (volume - sizes[-1])
         return np.where(volume > sizes[-1], beyond, np.maximum(from_left, from_right))
 
-    def standard_error(self, volume: Array, weights: Array) -> float:
+    def standard_error(self, volume: FloatArray, weights: FloatArray) -> float:
         """Return the standard error of Σ weight C(volume) over replicates; 0 if there is only one."""
         if len(self.costs) == 1:
             return 0.0
@@ -80,11 +80,11 @@ class CostCurve:
         return float(np.std(each, ddof=1) / np.sqrt(len(each)))
 
     @cached_property
-    def _mean(self) -> Array:
+    def _mean(self) -> FloatArray:
         return self.costs.mean(0)
 
     @cached_property
-    def _marginal(self) -> Array:
+    def _marginal(self) -> FloatArray:
         """Slopes before the first size, of each chord, and after the last size."""
         chords = np.diff(self._mean) / np.diff(self.sizes)
         return np.concatenate([self.slopes[:1], chords, self.slopes[1:]])
@@ -92,7 +92,7 @@ class CostCurve:
 
 def expected_costs(
     book: ReferenceBook, sizes: ArrayLike, *, points: int = 1024, replicates: int = 16, seed: int = 0
-) -> Array:
+) -> FloatArray:
     """Return estimates of E[v S_ref(v)] of shape (replicates, sizes), one row per independent replicate.
 
     The estimate is the mean over rows, and its standard error the standard deviation over rows divided by √replicates.
@@ -111,7 +111,7 @@ def _replicate_costs(snapshots: Snapshot, sizes: jax.Array) -> jax.Array:
     return jax.lax.map(mean_cost, sizes)
 
 
-def _mean_costs(snapshots: Snapshot, sizes: Array) -> Array:
+def _mean_costs(snapshots: Snapshot, sizes: FloatArray) -> FloatArray:
     return np.asarray(_replicate_costs(snapshots, jnp.asarray(sizes)), float).T
 
 

@@ -39,7 +39,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twosided.core.numeric import Array
+from twosided.core.numeric import FloatArray
 from twosided.core.optimum import NotExact
 from twosided.core.policy import Policy
 from twosided.core.reward import Reward, TotalPnL
@@ -202,10 +202,10 @@ def penalized_value(scenario: Scenario, policy: Policy) -> float:
 class _Solution:
     """Solution of the lower program, which hedges all inventory beyond the grid; one entry per replicate."""
 
-    value: Array
+    value: FloatArray
     """V_0(0) / H."""
-    gain: Array
-    relative_value: Array
+    gain: FloatArray
+    relative_value: FloatArray
     """h(z) = V(z) - V(0) on the extended grid, averaged over replicates."""
     epsilon_error: float
     """Error bound of the grid of ε, per step."""
@@ -234,7 +234,7 @@ def _backward_induction(operator: BellmanOperator, horizon: int) -> _Solution:
     )
 
 
-def _upper_bound(operator: BellmanOperator, horizon: int) -> Array:
+def _upper_bound(operator: BellmanOperator, horizon: int) -> FloatArray:
     """Return V_0(0) / H of the upper program, in which steps that start beyond the grid earn the maximal reward."""
     max_reward = operator.max_reward()
     value = np.zeros((len(max_reward), operator.grid.size))
@@ -244,7 +244,7 @@ def _upper_bound(operator: BellmanOperator, horizon: int) -> Array:
     return value[:, operator.max_inventory * operator.refinement] / horizon
 
 
-def _liquidation_cost(operator: BellmanOperator) -> Array:
+def _liquidation_cost(operator: BellmanOperator) -> FloatArray:
     """Return an upper bound of the mean cost of hedging all inventory, on the extended grid; 0 without a penalty."""
     volume, books = np.abs(operator.extended_grid), operator.books
     if operator.penalty == RiskPenalty():
@@ -255,7 +255,7 @@ def _liquidation_cost(operator: BellmanOperator) -> Array:
     return mean[:, inside] + outside
 
 
-def _extend(operator: BellmanOperator, value: Array, outside: Array) -> Array:
+def _extend(operator: BellmanOperator, value: FloatArray, outside: FloatArray) -> FloatArray:
     """Extend a value on the grid by the values of `outside`, which is given on the extended grid."""
     pad = operator.num_orders * operator.refinement
     return np.concatenate([outside[:, :pad], value, outside[:, -pad:]], -1)
@@ -309,5 +309,5 @@ def _drawdown_bound(price: GeometricBrownian, horizon: int) -> float:
     return float(np.sqrt(2 * _variance(price) * horizon / np.pi))
 
 
-def _standard_error(x: Array) -> float:
+def _standard_error(x: FloatArray) -> float:
     return float(x.std(ddof=1) / np.sqrt(x.size))

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array as JaxArray
 from jaxtyping import Float
+from jaxtyping import FloatArray as JaxArray
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from twosided.core.numeric import Array, Scalar
+from twosided.core.numeric import FloatArray, Scalar
 from twosided.core.policy import StatelessPolicy
 from twosided.dealer.exact.bellman import WIN_SHARES, BellmanOperator
 from twosided.dealer.market import DealerAction, DealerMarket
@@ -29,19 +29,19 @@ from twosided.dealer.reference_book import Snapshot
 class SkewCurve:
     """Action of the policy as a function of inventory, averaged over books."""
 
-    inventory: Array
+    inventory: FloatArray
     """z before the step, in units."""
-    visits: Array
+    visits: FloatArray
     """Fraction of the steps of an episode that start at z; sums to 1."""
-    epsilon_buy: Array
+    epsilon_buy: FloatArray
     """Mean ε_b; a quote that loses with certainty counts as 1."""
-    epsilon_sell: Array
+    epsilon_sell: FloatArray
     """Mean ε_s; a quote that loses with certainty counts as 1."""
-    win_buy: Array
+    win_buy: FloatArray
     """Probability of winning an order on the buy side, from an investor that sells."""
-    win_sell: Array
+    win_sell: FloatArray
     """Probability of winning an order on the sell side, from an investor that buys."""
-    hedge: Array
+    hedge: FloatArray
     """Mean volume hedged, in units; hedges reduce |z|."""
 
 
@@ -81,7 +81,7 @@ class GreedyPolicy(StatelessPolicy):
 
     @classmethod
     def from_value(
-        cls, operator: BellmanOperator, value: Array, mid: float, market: DealerMarket
+        cls, operator: BellmanOperator, value: FloatArray, mid: float, market: DealerMarket
     ) -> "GreedyPolicy":
         """Return the policy for h = `value`, given on the extended grid of the operator."""
         return cls(
@@ -108,7 +108,7 @@ class GreedyPolicy(StatelessPolicy):
         return DealerAction(epsilon[0], epsilon[1], jnp.clip(hedged, 0.0, 1.0)), state
 
 
-def evaluate_greedy(operator: BellmanOperator, value: Array, horizon: int) -> PolicyEvaluation:
+def evaluate_greedy(operator: BellmanOperator, value: FloatArray, horizon: int) -> PolicyEvaluation:
     """Evaluate the greedy policy of h = `value`, given on the extended grid, over episodes of `horizon` steps.
 
     Inventories that leave the grid are moved to its end.
@@ -168,7 +168,7 @@ def evaluate_greedy(operator: BellmanOperator, value: Array, horizon: int) -> Po
     )
 
 
-def _hedge_steps(kept: Array, cost: Array) -> NDArray[np.int_]:
+def _hedge_steps(kept: FloatArray, cost: FloatArray) -> NDArray[np.int_]:
     """Return the optimal hedge in grid steps, for each book and inventory."""
     zero = kept.shape[-1] // 2
     best, steps = kept.copy(), np.zeros(kept.shape, int)
@@ -184,7 +184,7 @@ def _hedge_steps(kept: Array, cost: Array) -> NDArray[np.int_]:
     return steps
 
 
-def _after_orders(operator: BellmanOperator, joint: Array) -> Array:
+def _after_orders(operator: BellmanOperator, joint: FloatArray) -> FloatArray:
     """Return the distribution of u + B - S on the extended grid, from the joint one of u (rows) and B - S (columns)."""
     distribution = np.zeros(operator.extended_grid.size)
     for column, probability in enumerate(joint.T):
@@ -193,7 +193,7 @@ def _after_orders(operator: BellmanOperator, joint: Array) -> Array:
     return distribution
 
 
-def _on_grid(distribution: Array, size: int) -> Array:
+def _on_grid(distribution: FloatArray, size: int) -> FloatArray:
     """Return the distribution on the grid, with the mass beyond it moved to its ends."""
     pad = (distribution.size - size) // 2
     inside = distribution[pad : pad + size].copy()

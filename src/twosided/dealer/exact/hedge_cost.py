@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import convolve1d
 
-from twosided.core.numeric import Array
+from twosided.core.numeric import FloatArray
 from twosided.core.validation import check, is_at_least
 from twosided.dealer.distributions import Distribution
 from twosided.dealer.exact.cost_curve import CostCurve
@@ -42,7 +42,7 @@ HALF_WIDTH = 10.0
 CONVERGENCE_TOLERANCE = 1e-10
 """Relative distance to the stationary distribution at which the iteration for the long run stops."""
 
-Discrete = tuple[Array, Array]
+Discrete = tuple[FloatArray, FloatArray]
 """Discrete distribution: points and their probabilities."""
 
 
@@ -70,7 +70,7 @@ class HedgeCost:
 
 def net_flow_distribution(
     makers: Sequence[FixedMaker], seat: int, investors: int = 20, arrival_probability: float = 1.0
-) -> Array:
+) -> FloatArray:
     """Return the distribution of the net flow w of a maker in a step, buys less sells, on -investors..investors.
 
     Each investor arrives with the arrival probability and places a unit order, a buy or a sell with equal probability.
@@ -154,7 +154,7 @@ def expected_hedge_cost(
 
 
 def _spread_visits(
-    flow: Array, hedge: Discrete, weights: Array, half_width: int, resolution: int
+    flow: FloatArray, hedge: Discrete, weights: FloatArray, half_width: int, resolution: int
 ) -> tuple[Discrete, float]:
     """Return Σ_t weight_t P[z_t = ·], spread to the nodes in each step, and Σ_t weight_t (mass dropped before t)."""
     nodes = _nodes(half_width, resolution)
@@ -177,7 +177,7 @@ def _spread_visits(
 
 
 def _contracted_visits(
-    flow: Array, hedge: Discrete, weights: Array, half_width: int, resolution: int
+    flow: FloatArray, hedge: Discrete, weights: FloatArray, half_width: int, resolution: int
 ) -> Discrete:
     """Return Σ_t weight_t P[z_t = ·], contracted in each step to conditional means in the cells right of the nodes."""
     nodes = _nodes(half_width, resolution)
@@ -198,22 +198,22 @@ def _contracted_visits(
     return _ratio(visit_moments, visits, nodes), visits
 
 
-def _nodes(half_width: int, resolution: int) -> Array:
+def _nodes(half_width: int, resolution: int) -> FloatArray:
     """Nodes from -half_width up to, but excluding, half_width; the integers are nodes."""
     return np.arange(-half_width * resolution, half_width * resolution) / resolution
 
 
-def _gather(index: NDArray[np.int_], weights: Array, size: int) -> Array:
+def _gather(index: NDArray[np.int_], weights: FloatArray, size: int) -> FloatArray:
     """Return the sum of the weights at each index."""
     return np.asarray(np.bincount(index.ravel(), weights.ravel(), size), float)
 
 
-def _add_flow(distribution: Array, flow: Array, resolution: int) -> Array:
+def _add_flow(distribution: FloatArray, flow: FloatArray, resolution: int) -> FloatArray:
     """Return the distribution after an independent integer flow is added; mass that leaves the grid is dropped."""
     return convolve1d(distribution.reshape(-1, resolution), flow, axis=0, mode="constant").ravel()
 
 
-def _ratio(moment: Array, mass: Array, otherwise: Array) -> Array:
+def _ratio(moment: FloatArray, mass: FloatArray, otherwise: FloatArray) -> FloatArray:
     return np.divide(moment, mass, out=otherwise.copy(), where=mass > 0)
 
 
@@ -237,7 +237,7 @@ def _concatenated(parts: list[Discrete]) -> Discrete:
     return np.concatenate([points for points, _ in parts]), np.concatenate([weights for _, weights in parts])
 
 
-def _burn_in(flow: Array, hedge: Distribution) -> tuple[int, float]:
+def _burn_in(flow: FloatArray, hedge: Distribution) -> tuple[int, float]:
     """Return the number of steps until z is approximately stationary, and a bound on the remaining error of E[x |z|].
 
     Coupled with a stationary path with the same flow and hedges, E|z_t - z| shrinks by the factor E[1 - x] per step,
@@ -250,7 +250,7 @@ def _burn_in(flow: Array, hedge: Distribution) -> tuple[int, float]:
     return steps, float(mean_size * kept**steps)
 
 
-def _grid_half_width(flow: Array, hedge: Discrete, steps: int) -> int:
+def _grid_half_width(flow: FloatArray, hedge: Discrete, steps: int) -> int:
     """Return the half-width of the grid in whole units: the support of z, or HALF_WIDTH standard deviations if less."""
     largest = flow.size // 2
     net = np.arange(-largest, largest + 1)
@@ -266,6 +266,6 @@ def _grid_half_width(flow: Array, hedge: Discrete, steps: int) -> int:
     return int(np.ceil(min(farthest + largest, support))) + 1
 
 
-def _append_loss(best: Array) -> Array:
+def _append_loss(best: FloatArray) -> FloatArray:
     """Append the probability of not quoting the best price to P[tied for it with k - 1 others], k = 1, 2, ..."""
     return np.append(best, max(1 - best.sum(), 0.0))

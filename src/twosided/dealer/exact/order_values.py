@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtr
 
-from twosided.core.numeric import Array
+from twosided.core.numeric import FloatArray
 from twosided.core.optimum import NotExact
 from twosided.dealer.exact.cost_curve import sampled_books
 from twosided.dealer.investors import Investors, OrderFlow, Tiers, UnitInvestors
@@ -36,7 +36,7 @@ HERMITE_POINTS = 64
 class SideOrders:
     """Value and toxicity of the orders of a tier on one side, in currency per step."""
 
-    values: Array
+    values: FloatArray
     """A in each of many equally likely books; one row per independent replicate."""
     toxicity: float
     """C, expected loss of the winner of the orders from the move of the midprice."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from twosided.core.numeric import Array
+from twosided.core.numeric import FloatArray
 from twosided.core.validation import check, is_at_least
 from twosided.dealer.distributions import Distribution, PointMass
 
@@ -44,7 +44,7 @@ class FixedMaker:
         check("hedge", self.hedge.support, "a distribution on [0, 1]", smallest >= 0 and largest <= 1)
 
 
-def tie_count_distribution(epsilon: ArrayLike, competitors: Sequence[Distribution]) -> Array:
+def tie_count_distribution(epsilon: ArrayLike, competitors: Sequence[Distribution]) -> FloatArray:
     """Return P[exactly k competitors quote epsilon and all others quote worse].
 
     The last axis is k = 0..len(competitors). The probabilities sum to 1 less the probability that a competitor quotes
@@ -60,7 +60,7 @@ def tie_count_distribution(epsilon: ArrayLike, competitors: Sequence[Distributio
     return probability
 
 
-def win_distribution(quotes: Sequence[Distribution], seat: int) -> tuple[Array, Array]:
+def win_distribution(quotes: Sequence[Distribution], seat: int) -> tuple[FloatArray, FloatArray]:
     """Return P[A_k] and E[(1 + ε) 1{A_k}] for k = 1..len(quotes), on one side.
 
     A_k is the event that the maker in the seat quotes the best price together with k - 1 others.
@@ -72,7 +72,7 @@ def win_distribution(quotes: Sequence[Distribution], seat: int) -> tuple[Array, 
     return weights @ probability, (weights * (1 + epsilon)) @ probability
 
 
-def expected_spread_pnl(makers: Sequence[FixedMaker], value_per_side: float) -> Array:
+def expected_spread_pnl(makers: Sequence[FixedMaker], value_per_side: float) -> FloatArray:
     """Return the expected spread PnL of every maker per step, in the unit of value_per_side (alpha)."""
     check("value_per_side", value_per_side, "at least 0 and finite", lambda: is_at_least(value_per_side, 0))
     win_shares = 1.0 / np.arange(1, len(makers) + 1)
@@ -82,7 +82,7 @@ def expected_spread_pnl(makers: Sequence[FixedMaker], value_per_side: float) -> 
     return value_per_side * np.reshape(margins, (2, len(makers))).sum(0)
 
 
-def market_share(makers: Sequence[FixedMaker]) -> Array:
+def market_share(makers: Sequence[FixedMaker]) -> FloatArray:
     """Return the expected share of the traded volume of every maker, with equal volume on both sides; sums to 1."""
     win_shares = 1.0 / np.arange(1, len(makers) + 1)
     shares = [
@@ -91,7 +91,7 @@ def market_share(makers: Sequence[FixedMaker]) -> Array:
     return np.reshape(shares, (2, len(makers))).mean(0)
 
 
-def quadrature(distribution: Distribution, cuts: Array, degree: int) -> tuple[Array, Array]:
+def quadrature(distribution: Distribution, cuts: FloatArray, degree: int) -> tuple[FloatArray, FloatArray]:
     """Return points and weights with E f(X) = Σ weight f(point) for f a polynomial of the degree between the cuts.
 
     The cuts contain the breakpoints of the distribution of X. At its atoms f may take any value.

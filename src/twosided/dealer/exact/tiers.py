@@ -22,7 +22,7 @@ from operator import add
 
 import numpy as np
 
-from twosided.core.numeric import Array
+from twosided.core.numeric import FloatArray
 from twosided.core.optimum import NotExact
 from twosided.core.scenario import Scenario
 from twosided.dealer.distributions import Distribution
@@ -101,7 +101,7 @@ class SupremumCurve:
             return 0.0
         return float((orders.values * self(orders.toxicity / orders.values)).mean())
 
-    def __call__(self, cost: Array) -> Array:
+    def __call__(self, cost: FloatArray) -> FloatArray:
         beyond = np.maximum(cost - 3.0, 0.0) * (self.suprema[-1] - self.suprema[-2])
         return np.interp(cost, self.costs, self.suprema) + beyond
 

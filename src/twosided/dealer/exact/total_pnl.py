@@ -10,7 +10,7 @@ from operator import add
 
 import numpy as np
 
-from twosided.core.numeric import Array
+from twosided.core.numeric import FloatArray
 from twosided.core.optimum import NotExact
 from twosided.core.policy import Policy
 from twosided.core.scenario import Scenario
@@ -58,7 +58,7 @@ def fixed_maker(policy: Policy) -> FixedMaker:
     )
 
 
-def fixed_maker_values(scenario: Scenario, policy: Policy) -> tuple[Array, Array, list[HedgeCost]]:
+def fixed_maker_values(scenario: Scenario, policy: Policy) -> tuple[FloatArray, FloatArray, list[HedgeCost]]:
     """Return spread PnL per step, market share and hedge cost per step of every maker; the policy has seat 0.
 
     For unit orders and makers that quote from fixed distributions, independently on the two sides. Raises NotExact.
