@@ -1,1 +1,1 @@
-"""The dealer market of Ganesh et al. (2019): market, investors, reference book, makers, calibration and exact results."""
+"""Dealer market of Ganesh et al. (2019): market, investors, reference book, makers, calibration, exact results."""

@@ -25,16 +25,17 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array as JaxArray
 from jaxtyping import Float
+from jaxtyping import FloatArray as JaxArray
 from numpy.typing import NDArray
 
+from twosided.core.numeric import FloatArray
 from twosided.core.optimum import NotExact
 from twosided.core.policy import StatelessPolicy
 from twosided.core.reward import Reward, TotalPnL
 from twosided.core.scenario import Scenario
 from twosided.core.validation import check
-from twosided.hedging.client_flow import WEIGHTS, Array, PriceBins, price_bins
+from twosided.hedging.client_flow import WEIGHTS, PriceBins, price_bins
 from twosided.hedging.market import HedgingAction, HedgingMarket
 from twosided.hedging.rewards import PositionPenalty, PriceOfRisk
 
@@ -49,11 +50,11 @@ class HedgingOptimum:
     """Mean reward per step of the best policy found that observes the position alone; in currency."""
     refinement: float
     """Change of `value` by the last doubling of the number of volatility bins."""
-    position: Array
+    position: FloatArray
     """q, in units."""
-    hedge: Array
+    hedge: FloatArray
     """Units to buy at each position, with the position alone observed."""
-    skew: Array
+    skew: FloatArray
     """Skew at each position, with the position alone observed; 0 if the maker cannot skew."""
     policy: "HedgingTable"
     """Policy that observes the position alone."""
@@ -157,11 +158,11 @@ def hedging_optimum(
 class _Solution:
     """Solution of the dynamic program; tables over bins and positions."""
 
-    value: Array
+    value: FloatArray
     """V_0, the total reward of an episode."""
-    hedge: Array
+    hedge: FloatArray
     """Hedge in the first step of the episode, in units."""
-    skew: Array
+    skew: FloatArray
     """Skew in the first step of the episode."""
 
 
@@ -170,33 +171,33 @@ class _Program:
     """Inputs of the dynamic program, and the recursion."""
 
     bins: PriceBins
-    position: Array
+    position: FloatArray
     """Positions at which the market continues, in steps of 1."""
-    reachable: Array
+    reachable: FloatArray
     """Positions that one step can reach from these."""
-    penalty: Array
+    penalty: FloatArray
     """Penalty at the reachable positions, including the charge for a breach."""
     active: NDArray[np.bool_]
     """Whether the market continues at each reachable position."""
-    variance_penalty: Array
+    variance_penalty: FloatArray
     """α q² E[ΔP²] at `position`."""
     max_hedge: int
     """Largest hedge, in whole units."""
-    skews: Array
+    skews: FloatArray
     """Grid of skews."""
     kernels: NDArray[np.complex128]
     """[i, j, ...]: P_ij times the Fourier transform of the reversed K_ij, for convolutions."""
-    skew_volume: Array
+    skew_volume: FloatArray
     """m_i."""
-    hedge_cost: Array
+    hedge_cost: FloatArray
     """c_i."""
-    spread_pnl: Array
+    spread_pnl: FloatArray
     """[i, s]: S_i(s)."""
-    mismatch: Array | None
+    mismatch: FloatArray | None
     """[i, units hedged, s]: E|spread PnL - hedge cost|, for the price of risk."""
 
     @classmethod
-    def build(cls, market: HedgingMarket, reward: Reward, bins: PriceBins, skews: Array) -> "_Program":
+    def build(cls, market: HedgingMarket, reward: Reward, bins: PriceBins, skews: FloatArray) -> "_Program":
         """Compute the inputs of the program. Raises NotExact if it does not hold for the market or the reward."""
         limit = int(float(market.breach_multiple) * float(market.max_position))
         padding = bins.max_net + int(np.ceil(bins.skew_volume.max())) + 1
@@ -254,7 +255,7 @@ class _Program:
             value, hedge, skew = self._bellman_step(value, with_actions=step == horizon - 1)
         return _Solution(value, hedge, skew)
 
-    def evaluate(self, horizon: int, hedge: Array, skew: Array) -> Array:
+    def evaluate(self, horizon: int, hedge: FloatArray, skew: FloatArray) -> FloatArray:
         """Return V_0 of a policy given by tables over bins and positions."""
         bins, value = self.bins, np.zeros((self.bins.num_bins, self.position.size))
         rows = range(bins.num_bins)
@@ -267,7 +268,7 @@ class _Program:
             value = continued + pnl - self.variance_penalty
         return value
 
-    def _step_pnl(self, i: int, amount: Array, skew: Array) -> Array:
+    def _step_pnl(self, i: int, amount: FloatArray, skew: FloatArray) -> FloatArray:
         """Return the expected spread PnL less hedge cost of a step from bin i (for the price of risk, minus the
         mismatch)."""
         index = np.interp(skew, self.skews, np.arange(self.skews.size))
@@ -279,7 +280,7 @@ class _Program:
         table, units = self.mismatch[i], np.rint(amount).astype(int)
         return -(table[units, low] + fraction * (table[units, high] - table[units, low]))
 
-    def _continuation(self, value: Array) -> Array:
+    def _continuation(self, value: FloatArray) -> FloatArray:
         """Return [i, u]: Σ_j P_ij Σ_n K_ij(n) f(u + n, j) at `position`."""
         padding = (self.reachable.size - self.position.size) // 2
         f = np.pad(value, ((0, 0), (padding, padding))) * self.active - self.penalty
@@ -287,7 +288,9 @@ class _Program:
         transform = np.einsum("ijk,jk->ik", self.kernels, np.fft.rfft(f, size))
         return np.fft.irfft(transform, size)[:, start : start + self.position.size]
 
-    def _bellman_step(self, value: Array, with_actions: bool) -> tuple[Array, Array, Array]:
+    def _bellman_step(
+        self, value: FloatArray, with_actions: bool
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return the value one step earlier, and with `with_actions` the optimal hedges and skews, otherwise zeros."""
         bins, continuation, size = self.bins, self._continuation(value), self.position.size
         hedge, skew = (np.zeros((bins.num_bins, size)) for _ in range(2))
@@ -319,12 +322,12 @@ class _Program:
         return best - self.variance_penalty, hedge, skew
 
 
-def _transform_size(reachable: Array) -> int:
+def _transform_size(reachable: FloatArray) -> int:
     """Return the length of the Fourier transforms, which avoids wrap-around between the ends of the positions."""
     return 2 ** int(np.ceil(np.log2(2 * reachable.size)))
 
 
-def _spread_pnl(bins: PriceBins, skew_volume: Array, skews: Array, gross: bool) -> Array:
+def _spread_pnl(bins: PriceBins, skew_volume: FloatArray, skews: FloatArray, gross: bool) -> FloatArray:
     """Return [i, s]: expected spread PnL. Spreads are independent of n given the bin in which a step ends."""
     out = np.empty((bins.num_bins, skews.size))
     for i in range(bins.num_bins):
@@ -341,7 +344,7 @@ def _spread_pnl(bins: PriceBins, skew_volume: Array, skews: Array, gross: bool) 
     return out
 
 
-def _mismatch(bins: PriceBins, skews: Array, max_hedge: int) -> Array:
+def _mismatch(bins: PriceBins, skews: FloatArray, max_hedge: int) -> FloatArray:
     """Return [i, a, s]: E|spread PnL - |a| c| for inelastic demand."""
     out = np.empty((bins.num_bins, max_hedge + 1, skews.size))
     cost_weight = WEIGHTS[:, None] * WEIGHTS

@@ -21,8 +21,7 @@ from collections.abc import Sequence
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
-from jaxtyping import FloatArray as JaxArray
+from jaxtyping import Array, Float
 
 from twosided.core.numeric import FloatArray
 from twosided.core.policy import StatelessPolicy
@@ -77,9 +76,9 @@ def hedge_matrix(covariance: FloatArray, risk: float, cost: float, discount: flo
 class LinearHedger(StatelessPolicy):
     """Policy that hedges a = -K q of the exposures q = w C + h."""
 
-    matrix: Float[JaxArray, "assets assets"]
+    matrix: Float[Array, "assets assets"]
     """K."""
-    weights: Float[JaxArray, "assets"]
+    weights: Float[Array, "assets"]
     """w, weight of each asset in client trades."""
     assumed_price: float = eqx.field(default=100.0)
     """Price of every asset, in currency, if the market does not show midprices."""

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
-from jaxtyping import FloatArray as JaxArray
+from jaxtyping import Array, Float
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -64,13 +63,13 @@ class PolicyEvaluation:
 class GreedyPolicy(StatelessPolicy):
     """Greedy policy for the simulator: the best hedge and quotes for the observed inventory and book."""
 
-    inventory: Float[JaxArray, "grid"]
+    inventory: Float[Array, "grid"]
     """Inventory grid of u, in units."""
-    pair_values: Float[JaxArray, "grid pairs"]
+    pair_values: Float[Array, "grid pairs"]
     """Σ_o p_o E_o [φ + h](u + B - S), in currency."""
-    margin: Float[JaxArray, "pairs"]
+    margin: Float[Array, "pairs"]
     """m of each pair of quotes, in units of trade."""
-    epsilon: Float[JaxArray, "pairs 2"]
+    epsilon: Float[Array, "pairs 2"]
     """ε_b and ε_s of each pair of quotes."""
     mid: Scalar
     """P_0, in currency."""
