@@ -25,8 +25,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
-from jaxtyping import FloatArray as JaxArray
+from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
 from twosided.core.numeric import FloatArray
@@ -65,15 +64,15 @@ class HedgingOptimum:
 class HedgingTable(StatelessPolicy):
     """Policy given by tables of hedges and skews over position and, with several bins, volatility and trend."""
 
-    min_position: Float[JaxArray, ""]
+    min_position: Float[Array, ""]
     """Lowest position of the tables, in units; positions are in steps of 1."""
-    volatility_edges: Float[JaxArray, "volatilities-1"]
+    volatility_edges: Float[Array, "volatilities-1"]
     """Edges between bins of σ_roll / σ_mean."""
-    trend_edges: Float[JaxArray, "volatilities trends-1"]
+    trend_edges: Float[Array, "volatilities trends-1"]
     """Edges between bins of the trend, for each bin of volatility."""
-    hedge: Float[JaxArray, "bins positions"]
+    hedge: Float[Array, "bins positions"]
     """Units to buy."""
-    skew: Float[JaxArray, "bins positions"] | None
+    skew: Float[Array, "bins positions"] | None
     """Skew in [-1, 1]; None if the maker cannot skew."""
 
     def act(self, shock, state, observation):
