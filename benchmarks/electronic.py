@@ -40,7 +40,7 @@ def main() -> None:
     scenario = as_arrays(Scenario(ElectronicMarket(), (), SpreadPnL(), horizon=HORIZON))
     policy, learner = as_arrays((ThresholdPolicy(1), SARSA()))
     iterations = max(1, round(options.share * learner.iterations))
-    measured = iterations * learner.rollout_steps / HORIZON
+    measured = iterations * learner.num_steps / HORIZON
     key = jax.random.key(options.seed)
     batches = jax.random.split(key, -(-options.days // 2000))
 

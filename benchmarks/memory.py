@@ -45,7 +45,7 @@ def main() -> None:
 def _train(markets: int, rollouts: int, seed: int) -> None:
     from twosided import PPO, DealerMarket, PersistentQuoter, Scenario, train
 
-    learner = PPO(steps=rollouts * markets * PPO().rollout_steps, paths=markets)
+    learner = PPO(total_timesteps=rollouts * markets * PPO().num_steps, num_envs=markets)
     train(Scenario(DealerMarket(), (PersistentQuoter(),)), learner, seed=seed, chunks=2)
 
 

@@ -100,14 +100,14 @@ def _ours(options: Namespace, clock: "_Clock") -> None:
     from twosided import PPO, train
     from twosided.learn.train import policies_of
 
-    scenario, learner = _scenario(), PPO(discount=0.5)
+    scenario, learner = _scenario(), PPO(gamma=0.5)
     judge = _judge(options.seed)
 
     def gap(progress: Any) -> float:
         return judge(policies_of(scenario, learner, progress.states, 1)[0])
 
     def after_chunk(progress: Any) -> bool:
-        return clock.over(int(progress.curve["steps"][0]), lambda: gap(progress))
+        return clock.over(int(progress.curve["timesteps"][0]), lambda: gap(progress))
 
     # What compiles goes before: a chunk, and a look at its policy.
     train(scenario, learner, options.seed, chunks=40, after_chunk=lambda progress: gap(progress) < math.inf)

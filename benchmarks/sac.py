@@ -73,7 +73,11 @@ def _ours(market: str, markets: int, updates: int, width: int, steps: int, seed:
     from twosided import SAC, train
 
     learner = SAC(
-        steps=2 * steps * markets, paths=markets, updates=updates, hidden=(width, width), warmup=WARMUP
+        total_timesteps=2 * steps * markets,
+        num_envs=markets,
+        gradient_steps=updates,
+        hidden_sizes=(width, width),
+        learning_starts=WARMUP,
     )
     times: list[float] = []
     train(

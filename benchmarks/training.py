@@ -80,11 +80,11 @@ def _ours(options: Namespace) -> tuple[float, float, int, int]:
 
     rollout = options.markets * options.rollout_steps
     learner = PPO(
-        steps=2 * options.ours * rollout,
-        paths=options.markets,
-        rollout_steps=options.rollout_steps,
-        epochs=options.epochs,
-        minibatches=options.minibatches,
+        total_timesteps=2 * options.ours * rollout,
+        num_envs=options.markets,
+        num_steps=options.rollout_steps,
+        num_epochs=options.epochs,
+        num_minibatches=options.minibatches,
     )
     times: list[float] = []
     train(

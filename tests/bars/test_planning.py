@@ -61,12 +61,20 @@ def real(number=401, **settings):
     return Scenario(market, (), horizon=number - 2)
 
 
-TINY = {"steps": 40, "paths": 1, "updates": 2, "batch": 16, "warmup": 20, "hidden": (8,), "buffer": 64}
+TINY = {
+    "total_timesteps": 40,
+    "num_envs": 1,
+    "gradient_steps": 2,
+    "batch_size": 16,
+    "learning_starts": 20,
+    "hidden_sizes": (8,),
+    "buffer_size": 64,
+}
 
 
 def planner(**changes):
     return PlanningSAC(
-        **TINY | {"model": known(), "plan_paths": 4, "plan_horizon": 3, "plan_buffer": 48} | changes
+        **TINY | {"model": known(), "plan_paths": 4, "plan_horizon": 3, "plan_buffer_size": 48} | changes
     )
 
 
@@ -250,7 +258,7 @@ def test_rings_hold_what_was_lived_and_what_was_planned():
     assert places.tolist() == list(range(20, 61))
     assert int(state.real.replays.size[0]) == 60
     assert int(state.simulated.size[0]) == 48
-    assert np.isfinite(progress.curve["simulated"]).all()
+    assert np.isfinite(progress.curve["simulated_reward"]).all()
 
 
 def test_a_run_that_stops_and_goes_on_has_the_same_bits():
@@ -263,12 +271,19 @@ def test_a_run_that_stops_and_goes_on_has_the_same_bits():
 
 def test_plans_pay_what_the_market_pays():
     """A long record of a known model, one policy: the mean reward of plans is that of the market."""
-    learner = planner(steps=1500, updates=1, actor_rate=1e-12, plan_paths=16, model=known(1700), buffer=2000)
+    learner = planner(
+        total_timesteps=1500,
+        gradient_steps=1,
+        actor_lr=1e-12,
+        plan_paths=16,
+        model=known(1700),
+        buffer_size=2000,
+    )
     _, progress = train(real(1700), learner, chunks=1)
     rows = progress.states.real.replays.rows.reward[0]
     paid = np.asarray(rows)[20:1520]
     error = paid.std() / np.sqrt(len(paid))
-    assert abs(progress.curve["simulated"][0] - paid.mean()) < 4 * error
+    assert abs(progress.curve["simulated_reward"][0] - paid.mean()) < 4 * error
 
 
 def test_markets_without_recorded_bars_are_refused():
@@ -285,7 +300,10 @@ def test_markets_without_recorded_bars_are_refused():
     [
         ({"simulated_rows": -1.0}, "simulated_rows must be at least 0 and finite, but got -1.0"),
         ({"plan_horizon": 0}, "plan_horizon must be at least 1"),
-        ({"plan_buffer": 5}, "plan_buffer must be at least the 12 steps of one iteration's plans, but got 5"),
+        (
+            {"plan_buffer_size": 5},
+            "plan_buffer_size must be at least the 12 steps of one iteration's plans, but got 5",
+        ),
     ],
 )
 def test_bad_parameters(changes, refusal):

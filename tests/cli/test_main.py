@@ -86,8 +86,9 @@ def test_evaluate_judges_on_common_chance(capsys):
 @pytest.mark.slow  # a minute, and `.ci/run` ends with a demo of its own
 def test_demo_trains_judges_and_writes_its_page(capsys, tmp_path):
     folder = tmp_path / "run"
-    argv = ["demo", "--competitor", "random-0.5", "--learner.steps", "8192", "--learner.paths", "16"]
-    argv += ["--learner.hidden", "8", "--seeds", "2", "--chunks", "2", "--evaluation-steps", "4000"]
+    argv = ["demo", "--competitor", "random-0.5", "--learner.total-timesteps", "8192"]
+    argv += ["--learner.num-envs", "16", "--learner.hidden-sizes", "8"]
+    argv += ["--seeds", "2", "--chunks", "2", "--evaluation-steps", "4000"]
     code, out, _ = call(capsys, *argv, "--out", str(folder))
     assert code == 0
     assert "optimality gap" in out

@@ -33,27 +33,24 @@ def test_the_papers_are_unchanged(name):
     train = preset(f"bakshaev2020-{name}")
     assert eqx.tree_equal(as_arrays(train.scenario), as_arrays(scenario))
     found: SAC = train.learner
-    assert found.hidden == hidden
-    assert (found.actor_rate, found.critic_rate, found.temperature_rate) == (rate, rate, rate)
-    assert (found.steps + found.warmup, found.warmup, found.rate_end) == (steps, warmup, 1.0)
+    assert found.hidden_sizes == hidden
+    assert (found.actor_lr, found.critic_lr, found.ent_coef_lr) == (rate, rate, rate)
+    assert (found.total_timesteps + found.learning_starts, found.learning_starts) == (steps, warmup)
+    assert found.lr_end == 1.0
     # One market, one gradient step a market step, on 256 rows; nothing is scaled.
-    assert (found.paths, found.rollout_steps, found.updates, found.batch) == (1, 1, 1, 256)
-    assert (found.discount, found.tau, found.initial_temperature, found.temperature) == (
-        0.99,
-        0.005,
-        1.0,
-        None,
-    )
-    assert not (found.normalise_observations or found.normalise_rewards)
+    assert (found.num_envs, found.num_steps, found.gradient_steps, found.batch_size) == (1, 1, 1, 256)
+    assert (found.gamma, found.tau) == (0.99, 0.005)
+    assert (found.initial_ent_coef, found.ent_coef) == (1.0, "auto")
+    assert not (found.normalize_observations or found.normalize_rewards)
     assert found.layer_norm == name.startswith("portfolio")
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_each_is_of_parts_that_fit_and_says_what_it_is(name):
-    train = preset(name, "--learner.hidden", "4", "--learner.buffer", "100000")
+    train = preset(name, "--learner.hidden-sizes", "4", "--learner.buffer-size", "100000")
     check_fit(train.scenario, named(train.references).values(), train.learner)
     if "discount" in {field.name for field in dataclasses.fields(train.reward)}:
-        assert train.reward.discount == train.learner.discount, "the charge at a breach goes with it"
+        assert train.reward.discount == train.learner.gamma, "the charge at a breach goes with it"
     assert about(FILES[name]).endswith(".") and len(about(FILES[name])) > 20
 
 

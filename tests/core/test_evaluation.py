@@ -89,7 +89,7 @@ def by_hand(steps, maker):
             out[f"excess_{part}_over_{other}"] = own[f"pnl_{part}"].mean() - other_pnl.mean()
     out["market_share"] = own["volume"].sum() / steps["volume"].sum()
     out["sharpe"] = own["pnl_total"].mean() / own["pnl_total"].std()
-    out["ended"] = 0.0  # by the horizon alone
+    out["termination_rate"] = 0.0  # by the horizon alone
     totals = own["pnl_total"].sum(1)
     out["episode_pnl_std"] = totals.std()
     final = own["inventory"][:, -1]
@@ -366,13 +366,13 @@ def test_an_episode_that_the_market_ends_counts_up_to_its_end():
     metrics = table(evaluate(scenario, {"policy": Still()}, steps=60))
     assert metrics["pnl_total", 0] == (1.0, 0.0)
     assert metrics["episode_pnl_total", 0][0] == 6.0
-    assert metrics["ended", 0] == (pytest.approx(1.0), 0.0)
+    assert metrics["termination_rate", 0] == (pytest.approx(1.0), 0.0)
     # What it does is averaged over the steps in which it can do anything.
     assert metrics["x_mean", 0] == (pytest.approx(1.5), pytest.approx(0.0, abs=1e-6))
     assert metrics["x_std", 0][0] == 0
     assert trace(scenario, Still(), paths=2)["time"].to_list() == [0, 1, 2] * 2
     endless = evaluate(Scenario(Toy(income=2.0), (), horizon=6), {"policy": Still()}, steps=60)
-    assert table(endless)["ended", 0] == (0.0, 0.0)
+    assert table(endless)["termination_rate", 0] == (0.0, 0.0)
 
 
 class Still(Policy):

@@ -40,7 +40,7 @@ def test_policies_are_judged(capsys):
 
 def test_a_run_learns_and_shows_its_page(capsys, tmp_path):
     folder = tmp_path / "run"
-    learner = ["--learner", "sarsa", "--learner.steps", "30000", "--seeds", "2", "--chunks", "2"]
+    learner = ["--learner", "sarsa", "--learner.total-timesteps", "30000", "--seeds", "2", "--chunks", "2"]
     words = [*ALONE, "--reward", "spread-pnl", *learner, "--evaluation-steps", "3000", "--out", str(folder)]
     code, out, _ = call(capsys, "train", *words)
     assert code == 0

@@ -13,10 +13,9 @@ from twosided.runs.results import read_results
 from twosided.runs.run import StopFlag, run
 from twosided.settings import PRESETS, build, dump, parse, ready_made
 
-TINY = (
-    "--learner.steps 96 --learner.hidden 4 --learner.paths 8 --learner.updates 1 --learner.batch 8 --chunks 3"
-)
-TINY += " --no-exact --learner.warmup 8 --learner.buffer 64 --horizon 16 --evaluation-steps 160 --seeds 2"
+TINY = "--learner.total-timesteps 96 --learner.hidden-sizes 4 --learner.num-envs 8 --learner.gradient-steps 1"
+TINY += " --learner.batch-size 8 --chunks 3"
+TINY += " --no-exact --learner.learning-starts 8 --learner.buffer-size 64 --horizon 16 --evaluation-steps 160 --seeds 2"
 TINY += " --reference none"
 
 
@@ -49,7 +48,7 @@ def test_a_training_run_offers_snapshots(whole):
     last = read_results(folder)
     for chunks, verdict in enumerate(seen, start=1):
         assert verdict.curve.equals(last.curve.head(2 * chunks)), "a row a seed and chunk"
-        newest = verdict.curve.tail(2).sort("objective")
+        newest = verdict.curve.tail(2).sort("eval_reward")
         assert verdict.about["traced"] == f"seed {newest['seed'][-1]}", "the one that is paid most"
         assert {"hedge_position", "client_position"} <= set(verdict.trace.columns)
 
@@ -147,7 +146,10 @@ HEDGING = "--market hedging-market"
         ),
         ("train --preset skew --market.elasticity -1", "--market.elasticity: elasticity must be at least 0"),
         ("train --preset skew --reward.discount 1", "--reward.discount: discount must be in [0, 1)"),
-        ("train --preset skew --learner.buffer 9", "--learner.buffer: buffer must be at least the"),
+        (
+            "train --preset skew --learner.buffer-size 9",
+            "--learner.buffer-size: buffer_size must be at least the",
+        ),
         (
             "evaluate --policy fractional-hedger",
             "FractionalHedger cannot play in DealerMarket with these parts: its actions differ",
@@ -180,7 +182,7 @@ def test_invalid_combinations_are_refused_in_one_sentence(words, message, capsys
 
 def test_comparing_runs_of_different_markets_raises(whole, tmp_path, capsys):
     other = tmp_path / "other"
-    settings = parse("twosided.runs.settings:TrainSettings", ["--learner.steps", "96"], prog="train")
+    settings = parse("twosided.runs.settings:TrainSettings", ["--learner.total-timesteps", "96"], prog="train")
     store.write(other / store.SETTINGS, dump(settings))
     code, _, err = call(capsys, "compare", str(whole[0]), str(other))
     assert code == 2

@@ -14,17 +14,17 @@ from twosided.learn.sac import SAC
 pytestmark = pytest.mark.optimised
 
 LEARNER = SAC(
-    steps=64_000,
-    paths=32,
-    updates=4,
-    buffer=16_384,
-    batch=128,
-    warmup=1024,
-    hidden=(32, 32),
-    discount=0.9,
-    actor_rate=3e-3,
-    critic_rate=3e-3,
-    temperature_rate=3e-3,
+    total_timesteps=64_000,
+    num_envs=32,
+    gradient_steps=4,
+    buffer_size=16_384,
+    batch_size=128,
+    learning_starts=1024,
+    hidden_sizes=(32, 32),
+    gamma=0.9,
+    actor_lr=3e-3,
+    critic_lr=3e-3,
+    ent_coef_lr=3e-3,
     tau=0.02,
 )
 CASES = {"the paper's penalty": (3.0, 0.0, 3), "noise": (1e-3, 0.0, 4), "a signal": (1e-3, 0.9, 1)}

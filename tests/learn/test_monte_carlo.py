@@ -60,7 +60,7 @@ def test_values_of_states_are_the_exact_ones(chain):
 
 @pytest.mark.parametrize("discount", [0.0, 0.9, 1.0])
 def test_values_of_pairs_are_the_exact_ones(chain, discount):
-    sampled = monte_carlo_action_values(SCENARIO, POLICY, CELLS, discount=discount)
+    sampled = monte_carlo_action_values(SCENARIO, POLICY, CELLS, gamma=discount)
     exact = state_action_values(chain, POLICY, CELLS, discount)
     scores = (sampled.values - exact) / sampled.errors
     assert np.abs(scores).max() < 3
@@ -69,21 +69,21 @@ def test_values_of_pairs_are_the_exact_ones(chain, discount):
 
 
 def test_what_is_never_done_has_no_value():
-    sampled = monte_carlo_action_values(SCENARIO, ThresholdPolicy(1), CELLS, days=200)
+    sampled = monte_carlo_action_values(SCENARIO, ThresholdPolicy(1), CELLS, num_episodes=200)
     known = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]], bool)
     np.testing.assert_array_equal(np.isfinite(sampled.values), known)
     np.testing.assert_array_equal(sampled.visits > 0, known)
 
 
 def test_first_visits_are_those_of_a_fresh_day():
-    first = monte_carlo_values(SCENARIO, ThresholdPolicy(2), CELLS, days=2000, visits="first")
+    first = monte_carlo_values(SCENARIO, ThresholdPolicy(2), CELLS, num_episodes=2000, visits="first")
     # A day starts at I = 0 on the right price, and what follows within a step earns nothing.
     assert first.values[2, 0] == 0
     assert first.visits[2, 0] == 2000
     assert first.visits.max() <= 2000
     # With one visit a day at most, the two averages are one.
     means = monte_carlo_values(
-        SCENARIO, ThresholdPolicy(2), CELLS, days=2000, visits="first", average="by episode"
+        SCENARIO, ThresholdPolicy(2), CELLS, num_episodes=2000, visits="first", average="by episode"
     )
     np.testing.assert_allclose(means.values, first.values)
 
@@ -98,7 +98,7 @@ def test_the_mean_of_days_own_means_is_another_number():
 
 
 def test_temporal_differences_find_what_they_converge_to(chain):
-    learned = temporal_difference_values(SCENARIO, POLICY, CELLS, days=1000, discount=0.9, paths=16)
+    learned = temporal_difference_values(SCENARIO, POLICY, CELLS, num_episodes=1000, gamma=0.9, num_envs=16)
     table = bootstrapped_values(chain, POLICY, CELLS, 0.9)
     # v(s) = Σ_a π(a | s) Q(s, a), with ε = 0.1.
     shares = np.array([[28, 1, 1], [1, 28, 1], [1, 28, 1], [1, 28, 1], [1, 1, 28]]) / 30
@@ -110,7 +110,10 @@ def test_temporal_differences_find_what_they_converge_to(chain):
 
 @pytest.mark.parametrize(
     ("words", "refusal"),
-    [({"days": 1}, "days must be at least 2"), ({"discount": 1.5}, r"discount must be in \[0, 1\]")],
+    [
+        ({"num_episodes": 1}, "num_episodes must be at least 2"),
+        ({"gamma": 1.5}, r"gamma must be in \[0, 1\]"),
+    ],
 )
 def test_bad_parameters(words, refusal):
     with pytest.raises(ValueError, match=refusal):

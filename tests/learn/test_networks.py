@@ -19,7 +19,7 @@ from twosided.learn.networks import (
     Explorer,
     JointPolicy,
     NeuralPolicy,
-    Normaliser,
+    Normalizer,
     UniformExplorer,
     action_size,
     features,
@@ -35,7 +35,7 @@ def policy_over(space, log_std=0.0, scale=1.0, seed=0, **options):
     size = action_size(space)
     network = mlp(3, size, (8,), "tanh", scale, jax.random.key(seed))
     std = jnp.full(size if isinstance(space, Box) else 0, log_std)
-    return NeuralPolicy(network, std, Normaliser.empty(3), space, **options)
+    return NeuralPolicy(network, std, Normalizer.empty(3), space, **options)
 
 
 def play(policy, draws, seed=1):
@@ -53,7 +53,7 @@ def play(policy, draws, seed=1):
 def test_batches_merge_to_the_mean_and_variance_of_all(sizes, seed):
     rows = np.random.default_rng(seed).normal([0.0, 100.0, -3.0], [1.0, 0.5, 20.0], (sum(sizes), 3))
     with jax.enable_x64(True):
-        merged = Normaliser.empty(3)
+        merged = Normalizer.empty(3)
         for batch in np.split(rows, np.cumsum(sizes)[:-1]):
             merged = merged.update(jnp.asarray(batch))
     np.testing.assert_allclose(merged.mean, rows.mean(0), rtol=1e-12)
@@ -63,40 +63,40 @@ def test_batches_merge_to_the_mean_and_variance_of_all(sizes, seed):
 
 def test_a_recent_scale_forgets():
     # With a memory of 100, a batch of 100 counts as much as all before it: ten of them leave 2^-10 of the first.
-    normaliser = Normaliser.empty(1).update(jnp.full((1000, 1), 1024.0)).recent(100)
+    normalizer = Normalizer.empty(1).update(jnp.full((1000, 1), 1024.0)).recent(100)
     for _ in range(10):
-        normaliser = normaliser.update(jnp.zeros((100, 1))).recent(100)
-    assert float(normaliser.mean[0]) == pytest.approx(1.0, rel=1e-5)
-    assert float(normaliser.count) == 100
+        normalizer = normalizer.update(jnp.zeros((100, 1))).recent(100)
+    assert float(normalizer.mean[0]) == pytest.approx(1.0, rel=1e-5)
+    assert float(normalizer.count) == 100
 
 
 def test_an_empty_scale_leaves_everything_as_it_is():
     x = jnp.array([-3.0, 0.0, 0.25])
-    np.testing.assert_array_equal(Normaliser.empty(3)(x), x)
+    np.testing.assert_array_equal(Normalizer.empty(3)(x), x)
 
 
 @pytest.mark.parametrize("unit", [1e-8, 1e-4, 1.0, 1e4])
 def test_what_is_normalised_has_no_unit(unit):
     rows = unit * np.random.default_rng(0).normal(3.0, 0.5, (4096, 1))
-    normaliser = Normaliser.empty(1).update(jnp.float32(rows[:2048])).update(jnp.float32(rows[2048:]))
-    scaled = np.asarray(jax.vmap(normaliser)(jnp.float32(rows)), float)
+    normalizer = Normalizer.empty(1).update(jnp.float32(rows[:2048])).update(jnp.float32(rows[2048:]))
+    scaled = np.asarray(jax.vmap(normalizer)(jnp.float32(rows)), float)
     assert scaled.mean() == pytest.approx(0.0, abs=1e-4)
     assert scaled.std() == pytest.approx(1.0, abs=1e-4)
 
 
 def test_a_constant_is_normalised_to_nothing():
     constants = jnp.float32([100.0, 0.1, 0.0, -1e-4])
-    normaliser = Normaliser.empty(4)
+    normalizer = Normalizer.empty(4)
     for _ in range(100):
-        normaliser = normaliser.update(jnp.tile(constants, (512, 1)))
-    np.testing.assert_allclose(normaliser(constants), 0.0, atol=0.1)
+        normalizer = normalizer.update(jnp.tile(constants, (512, 1)))
+    np.testing.assert_allclose(normalizer(constants), 0.0, atol=0.1)
 
 
 def test_what_is_far_off_is_clipped():
-    normaliser = Normaliser(jnp.array([1.0]), jnp.array([4.0]), jnp.array(10.0))
-    np.testing.assert_allclose(normaliser(jnp.array([4.0])), [1.5], rtol=1e-6)
-    assert normaliser(jnp.array([1e6])) == 10.0
-    assert normaliser(jnp.array([-1e6]), limit=3.0) == -3.0
+    normalizer = Normalizer(jnp.array([1.0]), jnp.array([4.0]), jnp.array(10.0))
+    np.testing.assert_allclose(normalizer(jnp.array([4.0])), [1.5], rtol=1e-6)
+    assert normalizer(jnp.array([1e6])) == 10.0
+    assert normalizer(jnp.array([-1e6]), limit=3.0) == -3.0
 
 
 # Distributions.
@@ -235,10 +235,10 @@ def test_an_explorer_remembers_what_it_drew(space):
         assert (before.shape, before.dtype) == (after.shape, after.dtype)
 
 
-def test_the_normaliser_stands_before_the_network():
+def test_the_normalizer_stands_before_the_network():
     policy = policy_over(QUOTES)
     shifted = eqx.tree_at(
-        lambda p: p.normaliser, policy, Normaliser(features(SEEN), jnp.ones(3), jnp.asarray(1.0))
+        lambda p: p.normalizer, policy, Normalizer(features(SEEN), jnp.ones(3), jnp.asarray(1.0))
     )
     np.testing.assert_allclose(shifted.distribution(SEEN).mean, policy.head(jnp.zeros(3)).mean, rtol=1e-6)
     assert (policy.distribution(SEEN).mean != shifted.distribution(SEEN).mean).any()
@@ -247,7 +247,7 @@ def test_the_normaliser_stands_before_the_network():
 def test_a_deviation_can_depend_on_what_is_observed():
     size = action_size(QUOTES)
     network = mlp(3, 2 * size, (8,), "tanh", 1.0, jax.random.key(0))
-    policy = NeuralPolicy(network, None, Normaliser.empty(3), QUOTES, squash=True, explore=True)
+    policy = NeuralPolicy(network, None, Normalizer.empty(3), QUOTES, squash=True, explore=True)
     output = network(features(SEEN))
     distribution = policy.distribution(SEEN)
     np.testing.assert_array_equal(distribution.mean, output[:size])

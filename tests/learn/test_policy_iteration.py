@@ -60,7 +60,7 @@ def test_it_stops_where_it_is_told_to(chain):
 
 def test_sampled_values_lead_to_the_same_policy():
     def sampled(policy):
-        return monte_carlo_action_values(SCENARIO, policy, CELLS, days=5000).values
+        return monte_carlo_action_values(SCENARIO, policy, CELLS, num_episodes=5000).values
 
     found = policy_iteration(sampled, CELLS, SCENARIO.action_space, STILL, epsilon=0.3, margin=0.02)
     assert found.converged

@@ -6,8 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import probes
 import pytest
+from support import probes
 from support.probes import HORIZON, NUMBERS, VALUES, advance, begin, discounted, entry, stack
 from support.toys import Seen, Toy
 
@@ -19,16 +19,16 @@ from twosided.learn.networks import features
 from twosided.learn.ppo import PPO
 
 LEARNER = PPO(
-    steps=163_840,
-    paths=32,
-    rollout_steps=16,
-    epochs=4,
-    minibatches=4,
-    hidden=(32,),
+    total_timesteps=163_840,
+    num_envs=32,
+    num_steps=16,
+    num_epochs=4,
+    num_minibatches=4,
+    hidden_sizes=(32,),
     learning_rate=5e-3,
     initial_std=0.5,
-    decay=0.9,
-    normalise_rewards=False,  # a constant reward has no deviation to divide by
+    gae_lambda=0.9,
+    normalize_rewards=False,  # a constant reward has no deviation to divide by
 )
 
 # The same from the list -2, -1, ..., 4.
@@ -52,7 +52,7 @@ def valued(scenarios, learners, states):
             scenario, policy, state.carry, jax.random.key(1), HORIZON, lambda seen, memory, step: seen
         )
         agent = state.agents
-        scale = jnp.sqrt(agent.returns.variance) if learner.normalise_rewards else 1.0
+        scale = jnp.sqrt(agent.returns.variance) if learner.normalize_rewards else 1.0
 
         def value(observation):
             return scale * agent.networks.critic(agent.observations(features(observation)))
@@ -94,7 +94,7 @@ def squashed():
     """The Gaussian squashed into the box, with scaled rewards and limited values."""
     # The bound on the deviation does not fall: what is judged a step later is found to 0.022 then, in the worst of
     # five seeds, and to 0.033 as it narrows.
-    changes = {"squash": True, "normalise_rewards": True, "value_clip": 0.2, "final_std": None}
+    changes = {"squash": True, "normalize_rewards": True, "vf_clip": 0.2, "final_std": None}
     learner = PPO(**{**vars(LEARNER), **changes})
     names = [*NUMBERS, "a reward five times"]
     toys = [case[0] for case in NUMBERS.values()] + [VALUES["a reward five times"][0]]
@@ -115,7 +115,7 @@ def test_known_values_when_scaled_and_limited(squashed):
 @pytest.fixture(scope="module")
 def listed():
     """The categorical over a list, with scaled rewards."""
-    learner = PPO(**{**vars(LEARNER), "steps": 80_000, "normalise_rewards": True})
+    learner = PPO(**{**vars(LEARNER), "total_timesteps": 80_000, "normalize_rewards": True})
     return Trained(LISTED, [case[0] for case in LISTED.values()], [learner] * len(LISTED))
 
 
@@ -144,7 +144,7 @@ COUPLES = stack(
         for goal, tilt in [(1.0, 1.5), (3.0, 0.0)]
     ]
 )
-COUPLE = PPO(**{**vars(LEARNER), "steps": 100_000, "normalise_rewards": True})
+COUPLE = PPO(**{**vars(LEARNER), "total_timesteps": 100_000, "normalize_rewards": True})
 
 
 @pytest.fixture(scope="module")
@@ -233,9 +233,9 @@ VARIANTS = {
     "speeding": variant(learning_rate=0.5e-3, learning_rate_end=3.0),
     "still": variant(learning_rate=1e-30),
     "fast": variant(learning_rate=4e-3),
-    "curious": variant(entropy_weight=0.1, entropy_weight_end=0.1),
-    "less and less": variant(entropy_weight=0.2, entropy_weight_end=0.0),
-    "more and more": variant(entropy_weight=0.0, entropy_weight_end=0.2),
+    "curious": variant(ent_coef=0.1, ent_coef_end=0.1),
+    "less and less": variant(ent_coef=0.2, ent_coef_end=0.0),
+    "more and more": variant(ent_coef=0.0, ent_coef_end=0.2),
     "narrow": variant(initial_std=0.1),
 }
 
@@ -243,7 +243,7 @@ VARIANTS = {
 def experiment(variants, at=0.5):
     """States before and after one iteration in the middle of the training (or elsewhere), and its metrics."""
     learners = stack(variants)
-    count = len(learners.discount)
+    count = len(learners.gamma)
     scenarios = stack([Scenario(LAB, (), horizon=HORIZON)] * count)
     begun = begin(scenarios, learners, jnp.stack([jax.random.key(0)] * count))
     # The first iteration only looks at the scales.
@@ -271,9 +271,9 @@ def test_what_was_drawn_is_as_likely_when_it_is_learned_from(laboratory):
     # With no step at all new and old probabilities are the same: the same network, scales and draws.
     before, after, metrics = laboratory["still"]
     assert distance(before, after) < 1e-25
-    assert metrics["divergence"] == pytest.approx(0.0, abs=1e-10)
-    assert metrics["clipped"] == 0.0
-    assert laboratory["plain"][2]["divergence"] > 0.01
+    assert metrics["approx_kl"] == pytest.approx(0.0, abs=1e-10)
+    assert metrics["clip_fraction"] == 0.0
+    assert laboratory["plain"][2]["approx_kl"] > 0.01
 
 
 @pytest.mark.parametrize("name", ["slowing", "speeding"])
@@ -316,17 +316,17 @@ def test_metrics_by_hand(laboratory):
 )
 def test_the_bound_on_the_deviation(at, bound):
     # By a factor of 1/125 over the training: √(0.5 · 0.004) half way.
-    learner = PPO(initial_std=0.5, final_std=0.004, steps=1000 * 4096)
+    learner = PPO(initial_std=0.5, final_std=0.004, total_timesteps=1000 * 4096)
     iteration = jnp.asarray(1 + round(at * (learner.iterations - 1)))
     assert float(jnp.exp(learner._highest_log_std(0.004, iteration))) == pytest.approx(bound, rel=1e-5)
 
 
 def test_a_deviation_never_leaves_an_iteration_wider_than_the_next_one_may_be():
     # With no step at all, it is the bound alone that moves it.
-    learner = variant(value_clip=1e9, learning_rate=1e-30, initial_std=0.5, final_std=0.004)
+    learner = variant(vf_clip=1e9, learning_rate=1e-30, initial_std=0.5, final_std=0.004)
     _, after, metrics = experiment([learner])
     assert metrics["std"][0] == pytest.approx(0.5, rel=1e-5)
-    assert metrics["divergence"][0] < 1e-3
+    assert metrics["approx_kl"][0] < 1e-3
     bound = learner._highest_log_std(0.004, after.iteration[0])
     assert bound < jnp.log(0.1)
     np.testing.assert_allclose(after.agents.networks.log_std[0], bound, rtol=1e-5)
@@ -343,20 +343,20 @@ def value_moves(before, after):
 
 
 def test_one_alone_is_one_of_nine_and_a_wide_value_clip_is_none(laboratory):
-    before, wide, _ = experiment([variant(value_clip=1e9)])
+    before, wide, _ = experiment([variant(vf_clip=1e9)])
     assert distance(entry(wide, 0), laboratory["plain"][1]) < 1e-5
-    _, narrow, _ = experiment([variant(value_clip=0.01)])
+    _, narrow, _ = experiment([variant(vf_clip=0.01)])
     # The clip stops the gradient and not the optimiser's momentum: 0.05 against 0.15.
     assert value_moves(before, narrow) < 0.5 * value_moves(before, wide)
     # A learning rate that was mapped over is the one that was not.
-    _, fast, _ = experiment([variant(value_clip=1e9, learning_rate=4e-3)])
+    _, fast, _ = experiment([variant(vf_clip=1e9, learning_rate=4e-3)])
     assert distance(entry(fast, 0), laboratory["fast"][1]) < 1e-4
 
 
 def test_the_key_decides_everything():
     outcomes = []
     for seed in (0, 0, 1):
-        scenario, learner = stack([Scenario(LAB, (), horizon=HORIZON)]), stack([variant(value_clip=1e9)])
+        scenario, learner = stack([Scenario(LAB, (), horizon=HORIZON)]), stack([variant(vf_clip=1e9)])
         state = begin(scenario, learner, jax.random.split(jax.random.key(seed), 1))
         outcomes.append(entry(advance(scenario, learner, state, jnp.asarray(3))[0], 0))
     assert distance(outcomes[0], outcomes[1]) == 0.0
@@ -365,7 +365,7 @@ def test_the_key_decides_everything():
 
 def test_episodes_begin_out_of_step(laboratory):
     # Where they stand within the horizon: all of it is seen at once.
-    learner, scenario = stack([variant(value_clip=1e9)]), stack([Scenario(LAB, (), horizon=HORIZON)])
+    learner, scenario = stack([variant(vf_clip=1e9)]), stack([Scenario(LAB, (), horizon=HORIZON)])
     state = begin(scenario, learner, jax.random.split(jax.random.key(0), 1))
     assert set(np.unique(state.carry.state.time)) == set(range(HORIZON))
 
@@ -373,27 +373,27 @@ def test_episodes_begin_out_of_step(laboratory):
 def test_iterations_cover_the_steps():
     # And one more, which sets the scales.
     assert (LEARNER.steps_per_iteration, LEARNER.iterations) == (512, 1 + 320)
-    assert variant(steps=513).iterations == 1 + 2
-    assert variant(steps=1).iterations == 1 + 1
+    assert variant(total_timesteps=513).iterations == 1 + 2
+    assert variant(total_timesteps=1).iterations == 1 + 1
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "steps must be at least 1, but got 0"),
-        ({"hidden": (32, 0)}, r"hidden must be sizes of at least 1, but got \(32, 0\)"),
+        ({"total_timesteps": 0}, "total_timesteps must be at least 1, but got 0"),
+        ({"hidden_sizes": (32, 0)}, r"hidden_sizes must be sizes of at least 1, but got \(32, 0\)"),
         (
-            {"minibatches": 3},
-            r"minibatches must be a divisor of paths times rollout_steps \(512\), but got 3",
+            {"num_minibatches": 3},
+            r"num_minibatches must be a divisor of num_envs times num_steps \(512\), but got 3",
         ),
         ({"learning_rate": 0.0}, "learning_rate must be positive and finite, but got 0.0"),
         ({"learning_rate": np.inf}, "learning_rate must be positive and finite, but got inf"),
         ({"learning_rate_end": -1.0}, "learning_rate_end must be at least 0 and finite, but got -1.0"),
-        ({"discount": 1.0}, r"discount must be in \[0, 1\), but got 1.0"),
-        ({"decay": 1.5}, r"decay must be in \[0, 1\], but got 1.5"),
-        ({"clip": -0.2}, "clip must be positive and finite, but got -0.2"),
-        ({"value_clip": 0.0}, "value_clip must be positive and finite, but got 0.0"),
-        ({"entropy_weight": np.nan}, "entropy_weight must be at least 0 and finite, but got nan"),
+        ({"gamma": 1.0}, r"gamma must be in \[0, 1\), but got 1.0"),
+        ({"gae_lambda": 1.5}, r"gae_lambda must be in \[0, 1\], but got 1.5"),
+        ({"clip_eps": -0.2}, "clip_eps must be positive and finite, but got -0.2"),
+        ({"vf_clip": 0.0}, "vf_clip must be positive and finite, but got 0.0"),
+        ({"ent_coef": np.nan}, "ent_coef must be at least 0 and finite, but got nan"),
         ({"initial_std": 0.0}, "initial_std must be positive and finite, but got 0.0"),
         ({"final_std": 0.0}, r"final_std must be positive and at most initial_std \(0.5\), but got 0.0"),
         ({"final_std": 0.7}, r"final_std must be positive and at most initial_std \(0.5\), but got 0.7"),

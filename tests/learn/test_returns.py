@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twosided.learn.returns import discounted_returns, generalised_advantages
+from twosided.learn.returns import discounted_returns, generalized_advantages
 
 LENGTH = 12
 
@@ -23,7 +23,7 @@ def stretch(seed, ends=0.2):
 
 @jax.jit
 def advantages_in_float32(*arguments):
-    return generalised_advantages(*arguments)
+    return generalized_advantages(*arguments)
 
 
 def advantages(*arguments):
@@ -99,7 +99,7 @@ def test_nothing_leaks_from_the_next_episode():
 def test_advantages_can_be_mapped_over_discount_and_decay():
     experience = stretch(4)
     discounts, decays = np.array([0.0, 0.5, 0.99]), np.array([0.0, 0.3, 1.0])
-    mapped = jax.vmap(generalised_advantages, (None,) * 5 + (0, 0))(
+    mapped = jax.vmap(generalized_advantages, (None,) * 5 + (0, 0))(
         *map(jnp.asarray, experience), discounts, decays
     )
     for row, discount, decay in zip(mapped, discounts, decays, strict=True):

@@ -7,9 +7,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import probes
 import pytest
 from scipy import stats
+from support import probes
 from support.probes import HORIZON, NUMBERS, VALUES, advance, begin, discounted
 from support.toys import Move, Seen, Toy
 
@@ -28,18 +28,18 @@ from twosided.learn.train import Progress, blank, train
 pytestmark = pytest.mark.optimised
 
 LEARNER = SAC(
-    steps=24_000,
-    paths=16,
-    updates=4,
-    batch=64,
-    warmup=512,
-    hidden=(32,),
+    total_timesteps=24_000,
+    num_envs=16,
+    gradient_steps=4,
+    batch_size=64,
+    learning_starts=512,
+    hidden_sizes=(32,),
     activation="tanh",
-    actor_rate=3e-3,
-    critic_rate=5e-3,
+    actor_lr=3e-3,
+    critic_lr=5e-3,
     tau=0.02,
-    temperature=0.0,
-    normalise_rewards=False,  # a constant reward has no deviation to divide by
+    ent_coef=0.0,
+    normalize_rewards=False,  # a constant reward has no deviation to divide by
 )
 
 
@@ -49,7 +49,7 @@ def valued(scenarios, learners, states):
 
     def one(scenario, learner, state):
         policy, agent = learner.policy(scenario, state, explore=True), state.agents
-        scale = jnp.sqrt(agent.returns.variance) if learner.normalise_rewards else 1.0
+        scale = jnp.sqrt(agent.returns.variance) if learner.normalize_rewards else 1.0
 
         def value(observation, memory, step):
             # The box is [-2, 4]: the number 1 is its middle.
@@ -74,7 +74,7 @@ def fixed():
     try others."""
     names = [*VALUES, *NUMBERS]
     toys = [case[0] for case in (*VALUES.values(), *NUMBERS.values())]
-    some = eqx.tree_at(lambda x: x.temperature, LEARNER, 0.1)
+    some = eqx.tree_at(lambda x: x.ent_coef, LEARNER, 0.1)
     learners = [discounted(case[1], LEARNER) for case in VALUES.values()] + [discounted(0.9, some)] * len(
         NUMBERS
     )
@@ -98,12 +98,12 @@ def test_known_best_numbers(fixed, name):
 def found():
     """Temperatures that are found, for two targets of the entropy; scaled rewards, normal layers, limited gradients."""
     learner = changed(
-        temperature=None,
+        ent_coef="auto",
         target_entropy=-2.0,
-        temperature_rate=3e-3,
-        normalise_rewards=True,
+        ent_coef_lr=3e-3,
+        normalize_rewards=True,
         layer_norm=True,
-        max_gradient_norm=10.0,
+        max_grad_norm=10.0,
     )
     wide = eqx.tree_at(lambda x: x.target_entropy, learner, -0.5)
     toys = [case[0] for case in NUMBERS.values()]
@@ -126,7 +126,7 @@ def test_the_temperature_keeps_the_entropy_at_its_target(found):
     _, metrics = advance(found.scenarios, found.learners, states, jnp.asarray(500))
     np.testing.assert_allclose(metrics["entropy"], [-2, -2, -2, -2, -0.5], atol=0.1)
     # More entropy is dearer: it costs more to leave the best number.
-    assert metrics["temperature"][4] > 3 * metrics["temperature"][1]
+    assert metrics["ent_coef"][4] > 3 * metrics["ent_coef"][1]
 
 
 # The equations by hand.
@@ -145,13 +145,22 @@ def test_the_target_by_hand():
     assert target(True, jnp.float32(3.0)) == 2.0
 
 
-TINY = SAC(steps=160, paths=4, rollout_steps=2, updates=2, batch=8, buffer=48, warmup=20, hidden=(4,))
+TINY = SAC(
+    total_timesteps=160,
+    num_envs=4,
+    num_steps=2,
+    gradient_steps=2,
+    batch_size=8,
+    buffer_size=48,
+    learning_starts=20,
+    hidden_sizes=(4,),
+)
 """Twenty iterations; the ring goes round four times."""
 SCENARIO = Scenario(Toy(income=0.5, sharpness=1.0, goal=2.0), (), horizon=8)
 
 
 def test_the_warm_up_tries_all_actions_and_the_ring_holds_what_was_lived():
-    learner = SAC(**{**vars(TINY), "warmup": 800, "buffer": 1000})
+    learner = SAC(**{**vars(TINY), "learning_starts": 800, "buffer_size": 1000})
     scenario = Scenario(Toy(sharpness=1.0, goal=2.0, lifetime=5.0), (), horizon=4)
     replay = jax.jit(lambda key: learner.begin(scenario, key))(jax.random.key(0)).replays
     # Never more rows than there are steps.
@@ -210,7 +219,7 @@ def test_a_run_that_stops_and_goes_on_from_its_file_has_the_same_bits(tmp_path):
 
 def test_each_of_two_learners_finds_its_own_best_number():
     market = Toy(sharpness=1.0, goal=jnp.array([2.2, 0.0]), num_makers=2, lifetime=1.0)
-    learner = changed(temperature=0.1)
+    learner = changed(ent_coef=0.1)
     policies, last = train(Scenario(market, (), horizon=HORIZON, learners=2), learner, chunks=1)
     nothing = jnp.zeros(2)
     played = policies[0].act(None, None, Seen(nothing, nothing + 1, nothing))[0].x
@@ -224,7 +233,14 @@ def test_training_changes_the_ring_where_it_is():
     # A copy of the ring anywhere in the program would be 33 MB of room beside what is given to it. One row at a time
     # and one draw is what XLA is most tempted to copy at.
     learner = SAC(
-        **{**vars(TINY), "paths": 1, "rollout_steps": 1, "updates": 1, "steps": 10**6, "buffer": 10**6}
+        **{
+            **vars(TINY),
+            "num_envs": 1,
+            "num_steps": 1,
+            "gradient_steps": 1,
+            "total_timesteps": 10**6,
+            "buffer_size": 10**6,
+        }
     )
     state = jax.eval_shape(lambda key: learner.begin(SCENARIO, key), jax.random.key(0))
     program = jax.jit(lambda state: learner.train_chunk(SCENARIO, state, 10), donate_argnums=0)
@@ -315,15 +331,15 @@ def test_linear_quadratic_control():
     assert abs(best.mean() - exact) < 4 * best.std() / np.sqrt(len(best)) + 0.01 * exact
 
     learner = SAC(
-        steps=40_000,
-        updates=2,
-        batch=128,
-        buffer=5000,
-        hidden=(32, 32),
-        discount=discount,
-        actor_rate=1e-3,
-        critic_rate=1e-3,
-        temperature_rate=1e-3,
+        total_timesteps=40_000,
+        gradient_steps=2,
+        batch_size=128,
+        buffer_size=5000,
+        hidden_sizes=(32, 32),
+        gamma=discount,
+        actor_lr=1e-3,
+        critic_lr=1e-3,
+        ent_coef_lr=1e-3,
     )
     policies, _ = train(scenario, learner, seeds=3, chunks=1)
     ratios = [float(np.mean(np.asarray(cost(policy))) / best.mean()) for policy in policies]
@@ -345,25 +361,32 @@ def test_a_finite_list_of_actions_is_refused():
 
 def test_iterations_cover_the_steps():
     assert (TINY.steps_per_iteration, TINY.iterations) == (8, 20)
-    assert SAC(**{**vars(TINY), "steps": 161}).iterations == 21
+    assert SAC(**{**vars(TINY), "total_timesteps": 161}).iterations == 21
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "steps must be at least 1, but got 0"),
-        ({"updates": 0}, "updates must be at least 1, but got 0"),
-        ({"hidden": (32, 0)}, r"hidden must be sizes of at least 1, but got \(32, 0\)"),
-        ({"buffer": 19}, "buffer must be at least the 20 steps of a rollout or of the warm-up, but got 19"),
-        ({"critic_rate": 0.0}, "critic_rate must be positive and finite, but got 0.0"),
-        ({"temperature_rate": np.inf}, "temperature_rate must be positive and finite, but got inf"),
-        ({"initial_temperature": 0.0}, "initial_temperature must be positive and finite, but got 0.0"),
-        ({"rate_end": -1.0}, "rate_end must be at least 0 and finite, but got -1.0"),
-        ({"discount": 1.0}, r"discount must be in \[0, 1\), but got 1.0"),
+        ({"total_timesteps": 0}, "total_timesteps must be at least 1, but got 0"),
+        ({"gradient_steps": 0}, "gradient_steps must be at least 1, but got 0"),
+        ({"hidden_sizes": (32, 0)}, r"hidden_sizes must be sizes of at least 1, but got \(32, 0\)"),
+        (
+            {"buffer_size": 19},
+            "buffer_size must be at least the 20 steps of a rollout or of the warm-up, but got 19",
+        ),
+        ({"critic_lr": 0.0}, "critic_lr must be positive and finite, but got 0.0"),
+        ({"ent_coef_lr": np.inf}, "ent_coef_lr must be positive and finite, but got inf"),
+        ({"initial_ent_coef": 0.0}, "initial_ent_coef must be positive and finite, but got 0.0"),
+        ({"lr_end": -1.0}, "lr_end must be at least 0 and finite, but got -1.0"),
+        ({"gamma": 1.0}, r"gamma must be in \[0, 1\), but got 1.0"),
         ({"tau": 0.0}, r"tau must be in \(0, 1\], but got 0.0"),
-        ({"temperature": -0.1}, "temperature must be at least 0 and finite, but got -0.1"),
+        ({"ent_coef": -0.1}, 'ent_coef must be at least 0 and finite, or "auto", but got -0.1'),
+        (
+            {"ent_coef": "automatic"},
+            "ent_coef must be at least 0 and finite, or \"auto\", but got 'automatic'",
+        ),
         ({"target_entropy": np.nan}, "target_entropy must be finite, but got nan"),
-        ({"max_gradient_norm": 0.0}, "max_gradient_norm must be positive and finite, but got 0.0"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm must be positive and finite, but got 0.0"),
     ],
 )
 def test_bad_input(changes, message):

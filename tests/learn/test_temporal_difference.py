@@ -28,9 +28,7 @@ pytestmark = pytest.mark.optimised
 SCENARIO = Scenario(ElectronicMarket(), (), SpreadPnL(), horizon=150)
 CELLS = ImbalanceCells(2)
 SEEDS = 20
-LISTING = SARSA(
-    discount=0.0, trace_decay=0.0, step_size=0.01, step_size_end=0.01, epsilon=0.1, epsilon_end=0.1
-)
+LISTING = SARSA(gamma=0.0, trace_decay=0.0, alpha=0.01, alpha_end=0.01, epsilon=0.1, epsilon_end=0.1)
 """The settings of Phelps's listing."""
 BEST = -0.436585
 
@@ -44,7 +42,7 @@ def chain():
 def sarsa():
     """5,000 days of SARSA(λ) with the default schedules, 20 seeds."""
     learner = SARSA()
-    assert learner.steps == 5000 * 150
+    assert learner.total_timesteps == 5000 * 150
     policies, progress = train(SCENARIO, learner, seeds=SEEDS, chunks=1)
     return learner, policies, progress
 
@@ -61,7 +59,7 @@ def test_what_is_learned_is_the_value_of_what_is_followed(chain, sarsa):
     for i in range(SEEDS):
         state = jax.tree.map(lambda leaf, i=i: leaf[i], progress.states)
         followed = learner.policy(SCENARIO, state, explore=True)
-        exact = bootstrapped_values(chain, followed, CELLS, learner.discount, learner.trace_decay)
+        exact = bootstrapped_values(chain, followed, CELLS, learner.gamma, learner.trace_decay)
         misses.append(np.asarray(state.carry.memory.q[0]) - exact)
     # Values are between -5 and -8. Where |I| = 2 the maker comes a few hundred times in 5,000 days.
     inner = np.abs(np.array(misses)[:, 1:4])
@@ -72,7 +70,7 @@ def test_what_is_learned_is_the_value_of_what_is_followed(chain, sarsa):
 LEARNERS = {
     "expected SARSA": ExpectedSARSA(),
     "Q-learning": QLearning(),
-    "SARSA(0) with the listing's discount": SARSA(discount=0.0, trace_decay=0.0),
+    "SARSA(0) with the listing's discount": SARSA(gamma=0.0, trace_decay=0.0),
     "actor and critic": ActorCritic(),
     "Monte Carlo control": MonteCarloControl(),
 }
@@ -96,8 +94,8 @@ def test_the_listings_settings_leave_it_to_luck(chain):
 
 def test_a_few_days_by_the_book():
     scenario = replace(SCENARIO, horizon=7)
-    learner = SARSA(step_size=0.25, step_size_end=0.25, epsilon=0.4, epsilon_end=0.4, trace_decay=0.7)
-    maker = _Apprentice(learner, scenario.action_space, 0.25, 0.4)
+    learner = SARSA(alpha=0.25, alpha_end=0.25, epsilon=0.4, epsilon_end=0.4, trace_decay=0.7)
+    maker = _Apprentice(learner, CELLS, scenario.action_space, 0.25, 0.4)
     steps, key = 40, jax.random.key(3)
     carry = start(scenario, maker, key, 1)
 
@@ -132,7 +130,9 @@ def test_a_few_days_by_the_book():
 def test_a_market_that_ends_is_worth_nothing_after():
     # One coin, one number best: the bonus comes with the end, after four steps, and is worth what is left of it.
     scenario = Scenario(Toy(bonus=1.0, lifetime=4.0, space="list"), (), horizon=1000)
-    learner = SARSA(steps=20_000, cells=Ages(), discount=0.5, trace_decay=0.0, epsilon=0.5, epsilon_end=0.5)
+    learner = SARSA(
+        total_timesteps=20_000, cells=Ages(), gamma=0.5, trace_decay=0.0, epsilon=0.5, epsilon_end=0.5
+    )
     _, progress = train(scenario, learner, chunks=1)
     values = np.asarray(progress.states.carry.memory.q[0, 0])
     np.testing.assert_allclose(values.mean(1), [0.125, 0.25, 0.5, 1.0], atol=0.02)
@@ -154,7 +154,7 @@ class Ages(Cells):
 
 
 def test_resuming_gives_the_same_bits():
-    learner = SARSA(steps=1200, rollout_steps=100)
+    learner = SARSA(total_timesteps=1200, num_steps=100)
     _, whole = train(SCENARIO, learner, seeds=2, chunks=3)
     stopped = []
     train(SCENARIO, learner, seeds=2, chunks=3, after_chunk=lambda progress: stopped.append(progress) or True)
@@ -169,7 +169,7 @@ def test_a_maker_adapts_when_the_market_changes():
     quiet = ElectronicMarket(price_change=0.05, uninformed=0.4, informed=0.1)
     loud = ElectronicMarket(price_change=0.2, uninformed=0.05, informed=0.5)
     scenarios = [Scenario(market, (), SpreadPnL(), horizon=150) for market in (quiet, loud)]
-    learner = SARSA(steps=450_000, step_size=0.01, step_size_end=0.01)
+    learner = SARSA(total_timesteps=450_000, alpha=0.01, alpha_end=0.01)
     before, after = adapt(scenarios, learner, seeds=5, chunks=1)
     chain = electronic_chain(loud)
     best = best_table(chain, limit=1).value.value
@@ -188,14 +188,14 @@ def test_ties_are_shared():
 @pytest.mark.parametrize(
     ("make", "refusal"),
     [
-        (lambda: SARSA(discount=1.0), r"discount must be in \[0, 1\), but got 1.0"),
+        (lambda: SARSA(gamma=1.0), r"gamma must be in \[0, 1\), but got 1.0"),
         (lambda: SARSA(trace_decay=-0.1), r"trace_decay must be in \[0, 1\]"),
-        (lambda: SARSA(step_size=float("nan")), "step_size must be positive and at most 1"),
+        (lambda: SARSA(alpha=float("nan")), "alpha must be positive and at most 1"),
         (lambda: ExpectedSARSA(epsilon_end=0.0), "epsilon_end must be positive"),
-        (lambda: QLearning(steps=0), "steps must be at least 1"),
-        (lambda: SARSA(rollout_steps=0), "rollout_steps must be from 1"),
-        (lambda: ActorCritic(actor_step=0.0), "actor_step must be positive and finite"),
-        (lambda: MonteCarloControl(discount=1.5), r"discount must be in \[0, 1\]"),
+        (lambda: QLearning(total_timesteps=0), "total_timesteps must be at least 1"),
+        (lambda: SARSA(num_steps=0), "num_steps must be from 1"),
+        (lambda: ActorCritic(actor_lr=0.0), "actor_lr must be positive and finite"),
+        (lambda: MonteCarloControl(gamma=1.5), r"gamma must be in \[0, 1\]"),
         (
             lambda: train(SCENARIO, MonteCarloControl(horizon=10)),
             r"horizon must be the scenario's \(150\), but got 10",

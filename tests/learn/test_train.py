@@ -13,7 +13,7 @@ from twosided.dealer.quoters import PersistentQuoter
 from twosided.learn.ppo import PPO
 from twosided.learn.train import PROBE_STEPS, blank, train
 
-LEARNER = PPO(steps=9 * 64, paths=8, rollout_steps=8, minibatches=2, hidden=(8,))
+LEARNER = PPO(total_timesteps=9 * 64, num_envs=8, num_steps=8, num_minibatches=2, hidden_sizes=(8,))
 """Ten iterations: one that sets the scales, and nine."""
 SCENARIO = Scenario(Toy(income=0.5, sharpness=1.0, goal=2.0), (), horizon=8)
 
@@ -51,9 +51,9 @@ def test_chunks_cover_the_iterations(whole):
     assert last is chunks[-1]
     for progress in chunks:
         assert progress.iterations == 10
-        np.testing.assert_array_equal(progress.curve["steps"], [64 * progress.iteration] * 2)
+        np.testing.assert_array_equal(progress.curve["timesteps"], [64 * progress.iteration] * 2)
         assert {values.shape for values in progress.curve.values()} == {(2,)}
-        assert {"score", "reward", "entropy", "steps"} <= progress.curve.keys()
+        assert {"eval_pnl", "reward", "entropy", "timesteps"} <= progress.curve.keys()
     np.testing.assert_array_equal(last.states.iteration, [10, 10])
 
 
@@ -94,7 +94,7 @@ def test_a_seed_is_the_same_whatever_is_trained_beside_it(whole):
     for a, b in zip(jax.tree.leaves(policies[:2]), jax.tree.leaves(whole[0]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     for progress, other in zip(chunks, whole[1], strict=True):
-        np.testing.assert_allclose(progress.curve["score"][:2], other.curve["score"], rtol=1e-5)
+        np.testing.assert_allclose(progress.curve["eval_pnl"][:2], other.curve["eval_pnl"], rtol=1e-5)
     # And no two seeds are alike, nor are those of another training.
     scores = chunks[0].curve["reward"].tolist() + run(chunks=4, seed=1)[1][0].curve["reward"].tolist()
     assert len(set(scores)) == 5
@@ -106,7 +106,9 @@ def test_the_score_is_that_of_the_policy_at_its_best(whole):
     for i, policy in enumerate(policies):
         found = evaluate(SCENARIO, {"policy": policy}, steps=PROBE_STEPS)
         played, spread = find(found, "policy", "x_mean").value, find(found, "policy", "x_std").value
-        assert chunks[-1].curve["score"][i] == pytest.approx(0.5 - (played - 2.0) ** 2 - spread**2, abs=0.01)
+        assert chunks[-1].curve["eval_pnl"][i] == pytest.approx(
+            0.5 - (played - 2.0) ** 2 - spread**2, abs=0.01
+        )
 
 
 def test_several_learners_stop_and_go_on_with_the_same_bits():
@@ -126,16 +128,23 @@ def test_several_learners_stop_and_go_on_with_the_same_bits():
     found = evaluate(scenario, {"policy": policies[1]}, steps=PROBE_STEPS)
     earned = [find(found, "policy", "pnl_total", maker).value for maker in (0, 1)]
     assert abs(earned[0] - earned[1]) > 0.5
-    assert whole.curve["score"][1] == pytest.approx(np.mean(earned), abs=0.01)
+    assert whole.curve["eval_pnl"][1] == pytest.approx(np.mean(earned), abs=0.01)
 
 
 def test_a_dealer_learns_to_undercut():
     # Against a maker at the exchange's spread: undercutting it a little earns nearly all of the 0.94 a step,
     # quoting the same or not caring about half of it.
     scenario = Scenario(DealerMarket(), (PersistentQuoter(),))
-    learner = PPO(steps=200_000, paths=64, rollout_steps=16, minibatches=8, hidden=(32, 32), discount=0.5)
+    learner = PPO(
+        total_timesteps=200_000,
+        num_envs=64,
+        num_steps=16,
+        num_minibatches=8,
+        hidden_sizes=(32, 32),
+        gamma=0.5,
+    )
     scores = []
-    train(scenario, learner, seeds=2, chunks=5, after_chunk=lambda p: scores.append(p.curve["score"]))
+    train(scenario, learner, seeds=2, chunks=5, after_chunk=lambda p: scores.append(p.curve["eval_pnl"]))
     gaps = 100 * (1 - np.array(scores) / 0.94)
     # Percent below the optimum; of twelve seeds the worst are 29 after a fifth of the steps, and 14.3 at the end.
     assert (gaps[-1] < 16).all()

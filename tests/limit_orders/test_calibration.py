@@ -83,4 +83,4 @@ def test_policies_are_judged_on_a_file(path, capsys):
     code, out, err = call(capsys, "evaluate", *words.format(path=path).split())
     assert code == 0, err
     found = {record["metric"]: record["value"] for record in json.loads(out)}
-    assert found["pnl_total"] == 0.0 and found["ended"] == 0.0
+    assert found["pnl_total"] == 0.0 and found["termination_rate"] == 0.0

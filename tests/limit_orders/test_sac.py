@@ -29,6 +29,8 @@ def test_sac_comes_close_to_the_optimum():
     best = limit_order_optimum(short).total
     fixed = [limit_order_value(short, FixedOffset(d, d)).total for d in np.linspace(0.5, 1.5, 11)]
     assert max(fixed) == pytest.approx(0.634 * best, rel=0.01)
-    (learned,), _ = train(short, SAC(steps=8_000, discount=0.95, hidden=(32, 32), warmup=500), 0, 1, 1)
+    (learned,), _ = train(
+        short, SAC(total_timesteps=8_000, gamma=0.95, hidden_sizes=(32, 32), learning_starts=500), 0, 1, 1
+    )
     # Two seeds came to 89% and 90%; the value is exact, so only training itself varies.
     assert 0.8 * best < limit_order_value(short, learned).total < best

@@ -22,7 +22,7 @@ def risk_policies(*_):
 
 
 def risk_training(scenario, learner, budget, report, chunks, look):
-    look(SimpleNamespace(states=None, curve={"steps": np.array([9, 9])}))
+    look(SimpleNamespace(states=None, curve={"timesteps": np.array([9, 9])}))
     report("trained")
     return risk_policies(), None
 

@@ -32,13 +32,15 @@ def rule_training(scenario, learner, budget, report, chunks=20, look=lambda prog
     for iteration in (1, 2):
         look(Progress(iteration, 2, None, {}))
         report(f"{iteration} of 2")
-    rows = [{"seed": i, "steps": s, "reward": 0.1 * i + s} for s in (1.0, 2.0) for i in range(budget.seeds)]
+    rows = [
+        {"seed": i, "timesteps": s, "reward": 0.1 * i + s} for s in (1.0, 2.0) for i in range(budget.seeds)
+    ]
     return rules(budget.seeds), pl.DataFrame(rows)
 
 
 def stopped_training(scenario, learner, seed, seeds, chunks, resume, after_chunk):
     """In place of training until the policy is good enough."""
-    stops = [after_chunk(Progress(i, 2, None, {"steps": np.array([100.0 * i])})) for i in (1, 2)]
+    stops = [after_chunk(Progress(i, 2, None, {"timesteps": np.array([100.0 * i])})) for i in (1, 2)]
     assert stops == [True, True]  # in so short an episode a hedger of 0.4 holds little
 
 

@@ -68,9 +68,15 @@ def steps_of(makers=2, paths=8, horizon=40):
 
 def curve():
     steps = np.tile(np.arange(1, 9) * 1000.0, 2)
-    score = 0.9 - 100 / steps
+    pnl = 0.9 - 100 / steps
     return pl.DataFrame(
-        {"seed": np.repeat([0, 1], 8), "steps": steps, "score": score, "rivals": score / 2, "gap": 10 - score}
+        {
+            "seed": np.repeat([0, 1], 8),
+            "timesteps": steps,
+            "eval_pnl": pnl,
+            "competitor_pnl": pnl / 2,
+            "optimality_gap": 10 - pnl,
+        }
     )
 
 
@@ -94,7 +100,7 @@ def frames():
         "curves": pl.DataFrame({"snapshot": [0] * 5, "size": np.arange(5.0), "spread": np.arange(5.0)}),
         "markouts": pl.DataFrame(marks),
         "quotes": pl.DataFrame(
-            {"seed": [0] * 4, "maker": [0, 0, 1, 1], "steps": [1.0, 2.0] * 2, "epsilon": 0.1}
+            {"seed": [0] * 4, "maker": [0, 0, 1, 1], "timesteps": [1.0, 2.0] * 2, "epsilon": 0.1}
         ),
     }
 
@@ -166,10 +172,10 @@ def test_claims_of_table_1_follow_the_numbers():
 @pytest.fixture
 def tiny(monkeypatch):
     """Training in seconds: a dozen small updates."""
-    small = PPO(steps=2048, paths=16, rollout_steps=16, minibatches=2, hidden=(8,))
+    small = PPO(total_timesteps=2048, num_envs=16, num_steps=16, num_minibatches=2, hidden_sizes=(8,))
 
-    def learner(budget, millions, discount, decay=0.5):
-        return dataclasses.replace(small, discount=discount, decay=decay)
+    def learner(budget, millions, gamma, gae_lambda=0.5):
+        return dataclasses.replace(small, gamma=gamma, gae_lambda=gae_lambda)
 
     monkeypatch.setattr(cases, "learner", learner)
     monkeypatch.setattr(cases, "evaluation_steps", lambda budget: 4000)

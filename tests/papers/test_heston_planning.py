@@ -20,7 +20,7 @@ from twosided.papers.heston_planning.study import STUDY
 from twosided.prices.bars import simulate_bars
 from twosided.runs.settings import RunError
 
-TINY = {"hidden": (4,), "batch": 8}
+TINY = {"hidden_sizes": (4,), "batch_size": 8}
 
 
 @functools.cache
@@ -50,9 +50,13 @@ def test_planning_on_a_fifth_of_the_bars_takes_equally_many_gradient_steps(quick
     long = simulated_bars.learner_of(simulated_bars.PLAIN, budget, None)
     short = simulated_bars.learner_of(simulated_bars.FITTED, budget, model)
     assert isinstance(short, PlanningSAC) and not isinstance(long, PlanningSAC)
-    bars = [config.steps + config.warmup + 1 for config in (long, short)]
+    bars = [config.total_timesteps + config.learning_starts + 1 for config in (long, short)]
     assert bars == ([2500, 500] if quick else [5000, 1000])
-    assert long.updates * long.steps == short.updates * short.steps == (2435 if quick else 19_740)
+    assert (
+        long.gradient_steps * long.total_timesteps
+        == short.gradient_steps * short.total_timesteps
+        == (2435 if quick else 19_740)
+    )
 
 
 def test_misspecified_models_change_only_their_variance():

@@ -76,12 +76,12 @@ def test_mean_over_seeds_is_that_of_their_cases():
 def test_training_returns_one_policy_per_seed_and_the_curve():
     seen, lines = [], []
     policies, curve = train_policies(
-        SCENARIO, SARSA(steps=9000), BUDGET, lines.append, chunks=3, look=seen.append
+        SCENARIO, SARSA(total_timesteps=9000), BUDGET, lines.append, chunks=3, look=seen.append
     )
     assert len(policies) == 2 and len(seen) == 3
     assert curve["seed"].to_list() == [0, 1] * 3
-    assert curve.filter(seed=0)["steps"].is_sorted() and curve["steps"].max() == 9000
-    assert lines[-1].startswith("100% trained, score ")
+    assert curve.filter(seed=0)["timesteps"].is_sorted() and curve["timesteps"].max() == 9000
+    assert lines[-1].startswith("100% trained, PnL ")
 
 
 def test_labels_are_made_from_columns():

@@ -45,17 +45,17 @@ def lines_at(figure, axis):
 def test_learning_draws_a_line_a_seed_times_100():
     figure = figure_learning(make_curves(), supremum=0.9)
     for seed in range(3):
-        score, gap = named(figure, f"seed {seed}")
+        pnl, gap = named(figure, f"seed {seed}")
         own = make_curves().filter(pl.col("seed") == seed)
-        np.testing.assert_allclose(score.y, 100 * own["score"].to_numpy())
-        np.testing.assert_array_equal(score.x, own["steps"].to_numpy())
-        np.testing.assert_allclose(gap.y, np.maximum(own["gap"].to_numpy(), 0.1))
+        np.testing.assert_allclose(pnl.y, 100 * own["eval_pnl"].to_numpy())
+        np.testing.assert_array_equal(pnl.x, own["timesteps"].to_numpy())
+        np.testing.assert_allclose(gap.y, np.maximum(own["optimality_gap"].to_numpy(), 0.1))
     assert lines_at(figure, "y") == [pytest.approx(90)]
     assert figure.layout.yaxis2.type == "log"
 
 
 def test_learning_draws_what_is_at_the_optimum_or_better_at_the_least_gap():
-    curves = make_curves(seeds=1).with_columns(gap=pl.Series([30.0, 1.0, 0.05, 0.0, -2.0]))
+    curves = make_curves(seeds=1).with_columns(optimality_gap=pl.Series([30.0, 1.0, 0.05, 0.0, -2.0]))
     np.testing.assert_allclose(figure_learning(curves, 0.9).data[1].y, [30, 1, 0.1, 0.1, 0.1])
 
 
@@ -63,7 +63,7 @@ def test_learning_draws_what_is_at_the_optimum_or_better_at_the_least_gap():
 def test_learning_without_an_optimum_is_one_panel(gap):
     curves = make_curves(gap=False)
     if gap == "null":
-        curves = curves.with_columns(gap=pl.lit(None))
+        curves = curves.with_columns(optimality_gap=pl.lit(None))
     figure = figure_learning(curves)
     assert len(figure.data) == 3 and len(list(figure.select_yaxes())) == 1
     assert not figure.layout.shapes

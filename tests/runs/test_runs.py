@@ -16,15 +16,23 @@ from twosided.runs.settings import RunError, TrainSettings
 from twosided.settings import build, dump, read
 
 SMALL = {
-    "learner": {"kind": "ppo", "steps": 1792, "paths": 16, "rollout_steps": 16, "epochs": 1, "minibatches": 2}
-    | {"hidden": [8], "discount": 0.0},
+    "learner": {
+        "kind": "ppo",
+        "total_timesteps": 1792,
+        "num_envs": 16,
+        "num_steps": 16,
+        "num_epochs": 1,
+        "num_minibatches": 2,
+        "hidden_sizes": [8],
+        "gamma": 0.0,
+    },
     "horizon": 20,
     "seeds": 2,
     "chunks": 4,
     "evaluation_steps": 2000,
 }
-OPTIONS = "--learner.steps 1792 --learner.paths 16 --learner.rollout-steps 16 --learner.epochs 1 "
-OPTIONS += "--learner.minibatches 2 --learner.hidden 8 --horizon 20 --seeds 2 --evaluation-steps 2000"
+OPTIONS = "--learner.total-timesteps 1792 --learner.num-envs 16 --learner.num-steps 16 --learner.num-epochs 1 "
+OPTIONS += "--learner.num-minibatches 2 --learner.hidden-sizes 8 --horizon 20 --seeds 2 --evaluation-steps 2000"
 
 
 def small(**changes) -> tuple[TrainSettings, str]:
@@ -47,7 +55,7 @@ def checksum(folder):
 def test_a_run_leaves_what_a_page_needs(whole):
     results = read_results(whole)
     assert results.curve.height == 2 * 4
-    assert results.curve["steps"].max() == 2048
+    assert results.curve["timesteps"].max() == 2048
     assert {record.case for record in results.records} == {
         "seed 0",
         "seed 1",
@@ -97,7 +105,7 @@ def test_a_scenario_without_an_exact_optimum_says_why(tmp_path):
     assert run(*settings, tmp_path / "run")
     results = read_results(tmp_path / "run")
     assert "without drift" in results.about["optimum"]["why_not"]
-    assert results.curve["gap"].null_count() == results.curve.height
+    assert results.curve["optimality_gap"].null_count() == results.curve.height
     assert not any(record.metric == "optimality_gap" for record in results.records)
 
 

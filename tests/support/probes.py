@@ -40,7 +40,10 @@ NUMBERS = {
 
 
 def stack(trees):
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(as_arrays, trees))
+    def stacked(first, *others):
+        return first if isinstance(first, str) else jnp.stack([first, *others])
+
+    return jax.tree.map(stacked, *map(as_arrays, trees))
 
 
 def entry(tree, i):
@@ -95,5 +98,5 @@ class Trained:
         return [float(policy.act(None, None, Seen(zero, zero + coin, zero))[0].x) for coin in (-1, 1)]
 
 
-def discounted(discount, learner):
-    return eqx.tree_at(lambda x: x.discount, learner, discount)
+def discounted(gamma, learner):
+    return eqx.tree_at(lambda x: x.gamma, learner, gamma)

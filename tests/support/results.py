@@ -36,8 +36,8 @@ def make_trace(paths=6, steps=40, makers=2, fees=0.0, seed=0):
 
 def make_curves(seeds=3, gap=True):
     rows = [(seed, 1000 * k, 0.9 - 0.5 / k + 0.01 * seed) for seed in range(seeds) for k in range(1, 6)]
-    curves = pl.DataFrame(rows, schema=["seed", "steps", "score"], orient="row")
-    return curves.with_columns(gap=100 * (1 - pl.col("score") / 0.9)) if gap else curves
+    curves = pl.DataFrame(rows, schema=["seed", "timesteps", "eval_pnl"], orient="row")
+    return curves.with_columns(optimality_gap=100 * (1 - pl.col("eval_pnl") / 0.9)) if gap else curves
 
 
 def make_records(case="seed 0", maker=0, **changes):

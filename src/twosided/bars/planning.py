@@ -54,7 +54,7 @@ class PlanningSAC(SAC):
     """k, steps of the model from each start."""
     plan_paths: int = eqx.field(static=True, default=64, kw_only=True)
     """M, starts after each rollout."""
-    plan_buffer: int = eqx.field(static=True, default=100_000, kw_only=True)
+    plan_buffer_size: int = eqx.field(static=True, default=100_000, kw_only=True)
     """Rows from the model that are kept: old ones were lived by an old policy."""
 
     def __check_init__(self):
@@ -64,7 +64,7 @@ class PlanningSAC(SAC):
             check(name, getattr(self, name), "at least 1", getattr(self, name) >= 1)
         made = self.plan_horizon * self.plan_paths
         holds = f"at least the {made} steps of one iteration's plans"
-        check("plan_buffer", self.plan_buffer, holds, self.plan_buffer >= made)
+        check("plan_buffer_size", self.plan_buffer_size, holds, self.plan_buffer_size >= made)
 
     def prepare(self, scenario, tell):
         """Refuse a model of other bars than the market's; fit it, if it is one that is fitted."""
@@ -86,14 +86,14 @@ class PlanningSAC(SAC):
         real = super().begin(scenario, key)
         first = jax.tree.map(lambda leaf: leaf[0], real.carry.state)
         row = jax.tree.map(lambda leaf: leaf[0], real.replays.rows)
-        most = min(self.buffer, (1 + self.iterations) * self.paths)
+        most = min(self.buffer_size, (1 + self.iterations) * self.num_envs)
         starts = Replay.empty(most, first).add(real.carry.state)
-        return PlanState(real, starts, Replay.empty(self.plan_buffer, row))
+        return PlanState(real, starts, Replay.empty(self.plan_buffer_size, row))
 
     def train_chunk(
         self, scenario: Scenario, state: PlanState, iterations: Int[jax.Array, ""]
     ) -> tuple[PlanState, dict]:
-        """As SAC's; `simulated` is the model's mean reward a step beside `reward`, the market's."""
+        """As SAC's; `simulated_reward` is the model's mean reward a step beside `reward`, the market's."""
         return repeated(lambda state: self._plan_and_learn(scenario, state), state, iterations)
 
     def _plan_and_learn(self, scenario: Scenario, state: PlanState) -> tuple[PlanState, dict]:
@@ -102,13 +102,13 @@ class PlanningSAC(SAC):
         # Folded in, so that without rows of the model this is SAC to the bit.
         plans = self._plans(scenario, real, starts, jax.random.fold_in(key_updates, 1))
         simulated = state.simulated.add(plans)
-        from_model = round(self.batch * self.simulated_rows / (1 + self.simulated_rows))
-        sources = ((real.replays, self.batch - from_model), (simulated, from_model))
+        from_model = round(self.batch_size * self.simulated_rows / (1 + self.simulated_rows))
+        sources = ((real.replays, self.batch_size - from_model), (simulated, from_model))
         agents, metrics = learned(self, scenario, real.agents, sources, real.iteration, key_updates)
         real = dataclasses.replace(real, agents=agents, iteration=real.iteration + 1)
         return PlanState(real, starts, simulated), metrics | {
             "reward": reward,
-            "simulated": plans.reward.mean(),
+            "simulated_reward": plans.reward.mean(),
         }
 
     def _plans(self, scenario: Scenario, real: TrainState, starts: Replay, key: PRNGKeyArray) -> Experience:

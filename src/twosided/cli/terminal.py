@@ -157,5 +157,5 @@ def stopping(console: Console) -> Iterator[StopFlag]:
 
 
 def _told(training: Training, gap: float) -> str:
-    reward = f"reward {training.curve['objective'].mean():+.4f} a step"
+    reward = f"reward {training.curve['eval_reward'].mean():+.4f} a step"
     return reward if math.isnan(gap) else f"{reward}  optimality gap {gap:5.1f}%"

@@ -202,7 +202,7 @@ def _quantities(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
     kept["expected_total"] = kept["pnl_total"] - kept["pnl_inventory"] + transition.expected_inventory_pnl
     kept["volume"] = transition.bought + transition.sold
     kept["valid"] = jnp.ones_like(kept["volume"])
-    kept["ended"] = jnp.broadcast_to(step.terminated, kept["volume"].shape).astype(kept["volume"].dtype)
+    kept["terminated"] = jnp.broadcast_to(step.terminated, kept["volume"].shape).astype(kept["volume"].dtype)
     kept["reward"] = jnp.zeros_like(kept["volume"]).at[: jnp.size(step.reward)].set(step.reward)
     varying = {"inventory": transition.inventory, "inventory_pnl": transition.pnl.inventory} | _action(step)
     squares = {f"{name}_squared": jnp.square(value) for name, value in varying.items()}
@@ -235,7 +235,7 @@ def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str
                 out[f"excess_{part}_over_{other}"] = mean(own[f"pnl_{part}"] - means[f"pnl_{part}"][:, other])
     if means["volume"].any():
         out["market_share"] = ratio(own["volume"], means["volume"].sum(1))
-    out["ended"] = _times(horizon, mean(own["ended"]))
+    out["termination_rate"] = _times(horizon, mean(own["terminated"]))
     if _std_of_moments(own["pnl_total"], own["pnl_total_squared"])[0] > 0:
         out["sharpe"] = _sharpe(own["pnl_total"], own["pnl_total_squared"])
     total = horizon * own["pnl_total"]

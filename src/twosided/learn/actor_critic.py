@@ -43,8 +43,8 @@ class _Player(OnlineMaker):
     learner: "ActorCritic"
     cells: Cells
     space: Discrete
-    actor_step: Scalar
-    critic_step: Scalar
+    actor_lr: Scalar
+    critic_lr: Scalar
 
     def shocks(self, key, shape):
         return jax.random.uniform(key, shape)
@@ -59,7 +59,7 @@ class _Player(OnlineMaker):
         row = (jnp.arange(cells.size) == cells(observation)).astype(memory.values.dtype)
         probabilities = jax.nn.softmax((row[:, None] * memory.preferences).sum(0))
         choice = drawn(probabilities, shock)
-        decay = self.learner.discount * self.learner.trace_decay
+        decay = self.learner.gamma * self.learner.trace_decay
         memory = Play(
             memory.preferences,
             memory.values,
@@ -72,12 +72,12 @@ class _Player(OnlineMaker):
     def learn(self, memory: Play, step: Step) -> Play:
         cells = self.cells
         following = (jnp.arange(cells.size) == cells(step.observation)).astype(memory.values.dtype)
-        ahead = jnp.where(step.terminated, 0.0, self.learner.discount * (following * memory.values).sum())
+        ahead = jnp.where(step.terminated, 0.0, self.learner.gamma * (following * memory.values).sum())
         error = step.reward + ahead - (memory.row * memory.values).sum()
         kept = jnp.where(step.terminated | step.truncated, 0.0, 1.0)
         return Play(
-            memory.preferences + self.actor_step * error * memory.actor_trace,
-            memory.values + self.critic_step * error * memory.critic_trace,
+            memory.preferences + self.actor_lr * error * memory.actor_trace,
+            memory.values + self.critic_lr * error * memory.critic_trace,
             kept * memory.actor_trace,
             kept * memory.critic_trace,
             memory.row,
@@ -89,17 +89,17 @@ class ActorCritic(OnlineLearner):
 
     trace_decay: Scalar = 0.9
     """λ, a step: how far back a reward is credited."""
-    actor_step: Scalar = 0.005
+    actor_lr: Scalar = 0.005
     """β at first."""
-    actor_step_end: Scalar = 0.005
+    actor_lr_end: Scalar = 0.005
     """β at the end; it falls by equal factors."""
-    critic_step: Scalar = 0.05
+    critic_lr: Scalar = 0.05
     """α at first."""
-    critic_step_end: Scalar = 0.0005
+    critic_lr_end: Scalar = 0.0005
     """α at the end; it falls by equal factors."""
 
     def __check_init__(self):
-        for name in ("actor_step", "actor_step_end", "critic_step", "critic_step_end"):
+        for name in ("actor_lr", "actor_lr_end", "critic_lr", "critic_lr_end"):
             value = getattr(self, name)
             check(name, value, "positive and finite", lambda value=value: is_positive(value))
 
@@ -108,8 +108,8 @@ class ActorCritic(OnlineLearner):
             self,
             cells_of(scenario, self.cells),
             actions_of(scenario),
-            falling(self.actor_step, self.actor_step_end, progress),
-            falling(self.critic_step, self.critic_step_end, progress),
+            falling(self.actor_lr, self.actor_lr_end, progress),
+            falling(self.critic_lr, self.critic_lr_end, progress),
         )
 
     def policy(self, scenario, state, explore=False):

@@ -52,13 +52,13 @@ def monte_carlo_values(
     policy: Policy,
     cells: Cells,
     seed: int = 0,
-    days: int = 10_000,
-    discount: float = 0.0,
+    num_episodes: int = 10_000,
+    gamma: float = 0.0,
     visits: Visits = "every",
     average: Average = "pooled",
 ) -> Sampled:
     """v(s) of a policy; one column."""
-    return _estimate(scenario, policy, cells, seed, days, discount, visits, average, by_action=False)
+    return _estimate(scenario, policy, cells, seed, num_episodes, gamma, visits, average, by_action=False)
 
 
 def monte_carlo_action_values(
@@ -66,13 +66,13 @@ def monte_carlo_action_values(
     policy: Policy,
     cells: Cells,
     seed: int = 0,
-    days: int = 10_000,
-    discount: float = 0.0,
+    num_episodes: int = 10_000,
+    gamma: float = 0.0,
     visits: Visits = "every",
     average: Average = "pooled",
 ) -> Sampled:
     """Q(s, a) of a policy; a first visit is one to the pair."""
-    return _estimate(scenario, policy, cells, seed, days, discount, visits, average, by_action=True)
+    return _estimate(scenario, policy, cells, seed, num_episodes, gamma, visits, average, by_action=True)
 
 
 def _estimate(
@@ -80,21 +80,21 @@ def _estimate(
     policy: Policy,
     cells: Cells,
     seed: int,
-    days: int,
-    discount: float,
+    num_episodes: int,
+    gamma: float,
     visits: Visits,
     average: Average,
     by_action: bool,
 ) -> Sampled:
-    check("days", days, "at least 2", days >= 2)
-    check("discount", discount, "in [0, 1]", 0 <= discount <= 1)
-    paths = min(days, max(2, BATCH_STEPS // scenario.horizon))
-    keys = jax.random.split(jax.random.key(seed), -(-days // paths))
+    check("num_episodes", num_episodes, "at least 2", num_episodes >= 2)
+    check("gamma", gamma, "in [0, 1]", 0 <= gamma <= 1)
+    num_envs = min(num_episodes, max(2, BATCH_STEPS // scenario.horizon))
+    keys = jax.random.split(jax.random.key(seed), -(-num_episodes // num_envs))
     first = visits == "first"
     returns, counts = _sums(
-        as_arrays(scenario), as_arrays(policy), cells, keys, paths, jnp.asarray(discount), first, by_action
+        as_arrays(scenario), as_arrays(policy), cells, keys, num_envs, jnp.asarray(gamma), first, by_action
     )
-    returns, counts = (np.asarray(x, float)[:days] for x in (returns, counts))
+    returns, counts = (np.asarray(x, float)[:num_episodes] for x in (returns, counts))
     if average == "by episode":
         # A day that never came there says nothing.
         seen = counts > 0
@@ -114,16 +114,18 @@ def _sums(
     policy: Policy,
     cells: Cells,
     keys: Any,
-    paths: int,
-    discount: Any,
+    num_envs: int,
+    gamma: Any,
     first: bool,
     by_action: bool,
 ):
     """Sums of returns and numbers of visits of each day, (days, cells, actions)."""
 
     def batch(key: Any) -> tuple[Array, Array]:
-        pairs, rewards = episodes(scenario, policy, key, paths, partial(_lived, scenario, cells, by_action))
-        return day_sums(pairs, rewards, discount, first)
+        pairs, rewards = episodes(
+            scenario, policy, key, num_envs, partial(_lived, scenario, cells, by_action)
+        )
+        return day_sums(pairs, rewards, gamma, first)
 
     returns, counts = jax.lax.map(batch, keys)
     return returns.reshape(-1, *returns.shape[2:]), counts.reshape(-1, *counts.shape[2:])
@@ -146,7 +148,7 @@ def taken(scenario: Scenario, step: Step) -> Float[Array, "actions"]:
 def day_sums(
     pairs: Float[Array, "steps days cells actions"],
     rewards: Float[Array, "steps days"],
-    discount: Scalar,
+    gamma: Scalar,
     first: bool,
 ) -> tuple[Float[Array, "days cells actions"], Float[Array, "days cells actions"]]:
     """Sums of the returns from each pair, and the number of visits to it, of each day."""
@@ -156,7 +158,7 @@ def day_sums(
     def back(carry: Any, x: Any) -> tuple[Any, None]:
         following, returns = carry
         pair, reward = x
-        now = reward + discount * following
+        now = reward + gamma * following
         return (now, returns + now[:, None, None] * pair), None
 
     nothing = (jnp.zeros_like(rewards[0]), jnp.zeros_like(pairs[0]))
@@ -169,22 +171,31 @@ def temporal_difference_values(
     policy: FinitePolicy,
     cells: Cells,
     seed: int = 0,
-    days: int = 10_000,
-    discount: float = 0.0,
-    step_size: float = 0.05,
-    step_size_end: float = 0.0005,
-    paths: int = 32,
-) -> Float[ndarray, "paths cells"]:
+    num_episodes: int = 10_000,
+    gamma: float = 0.0,
+    alpha: float = 0.05,
+    alpha_end: float = 0.0005,
+    num_envs: int = 32,
+) -> Float[ndarray, "num_envs cells"]:
     """v(s) by TD(0), learned on a number of paths apart, each as many days long; a path's rows are one estimate.
 
     A day that the horizon cuts goes on as far as the estimate is concerned. What is never visited stays 0.
     """
-    check("days", days, "at least 1", days >= 1)
-    check("discount", discount, "in [0, 1)", 0 <= discount < 1)
+    check("num_episodes", num_episodes, "at least 1", num_episodes >= 1)
+    check("gamma", gamma, "in [0, 1)", 0 <= gamma < 1)
     scenario, policy = as_arrays(scenario), as_arrays(policy)
-    sizes = jnp.asarray(step_size), jnp.asarray(step_size_end)
+    schedule = jnp.asarray(alpha), jnp.asarray(alpha_end)
     return np.asarray(
-        _td(scenario, policy, cells, jax.random.key(seed), days, jnp.asarray(discount), sizes, paths)
+        _td(
+            scenario,
+            policy,
+            cells,
+            jax.random.key(seed),
+            num_episodes,
+            jnp.asarray(gamma),
+            schedule,
+            num_envs,
+        )
     )
 
 
@@ -194,30 +205,32 @@ def _td(
     policy: Policy,
     cells: Cells,
     key: Any,
-    days: int,
-    discount: Any,
-    sizes: Any,
-    paths: int,
+    num_episodes: int,
+    gamma: Any,
+    schedule: Any,
+    num_envs: int,
 ):
     def record(observation: Any, memory: Any, step: Step) -> tuple[Array, Array, Array]:
-        ahead = jnp.where(step.terminated, 0.0, discount)
+        ahead = jnp.where(step.terminated, 0.0, gamma)
         rows = jnp.stack([cells(observation), cells(step.observation)])
         return (rows[:, None] == jnp.arange(cells.size)).astype(step.reward.dtype), step.reward, ahead
 
     def day(values: Array, x: Any) -> tuple[Array, None]:
         key, progress = x
-        step_size = falling(sizes[0], sizes[1], progress)
+        alpha = falling(schedule[0], schedule[1], progress)
 
         def one(values: Array, lived: Any) -> tuple[Array, None]:
             rows, reward, ahead = lived
             seen = (rows * values[:, None]).sum(-1)
             error = reward + ahead * seen[:, 1] - seen[:, 0]
-            return values + step_size * error[:, None] * rows[:, 0], None
+            return values + alpha * error[:, None] * rows[:, 0], None
 
-        return jax.lax.scan(one, values, episodes(scenario, policy, key, paths, record))
+        return jax.lax.scan(one, values, episodes(scenario, policy, key, num_envs, record))
 
-    progress = jnp.arange(days) / max(days - 1, 1)
-    return jax.lax.scan(day, jnp.zeros((paths, cells.size)), (jax.random.split(key, days), progress))[0]
+    progress = jnp.arange(num_episodes) / max(num_episodes - 1, 1)
+    return jax.lax.scan(
+        day, jnp.zeros((num_envs, cells.size)), (jax.random.split(key, num_episodes), progress)
+    )[0]
 
 
 class ControlState(eqx.Module):
@@ -231,19 +244,19 @@ class ControlState(eqx.Module):
 class MonteCarloControl(Learner):
     """Generalised policy iteration with sampled days: a few days with ε-greedy makers, then their returns move Q."""
 
-    steps: int = eqx.field(static=True, default=750_000)
+    total_timesteps: int = eqx.field(static=True, default=750_000)
     """Market steps to learn from, a seed; 5,000 days of 150."""
-    days: int = eqx.field(static=True, default=50)
+    num_episodes: int = eqx.field(static=True, default=50)
     """Days side by side between two updates."""
     horizon: int = eqx.field(static=True, default=150)
     """Steps of a day, the scenario's."""
     cells: Cells | None = None
     """Rows of the table: how observations are grouped. None takes the market's default."""
-    discount: Scalar = 0.9
+    gamma: Scalar = 0.9
     """γ, a step."""
-    step_size: Scalar = 0.5
+    alpha: Scalar = 0.5
     """Share of the way from Q to the days' mean return, at first."""
-    step_size_end: Scalar = 0.05
+    alpha_end: Scalar = 0.05
     """The same at the end; it falls by equal factors."""
     epsilon: Scalar = 0.3
     """ε at first, probability of any action instead of the best."""
@@ -251,19 +264,19 @@ class MonteCarloControl(Learner):
     """ε at the end; it falls by equal factors."""
 
     def __check_init__(self):
-        check_steps(self.steps, self.days * self.horizon)
-        check("discount", self.discount, "in [0, 1]", lambda: 0 <= self.discount <= 1)
-        for name in ("step_size", "step_size_end", "epsilon", "epsilon_end"):
+        check_steps(self.total_timesteps, self.num_episodes * self.horizon)
+        check("gamma", self.gamma, "in [0, 1]", lambda: 0 <= self.gamma <= 1)
+        for name in ("alpha", "alpha_end", "epsilon", "epsilon_end"):
             value = getattr(self, name)
             check(name, value, "positive and at most 1", lambda value=value: 0 < value <= 1)
 
     @property
     def iterations(self) -> int:
-        return -(-self.steps // self.steps_per_iteration)
+        return -(-self.total_timesteps // self.steps_per_iteration)
 
     @property
     def steps_per_iteration(self) -> int:
-        return self.days * self.horizon
+        return self.num_episodes * self.horizon
 
     def begin(self, scenario, key):
         check(
@@ -283,12 +296,12 @@ class MonteCarloControl(Learner):
                 scenario,
                 maker,
                 key_now,
-                self.days,
+                self.num_episodes,
                 partial(_lived, scenario, cells_of(scenario, self.cells), True),
             )
-            returns, counts = (x.sum(0) for x in day_sums(pairs, rewards, self.discount, False))
+            returns, counts = (x.sum(0) for x in day_sums(pairs, rewards, self.gamma, False))
             error = jnp.where(counts > 0, returns / jnp.maximum(counts, 1) - state.q, 0.0)
-            q = state.q + falling(self.step_size, self.step_size_end, progress) * error
+            q = state.q + falling(self.alpha, self.alpha_end, progress) * error
             return ControlState(q, key, state.iteration + 1), {"reward": rewards.mean()}
 
         return repeated(iterate, state, iterations)

@@ -23,7 +23,7 @@ LOG_STD = (-20.0, 2.0)
 """Bounds on the logarithm of a deviation that a network gives."""
 
 
-class Normaliser(eqx.Module):
+class Normalizer(eqx.Module):
     """Running mean and variance of a vector, merged batch by batch (Chan et al. 1979)."""
 
     mean: Float[Array, "*size"]
@@ -31,21 +31,21 @@ class Normaliser(eqx.Module):
     count: Float[Array, ""]
 
     @classmethod
-    def empty(cls, *size: int) -> "Normaliser":
+    def empty(cls, *size: int) -> "Normalizer":
         """Of nothing yet: it leaves a vector as it is."""
         return cls(jnp.zeros(size), jnp.ones(size), jnp.asarray(0.0))
 
-    def update(self, batch: Float[Array, "n *size"]) -> "Normaliser":
+    def update(self, batch: Float[Array, "n *size"]) -> "Normalizer":
         added = batch.shape[0]
         mean, variance = batch.mean(0), batch.var(0)
         total = self.count + added
         shift = mean - self.mean
         squares = self.variance * self.count + variance * added + shift**2 * self.count * added / total
-        return Normaliser(self.mean + shift * added / total, squares / total, total)
+        return Normalizer(self.mean + shift * added / total, squares / total, total)
 
-    def recent(self, most: float) -> "Normaliser":
+    def recent(self, most: float) -> "Normalizer":
         """As if it had seen no more than that many: the older, the less it counts from here on."""
-        return Normaliser(self.mean, self.variance, jnp.minimum(self.count, most))
+        return Normalizer(self.mean, self.variance, jnp.minimum(self.count, most))
 
     def __call__(self, vector: Float[Array, "*size"], limit: float = 10.0) -> Float[Array, "*size"]:
         """The vector less the mean over the deviation, clipped to ± limit."""
@@ -107,7 +107,7 @@ class NeuralPolicy(Policy):
     log_std: Float[Array, "size"] | None
     """Logarithm of the Gaussian's deviation, in the box's coordinates; empty for finite actions. None: the second half
     of what the network gives, so that it depends on what is observed."""
-    normaliser: Normaliser
+    normalizer: Normalizer
     space: Box | Discrete
     squash: bool = eqx.field(static=True, default=False)
     """Map u to the box by tanh instead of by clipping."""
@@ -131,7 +131,7 @@ class NeuralPolicy(Policy):
 
     def distribution(self, observation: Any) -> DiagonalGaussian | Categorical:
         """Over actions, given what is observed."""
-        return self.head(self.normaliser(features(observation)))
+        return self.head(self.normalizer(features(observation)))
 
     def head(self, x: Float[Array, "features"]) -> DiagonalGaussian | Categorical:
         """Over actions, given normalised features."""
@@ -243,7 +243,7 @@ def action_size(space: Box | Discrete) -> int:
 def mlp(
     inputs: int,
     outputs: int,
-    hidden: tuple[int, ...],
+    hidden_sizes: tuple[int, ...],
     activation: Activation,
     last_scale: float,
     key: PRNGKeyArray,
@@ -254,8 +254,8 @@ def mlp(
     Orthogonal weights would need a QR factorisation, and several batched ones in one program can wait for each
     other for ever in jaxlib 0.10 when the machine has as few cores (seen on two, mapped over seeds).
     """
-    sizes = (inputs, *hidden, outputs)
-    scales = [1.0] * len(hidden) + [last_scale]
+    sizes = (inputs, *hidden_sizes, outputs)
+    scales = [1.0] * len(hidden_sizes) + [last_scale]
     layers = []
     for i, (scale, k) in enumerate(zip(scales, jax.random.split(key, len(scales)), strict=True)):
         linear = eqx.nn.Linear(sizes[i], sizes[i + 1], key=k)
@@ -263,7 +263,7 @@ def mlp(
         nothing = jnp.zeros(sizes[i + 1])
         linear = eqx.tree_at(lambda x: (x.weight, x.bias), linear, (weight, nothing))
         layers.append(linear)
-    norms = tuple(eqx.nn.LayerNorm(size) for size in hidden) if layer_norm else None
+    norms = tuple(eqx.nn.LayerNorm(size) for size in hidden_sizes) if layer_norm else None
     return MLP(tuple(layers), activation, norms)
 
 

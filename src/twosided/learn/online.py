@@ -45,18 +45,18 @@ class OnlineLearner(Learner):
     """A way to learn on every step of one life."""
 
     trace_decay: eqx.AbstractVar[Scalar]
-    steps: int = eqx.field(static=True, default=750_000)
+    total_timesteps: int = eqx.field(static=True, default=750_000)
     """Market steps to learn from, a seed; 5,000 days of 150."""
-    rollout_steps: int = eqx.field(static=True, default=3_000)
+    num_steps: int = eqx.field(static=True, default=3_000)
     """Market steps between two changes of step size and exploration."""
     cells: Cells | None = None
     """Rows of the table: how observations are grouped. None takes the market's default."""
-    discount: Scalar = 0.9
+    gamma: Scalar = 0.9
     """γ, a step."""
 
     def __check_init__(self):
-        check_steps(self.steps, self.rollout_steps)
-        check("discount", self.discount, "in [0, 1)", lambda: 0 <= self.discount < 1)
+        check_steps(self.total_timesteps, self.num_steps)
+        check("gamma", self.gamma, "in [0, 1)", lambda: 0 <= self.gamma < 1)
         check("trace_decay", self.trace_decay, "in [0, 1]", lambda: 0 <= self.trace_decay <= 1)
 
     @abc.abstractmethod
@@ -65,11 +65,11 @@ class OnlineLearner(Learner):
 
     @property
     def iterations(self) -> int:
-        return -(-self.steps // self.rollout_steps)
+        return -(-self.total_timesteps // self.num_steps)
 
     @property
     def steps_per_iteration(self) -> int:
-        return self.rollout_steps
+        return self.num_steps
 
     def begin(self, scenario: Scenario, key: PRNGKeyArray) -> LearnState:
         key_start, key = jax.random.split(key)
@@ -83,7 +83,7 @@ class OnlineLearner(Learner):
             key_now, key = jax.random.split(state.key)
             maker = self.maker(scenario, state.iteration / max(self.iterations - 1, 1))
             after, rewards = rollout(
-                scenario, maker, state.carry, key_now, self.rollout_steps, _reward, maker.learn, UNROLL
+                scenario, maker, state.carry, key_now, self.num_steps, _reward, maker.learn, UNROLL
             )
             return LearnState(after, key, state.iteration + 1), {"reward": rewards.mean()}
 
@@ -101,9 +101,9 @@ def greedy(values: Float[Array, "... actions"]) -> Float[Array, "... actions"]:
     return best / best.sum(-1, keepdims=True)
 
 
-def check_steps(steps: int, rollout_steps: int) -> None:
-    check("steps", steps, "at least 1", steps >= 1)
-    check("rollout_steps", rollout_steps, "from 1 to 1000000", 1 <= rollout_steps <= 1_000_000)
+def check_steps(total_timesteps: int, num_steps: int) -> None:
+    check("total_timesteps", total_timesteps, "at least 1", total_timesteps >= 1)
+    check("num_steps", num_steps, "from 1 to 1000000", 1 <= num_steps <= 1_000_000)
 
 
 def actions_of(scenario: Scenario) -> Discrete:

@@ -31,13 +31,13 @@ from twosided.learn.networks import (
     Draw,
     Explorer,
     NeuralPolicy,
-    Normaliser,
+    Normalizer,
     action_size,
     features,
     mlp,
     num_features,
 )
-from twosided.learn.returns import discounted_returns, generalised_advantages
+from twosided.learn.returns import discounted_returns, generalized_advantages
 
 
 class Networks(eqx.Module):
@@ -52,10 +52,10 @@ class Agent(eqx.Module):
     """What a learner is so far."""
 
     networks: Networks
-    optimiser: Any
-    observations: Normaliser
-    returns: Normaliser
-    return_so_far: Float[Array, "paths"]
+    optimizer: Any
+    observations: Normalizer
+    returns: Normalizer
+    return_so_far: Float[Array, "num_envs"]
 
 
 class TrainState(eqx.Module):
@@ -82,17 +82,17 @@ class Sample(eqx.Module):
 class PPO(Learner):
     """Proximal policy optimisation with a clipped objective and generalised advantages."""
 
-    steps: int = eqx.field(static=True, default=1_000_000)
+    total_timesteps: int = eqx.field(static=True, default=1_000_000)
     """Market steps to train on, a seed."""
-    paths: int = eqx.field(static=True, default=128)
+    num_envs: int = eqx.field(static=True, default=128)
     """Markets side by side."""
-    rollout_steps: int = eqx.field(static=True, default=32)
+    num_steps: int = eqx.field(static=True, default=32)
     """Steps of every market between two updates."""
-    epochs: int = eqx.field(static=True, default=4)
+    num_epochs: int = eqx.field(static=True, default=4)
     """Passes over a rollout."""
-    minibatches: int = eqx.field(static=True, default=16)
-    """Gradient steps in a pass; must divide paths times rollout_steps."""
-    hidden: tuple[int, ...] = eqx.field(static=True, default=(64, 64))
+    num_minibatches: int = eqx.field(static=True, default=16)
+    """Gradient steps in a pass; must divide num_envs times num_steps."""
+    hidden_sizes: tuple[int, ...] = eqx.field(static=True, default=(64, 64))
     """Sizes of the hidden layers, of the policy's and the value's network alike."""
     activation: Activation = eqx.field(static=True, default="tanh")
     """Activation between layers."""
@@ -107,60 +107,65 @@ class PPO(Learner):
     """Adam's step size at first."""
     learning_rate_end: Scalar = 0.0
     """Step size at the end, as a fraction of the first; linear in between."""
-    discount: Scalar = 0.9
+    gamma: Scalar = 0.9
     """γ, a step."""
-    decay: Scalar = 0.5
+    gae_lambda: Scalar = 0.5
     """λ of generalised advantage estimation."""
-    clip: Scalar = 0.2
+    clip_eps: Scalar = 0.2
     """ε: how far the ratio of new to old probability may move an advantage's weight."""
-    value_clip: Scalar | None = None
+    vf_clip: Scalar | None = None
     """How far a value may move from the old one in an update, in scaled reward; none for no limit."""
-    value_weight: Scalar = 0.5
+    vf_coef: Scalar = 0.5
     """c_V, weight of the value loss."""
-    entropy_weight: Scalar = 0.0
+    ent_coef: Scalar = 0.0
     """c_H, weight of the entropy of u at first (before tanh or clipping)."""
-    entropy_weight_end: Scalar = 0.0
+    ent_coef_end: Scalar = 0.0
     """c_H at the end; linear in between."""
-    max_gradient_norm: Scalar = 0.5
+    max_grad_norm: Scalar = 0.5
     """A gradient of a larger global norm is scaled down to it."""
-    normalise_observations: bool = eqx.field(static=True, default=True)
+    normalize_observations: bool = eqx.field(static=True, default=True)
     """Scale observations by their running mean and deviation."""
-    normalise_rewards: bool = eqx.field(static=True, default=True)
+    normalize_rewards: bool = eqx.field(static=True, default=True)
     """Divide rewards by the running deviation of their discounted sum."""
 
     def __check_init__(self):
-        for name in ("steps", "paths", "rollout_steps", "epochs", "minibatches"):
+        for name in ("total_timesteps", "num_envs", "num_steps", "num_epochs", "num_minibatches"):
             value = getattr(self, name)
             check(name, value, "at least 1", value >= 1)
-        check("hidden", self.hidden, "sizes of at least 1", all(size >= 1 for size in self.hidden))
+        check(
+            "hidden_sizes",
+            self.hidden_sizes,
+            "sizes of at least 1",
+            all(size >= 1 for size in self.hidden_sizes),
+        )
         batch = self.steps_per_iteration
         check(
-            "paths", self.paths, f"at most 10 million over rollout_steps ({self.rollout_steps})", batch <= 1e7
+            "num_envs", self.num_envs, f"at most 10 million over num_steps ({self.num_steps})", batch <= 1e7
         )
-        divides = f"a divisor of paths times rollout_steps ({batch})"
-        check("minibatches", self.minibatches, divides, batch % self.minibatches == 0)
-        for name in ("initial_std", "learning_rate", "clip", "max_gradient_norm"):
+        divides = f"a divisor of num_envs times num_steps ({batch})"
+        check("num_minibatches", self.num_minibatches, divides, batch % self.num_minibatches == 0)
+        for name in ("initial_std", "learning_rate", "clip_eps", "max_grad_norm"):
             value = getattr(self, name)
             check(name, value, "positive and finite", lambda value=value: is_positive(value))
-        for name in ("learning_rate_end", "value_weight", "entropy_weight", "entropy_weight_end"):
+        for name in ("learning_rate_end", "vf_coef", "ent_coef", "ent_coef_end"):
             value = getattr(self, name)
             check(name, value, "at least 0 and finite", lambda value=value: is_at_least(value, 0))
-        check("discount", self.discount, "in [0, 1)", lambda: 0 <= self.discount < 1)
-        check("decay", self.decay, "in [0, 1]", lambda: 0 <= self.decay <= 1)
+        check("gamma", self.gamma, "in [0, 1)", lambda: 0 <= self.gamma < 1)
+        check("gae_lambda", self.gae_lambda, "in [0, 1]", lambda: 0 <= self.gae_lambda <= 1)
         if (final := self.final_std) is not None:
             most = f"positive and at most initial_std ({self.initial_std})"
             check("final_std", final, most, lambda: 0 < final <= self.initial_std)
-        if self.value_clip is not None:
-            check("value_clip", self.value_clip, "positive and finite", lambda: is_positive(self.value_clip))
+        if self.vf_clip is not None:
+            check("vf_clip", self.vf_clip, "positive and finite", lambda: is_positive(self.vf_clip))
 
     @property
     def iterations(self) -> int:
         """Rollouts in the whole training, the first of which only sets the scales."""
-        return 1 + -(-self.steps // self.steps_per_iteration)
+        return 1 + -(-self.total_timesteps // self.steps_per_iteration)
 
     @property
     def steps_per_iteration(self) -> int:
-        return self.paths * self.rollout_steps
+        return self.num_envs * self.num_steps
 
     def begin(self, scenario: Scenario, key: PRNGKeyArray) -> TrainState:
         """Fresh learners and first episodes."""
@@ -168,8 +173,8 @@ class PPO(Learner):
         agents = each(scenario, lambda k: self._fresh(scenario, k))(keys_of(scenario, key_agents))
         policy = joint_policy(scenario, Explorer(_policies(self, scenario, agents)))
         # Episodes start out of step with each other, so that a rollout sees all their ages at once.
-        carry = start(scenario, policy, key_start, self.paths)
-        ages = jax.random.randint(key_time, (self.paths,), 0, scenario.horizon)
+        carry = start(scenario, policy, key_start, self.num_envs)
+        ages = jax.random.randint(key_time, (self.num_envs,), 0, scenario.horizon)
         carry = eqx.tree_at(lambda c: c.state.time, carry, ages)
         return TrainState(agents=agents, carry=carry, key=key, iteration=jnp.zeros((), jnp.int32))
 
@@ -179,16 +184,16 @@ class PPO(Learner):
         size, dimensions = num_features(scenario), action_size(scenario.action_space)
         box = isinstance(scenario.action_space, Box)
         networks = Networks(
-            actor=mlp(size, dimensions, self.hidden, self.activation, 0.01, key_actor),
-            critic=mlp(size, 1, self.hidden, self.activation, 1.0, key_critic),
+            actor=mlp(size, dimensions, self.hidden_sizes, self.activation, 0.01, key_actor),
+            critic=mlp(size, 1, self.hidden_sizes, self.activation, 1.0, key_critic),
             log_std=jnp.log(self.initial_std) * jnp.ones(dimensions if box else 0),
         )
         return Agent(
             networks=networks,
-            optimiser=_optimiser(self).init(networks),  # pyright: ignore[reportArgumentType]
-            observations=Normaliser.empty(size),
-            returns=Normaliser.empty(),
-            return_so_far=jnp.zeros(self.paths),
+            optimizer=_optimizer(self).init(networks),  # pyright: ignore[reportArgumentType]
+            observations=Normalizer.empty(size),
+            returns=Normalizer.empty(),
+            return_so_far=jnp.zeros(self.num_envs),
         )
 
     def train_chunk(
@@ -196,8 +201,9 @@ class PPO(Learner):
     ) -> tuple[TrainState, dict]:
         """A number of iterations, and means of what they tell.
 
-        reward: mean a step of the exploring policy, in currency; entropy; divergence: estimate of KL(old, new)
-        after the last epoch; clipped: share of ratios beyond the clip; value_loss; std: mean deviation.
+        reward: mean a step of the exploring policy, in currency; policy_loss: L_π; value_loss: L_V; entropy;
+        approx_kl: estimate of KL(old, new); clip_fraction: share of ratios beyond the clip; std: mean standard
+        deviation, all of the last epoch; explained_variance: of the returns by the values before the update.
         """
         return repeated(lambda state: self._iterate(scenario, state), state, iterations)
 
@@ -264,31 +270,31 @@ def _collect(config: PPO, scenario: Scenario, state: TrainState, key: PRNGKeyArr
         )
 
     policy = joint_policy(scenario, Explorer(_policies(config, scenario, state.agents)))
-    carry, samples = rollout(scenario, policy, state.carry, key, config.rollout_steps, record)
+    carry, samples = rollout(scenario, policy, state.carry, key, config.num_steps, record)
     if scenario.learners > 1:
         samples = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 2, 0), samples)
     return carry, samples
 
 
 def _advantages(config: PPO, agent: Agent, samples: Sample) -> Batch:
-    scale = jnp.sqrt(agent.returns.variance + 1e-8) if config.normalise_rewards else 1.0
-    normalise = agent.observations if config.normalise_observations else lambda x: x
+    scale = jnp.sqrt(agent.returns.variance + 1e-8) if config.normalize_rewards else 1.0
+    normalize = agent.observations if config.normalize_observations else lambda x: x
 
     def value(observation: Float[Array, "features"]) -> Float[Array, ""]:
-        return agent.networks.critic(normalise(observation))[0]
+        return agent.networks.critic(normalize(observation))[0]
 
     values = jax.vmap(jax.vmap(value))(samples.observation)
     next_values = jax.vmap(jax.vmap(value))(samples.next_observation)
-    advantages = jax.vmap(generalised_advantages, in_axes=(1, 1, 1, 1, 1, None, None), out_axes=1)(
+    advantages = jax.vmap(generalized_advantages, in_axes=(1, 1, 1, 1, 1, None, None), out_axes=1)(
         samples.reward / scale,
         values,
         next_values,
         samples.terminated,
         samples.truncated,
-        config.discount,
-        config.decay,
+        config.gamma,
+        config.gae_lambda,
     )
-    batch = Batch(jax.vmap(jax.vmap(normalise))(samples.observation), samples.draw, advantages, values)
+    batch = Batch(jax.vmap(jax.vmap(normalize))(samples.observation), samples.draw, advantages, values)
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), batch)
 
 
@@ -301,8 +307,8 @@ def _update(
     key: PRNGKeyArray,
 ) -> tuple[Agent, dict]:
     learning_rate = config.learning_rate * (1 - (1 - config.learning_rate_end) * progress)
-    entropy_weight = config.entropy_weight + (config.entropy_weight_end - config.entropy_weight) * progress
-    optimiser = _optimiser(config)
+    ent_coef = config.ent_coef + (config.ent_coef_end - config.ent_coef) * progress
+    optimizer = _optimizer(config)
     size = batch.advantage.shape[0]
 
     def loss(networks: Networks, part: Batch) -> tuple[Float[Array, ""], dict]:
@@ -311,44 +317,53 @@ def _update(
         log_ratio = jax.vmap(lambda d, u: d.log_prob(u))(distributions, part.draw.u) - part.draw.log_prob
         ratio = jnp.exp(log_ratio)
         advantage = (part.advantage - part.advantage.mean()) / (part.advantage.std() + 1e-8)
-        clipped = jnp.clip(ratio, 1 - config.clip, 1 + config.clip)
+        clipped = jnp.clip(ratio, 1 - config.clip_eps, 1 + config.clip_eps)
         policy_loss = -jnp.minimum(ratio * advantage, clipped * advantage).mean()
 
         target = part.advantage + part.value
         value = jax.vmap(networks.critic)(part.observation)[:, 0]
         error = jnp.square(value - target)
-        if config.value_clip is not None:
-            near = part.value + jnp.clip(value - part.value, -config.value_clip, config.value_clip)
+        if config.vf_clip is not None:
+            near = part.value + jnp.clip(value - part.value, -config.vf_clip, config.vf_clip)
             error = jnp.maximum(error, jnp.square(near - target))
         value_loss = 0.5 * error.mean()
 
         entropy = jax.vmap(lambda d: d.entropy())(distributions).mean()
         metrics = {
+            "policy_loss": policy_loss,
             "entropy": entropy,
-            "divergence": (ratio - 1 - log_ratio).mean(),
-            "clipped": (jnp.abs(ratio - 1) > config.clip).mean(),
+            "approx_kl": (ratio - 1 - log_ratio).mean(),
+            "clip_fraction": (jnp.abs(ratio - 1) > config.clip_eps).mean(),
             "value_loss": value_loss,
             "std": jnp.exp(networks.log_std).mean(),
         }
-        return policy_loss + config.value_weight * value_loss - entropy_weight * entropy, metrics
+        return policy_loss + config.vf_coef * value_loss - ent_coef * entropy, metrics
 
     def minibatch(carry, rows):
         networks, moments = carry
         part = jax.tree.map(lambda leaf: leaf[rows], batch)
         gradient, metrics = jax.grad(loss, has_aux=True)(networks, part)
-        updates, new_moments = optimiser.update(gradient, moments)
+        updates, new_moments = optimizer.update(gradient, moments)
         new_networks = jax.tree.map(lambda w, d: w - learning_rate * d, networks, updates)
         return (new_networks, new_moments), metrics
 
     def epoch(carry, key):
-        rows = jax.random.permutation(key, size).reshape(config.minibatches, -1)
+        rows = jax.random.permutation(key, size).reshape(config.num_minibatches, -1)
         return jax.lax.scan(minibatch, carry, rows)
 
     (networks, moments), metrics = jax.lax.scan(
-        epoch, (agent.networks, agent.optimiser), jax.random.split(key, config.epochs)
+        epoch, (agent.networks, agent.optimizer), jax.random.split(key, config.num_epochs)
     )
-    agent = eqx.tree_at(lambda a: (a.networks, a.optimiser), agent, (networks, moments))
-    return agent, jax.tree.map(lambda leaf: leaf[-1].mean(0), metrics)
+    agent = eqx.tree_at(lambda a: (a.networks, a.optimizer), agent, (networks, moments))
+    metrics = jax.tree.map(lambda leaf: leaf[-1].mean(0), metrics)
+    return agent, metrics | {"explained_variance": _explained_variance(batch)}
+
+
+def _explained_variance(batch: Batch) -> Float[Array, ""]:
+    """1 - Var[R - V] / Var[R] of the values before the update; 0 where the returns do not vary."""
+    variance = (batch.advantage + batch.value).var()
+    unexplained = batch.advantage.var() / jnp.where(variance > 0, variance, 1.0)
+    return jnp.where(variance > 0, 1 - unexplained, 0.0)
 
 
 def _rescale(config: PPO, agent: Agent, samples: Sample) -> Agent:
@@ -356,7 +371,7 @@ def _rescale(config: PPO, agent: Agent, samples: Sample) -> Agent:
     observations = samples.observation.reshape(-1, samples.observation.shape[-1])
     done = samples.terminated | samples.truncated
     sums = jax.vmap(discounted_returns, in_axes=(0, 1, 1, None), out_axes=1)(
-        agent.return_so_far, samples.reward, done, config.discount
+        agent.return_so_far, samples.reward, done, config.gamma
     )
     return eqx.tree_at(
         lambda a: (a.observations, a.returns, a.return_so_far),
@@ -373,16 +388,16 @@ def _policy(
     config: PPO,
     scenario: Scenario,
     networks: Networks,
-    observations: Normaliser,
+    observations: Normalizer,
     explore: bool,
 ) -> NeuralPolicy:
     """The policy of one learner's networks."""
-    if not config.normalise_observations:
-        observations = Normaliser.empty(observations.mean.shape[0])
+    if not config.normalize_observations:
+        observations = Normalizer.empty(observations.mean.shape[0])
     return NeuralPolicy(
         network=networks.actor,
         log_std=networks.log_std,
-        normaliser=observations,
+        normalizer=observations,
         space=scenario.action_space,
         squash=config.squash,
         explore=explore,
@@ -398,6 +413,6 @@ def _policies(config: PPO, scenario: Scenario, agents: Agent, explore: bool = Tr
     return each(scenario, one)(agents)
 
 
-def _optimiser(config: PPO) -> optax.GradientTransformation:
+def _optimizer(config: PPO) -> optax.GradientTransformation:
     """Adam's direction; the step size is the schedule's."""
-    return optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optax.scale_by_adam(eps=1e-5))
+    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=1e-5))

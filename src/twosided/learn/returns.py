@@ -7,14 +7,14 @@ from jaxtyping import Array, Bool, Float
 from twosided.core.numeric import Scalar
 
 
-def generalised_advantages(
+def generalized_advantages(
     rewards: Float[Array, "time"],
     values: Float[Array, "time"],
     next_values: Float[Array, "time"],
     terminated: Bool[Array, "time"],
     truncated: Bool[Array, "time"],
-    discount: Scalar,
-    decay: Scalar,
+    gamma: Scalar,
+    gae_lambda: Scalar,
 ) -> Float[Array, "time"]:
     """Generalised advantage estimation, Schulman et al. (2016), equations 11 and 16.
 
@@ -25,8 +25,8 @@ def generalised_advantages(
     episode is bootstrapped from where it was cut and a terminated one from nothing. A time that the horizon
     cuts is no end: treating it as one biases every value towards 0.
     """
-    deltas = rewards + discount * jnp.where(terminated, 0.0, next_values) - values
-    goes_on = jnp.where(terminated | truncated, 0.0, discount * decay)
+    deltas = rewards + gamma * jnp.where(terminated, 0.0, next_values) - values
+    goes_on = jnp.where(terminated | truncated, 0.0, gamma * gae_lambda)
 
     def backwards(following, step):
         delta, weight = step
@@ -38,13 +38,13 @@ def generalised_advantages(
 
 
 def discounted_returns(
-    before: Float[Array, ""], rewards: Float[Array, "time"], done: Bool[Array, "time"], discount: Scalar
+    before: Float[Array, ""], rewards: Float[Array, "time"], done: Bool[Array, "time"], gamma: Scalar
 ) -> Float[Array, "time"]:
     """R_t = r_t + γ R_{t-1}, from 0 at each new start: the sum whose deviation scales rewards."""
 
     def forwards(total, step):
         reward, last = step
-        total = discount * total + reward
+        total = gamma * total + reward
         return jnp.where(last, 0.0, total), total
 
     return jax.lax.scan(forwards, before, (rewards, done))[1]

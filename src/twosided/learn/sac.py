@@ -21,7 +21,7 @@ lived at first and is forgotten sets no scale either. Values and the temperature
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -42,7 +42,7 @@ from twosided.learn.networks import (
     Draw,
     Explorer,
     NeuralPolicy,
-    Normaliser,
+    Normalizer,
     UniformExplorer,
     action_size,
     features,
@@ -54,7 +54,7 @@ from twosided.learn.returns import discounted_returns
 
 
 class Fitted(eqx.Module):
-    """What gradients move, and what its optimiser remembers."""
+    """What gradients move, and what its optimizer remembers."""
 
     value: Any
     moments: Any
@@ -66,12 +66,12 @@ class Agent(eqx.Module):
     actor: Fitted
     critics: Fitted
     """Two perceptrons."""
-    log_temperature: Fitted
+    log_ent_coef: Fitted
     targets: tuple[MLP, MLP]
     """The critics, followed slowly."""
-    observations: Normaliser
-    returns: Normaliser
-    return_so_far: Float[Array, "paths"]
+    observations: Normalizer
+    returns: Normalizer
+    return_so_far: Float[Array, "num_envs"]
 
 
 class TrainState(eqx.Module):
@@ -102,89 +102,104 @@ class Experience(eqx.Module):
 class SAC(Learner):
     """Soft actor-critic with twin critics, replay and a temperature that finds itself."""
 
-    steps: int = eqx.field(static=True, default=200_000)
+    total_timesteps: int = eqx.field(static=True, default=200_000)
     """Market steps to train on, a seed, after the warm-up."""
-    paths: int = eqx.field(static=True, default=16)
+    num_envs: int = eqx.field(static=True, default=16)
     """Markets side by side."""
-    rollout_steps: int = eqx.field(static=True, default=1)
+    num_steps: int = eqx.field(static=True, default=1)
     """Steps of every market between two rounds of updates."""
-    updates: int = eqx.field(static=True, default=4)
+    gradient_steps: int = eqx.field(static=True, default=4)
     """Gradient steps after each rollout."""
-    batch: int = eqx.field(static=True, default=256)
+    batch_size: int = eqx.field(static=True, default=256)
     """Rows of the replay that a gradient step learns from."""
-    buffer: int = eqx.field(static=True, default=1_000_000)
+    buffer_size: int = eqx.field(static=True, default=1_000_000)
     """Rows that the replay holds, a seed; never more than there are steps."""
-    warmup: int = eqx.field(static=True, default=1000)
+    learning_starts: int = eqx.field(static=True, default=1000)
     """Market steps with random actions before the first update, uniform over the box."""
-    hidden: tuple[int, ...] = eqx.field(static=True, default=(64, 64))
+    hidden_sizes: tuple[int, ...] = eqx.field(static=True, default=(64, 64))
     """Sizes of the hidden layers, of the policy's and the values' networks alike."""
     activation: Activation = eqx.field(static=True, default="relu")
     """Activation between layers."""
     layer_norm: bool = eqx.field(static=True, default=False)
     """Normalise every hidden layer before its activation."""
-    discount: Scalar = 0.99
+    gamma: Scalar = 0.99
     """γ, a step."""
     tau: Scalar = 0.005
     """How far the target networks move towards the critics after each gradient step."""
-    temperature: Scalar | None = None
+    ent_coef: Literal["auto"] | Scalar = "auto"
     """α, the worth of a unit of entropy in scaled reward; none finds the one at which the entropy is the target's."""
-    initial_temperature: Scalar = 0.1
+    initial_ent_coef: Scalar = 0.1
     """α at first, where it is found."""
     target_entropy: Scalar | None = None
     """H̄, nats, the action box being [-1, 1] in every dimension; none for minus the number of dimensions."""
-    actor_rate: Scalar = 3e-4
+    actor_lr: Scalar = 3e-4
     """Adam's step size for the policy at first."""
-    critic_rate: Scalar = 3e-4
+    critic_lr: Scalar = 3e-4
     """Adam's step size for the values at first."""
-    temperature_rate: Scalar = 3e-4
+    ent_coef_lr: Scalar = 3e-4
     """Adam's step size for the logarithm of the temperature at first."""
-    rate_end: Scalar = 0.0
+    lr_end: Scalar = 0.0
     """Step sizes at the end, as a fraction of the first; linear in between."""
-    max_gradient_norm: Scalar | None = None
+    max_grad_norm: Scalar | None = None
     """A gradient of a larger global norm is scaled down to it, each network's on its own; none for no limit."""
-    normalise_observations: bool = eqx.field(static=True, default=True)
+    normalize_observations: bool = eqx.field(static=True, default=True)
     """Scale observations by their running mean and deviation."""
-    normalise_rewards: bool = eqx.field(static=True, default=True)
+    normalize_rewards: bool = eqx.field(static=True, default=True)
     """Divide rewards by the running deviation of their discounted sum."""
 
     def __check_init__(self):
-        for name in ("steps", "paths", "rollout_steps", "updates", "batch", "warmup"):
+        for name in (
+            "total_timesteps",
+            "num_envs",
+            "num_steps",
+            "gradient_steps",
+            "batch_size",
+            "learning_starts",
+        ):
             value = getattr(self, name)
             check(name, value, "at least 1", value >= 1)
-        check("hidden", self.hidden, "sizes of at least 1", all(size >= 1 for size in self.hidden))
-        rows = self.steps_per_iteration
         check(
-            "paths", self.paths, f"at most 10 million over rollout_steps ({self.rollout_steps})", rows <= 1e7
+            "hidden_sizes",
+            self.hidden_sizes,
+            "sizes of at least 1",
+            all(size >= 1 for size in self.hidden_sizes),
         )
+        rows = self.steps_per_iteration
+        check("num_envs", self.num_envs, f"at most 10 million over num_steps ({self.num_steps})", rows <= 1e7)
         most = max(rows, self._warmup_rows)
         holds = f"at least the {most} steps of a rollout or of the warm-up"
-        check("buffer", self.buffer, holds, self.buffer >= most)
-        for name in ("initial_temperature", "actor_rate", "critic_rate", "temperature_rate"):
+        check("buffer_size", self.buffer_size, holds, self.buffer_size >= most)
+        for name in ("initial_ent_coef", "actor_lr", "critic_lr", "ent_coef_lr"):
             value = getattr(self, name)
             check(name, value, "positive and finite", lambda value=value: is_positive(value))
-        check("rate_end", self.rate_end, "at least 0 and finite", lambda: is_at_least(self.rate_end, 0))
-        check("discount", self.discount, "in [0, 1)", lambda: 0 <= self.discount < 1)
+        check("lr_end", self.lr_end, "at least 0 and finite", lambda: is_at_least(self.lr_end, 0))
+        check("gamma", self.gamma, "in [0, 1)", lambda: 0 <= self.gamma < 1)
         check("tau", self.tau, "in (0, 1]", lambda: 0 < self.tau <= 1)
-        if (fixed := self.temperature) is not None:
-            check("temperature", fixed, "at least 0 and finite", lambda: is_at_least(fixed, 0))
+        ent_coef = self.ent_coef
+        check(
+            "ent_coef",
+            ent_coef,
+            'at least 0 and finite, or "auto"',
+            lambda: ent_coef == "auto" if isinstance(ent_coef, str) else is_at_least(ent_coef, 0),
+        )
         if (entropy := self.target_entropy) is not None:
             check("target_entropy", entropy, "finite", lambda: is_at_least(entropy, -1e30))
-        if (norm := self.max_gradient_norm) is not None:
-            check("max_gradient_norm", norm, "positive and finite", lambda: is_positive(norm))
+        if (norm := self.max_grad_norm) is not None:
+            check("max_grad_norm", norm, "positive and finite", lambda: is_positive(norm))
 
     @property
     def iterations(self) -> int:
         """Rollouts with their updates in the whole training."""
-        return -(-self.steps // self.steps_per_iteration)
+        return -(-self.total_timesteps // self.steps_per_iteration)
 
     @property
     def steps_per_iteration(self) -> int:
-        return self.paths * self.rollout_steps
+        return self.num_envs * self.num_steps
 
     @property
     def _warmup_rows(self) -> int:
         """Whole steps of all markets."""
-        return -(-self.warmup // self.paths) * self.paths
+        return -(-self.learning_starts // self.num_envs) * self.num_envs
 
     def begin(self, scenario: Scenario, key: PRNGKeyArray) -> TrainState:
         """Fresh learners, and first episodes lived at random for the length of the warm-up."""
@@ -193,8 +208,8 @@ class SAC(Learner):
         key_agents, key_start, key_warmup, key = jax.random.split(key, 4)
         agents, replays = each(scenario, lambda k: self._fresh(scenario, k))(keys_of(scenario, key_agents))
         policy = joint_policy(scenario, UniformExplorer(_policies(self, scenario, agents)))
-        carry = first_episodes(scenario, policy, key_start, self.paths)
-        steps = self._warmup_rows // self.paths
+        carry = first_episodes(scenario, policy, key_start, self.num_envs)
+        steps = self._warmup_rows // self.num_envs
         carry, agents, replays, _ = _live(self, scenario, policy, carry, agents, replays, key_warmup, steps)
         return TrainState(agents, replays, carry, key, iteration=jnp.zeros((), jnp.int32))
 
@@ -204,23 +219,23 @@ class SAC(Learner):
         key_actor, *keys = jax.random.split(key, 3)
 
         def network(inputs: int, outputs: int, last_scale: float, key: PRNGKeyArray) -> MLP:
-            return mlp(inputs, outputs, self.hidden, self.activation, last_scale, key, self.layer_norm)
+            return mlp(inputs, outputs, self.hidden_sizes, self.activation, last_scale, key, self.layer_norm)
 
         def fitted(value: Any) -> Fitted:
-            return Fitted(value, _optimiser(self).init(value))
+            return Fitted(value, _optimizer(self).init(value))
 
         one, other = (network(size + dimensions, 1, 1.0, k) for k in keys)
         seen, done = jnp.zeros(size), jnp.asarray(False)
         row = Experience(seen, jnp.zeros(dimensions), jnp.zeros(()), seen, done)
-        capacity = min(self.buffer, self._warmup_rows + self.iterations * self.steps_per_iteration)
+        capacity = min(self.buffer_size, self._warmup_rows + self.iterations * self.steps_per_iteration)
         agent = Agent(
             actor=fitted(network(size, 2 * dimensions, 0.01, key_actor)),
             critics=fitted((one, other)),
-            log_temperature=fitted(jnp.log(self.initial_temperature) * jnp.ones(())),
+            log_ent_coef=fitted(jnp.log(self.initial_ent_coef) * jnp.ones(())),
             targets=(one, other),
-            observations=Normaliser.empty(size),
-            returns=Normaliser.empty(),
-            return_so_far=jnp.zeros(self.paths),
+            observations=Normalizer.empty(size),
+            returns=Normalizer.empty(),
+            return_so_far=jnp.zeros(self.num_envs),
         )
         return agent, Replay.empty(capacity, row)
 
@@ -229,15 +244,15 @@ class SAC(Learner):
     ) -> tuple[TrainState, dict]:
         """A number of iterations, and means of what they tell.
 
-        reward: mean a step of the exploring policy, in currency; entropy: of the actions in [-1, 1]; temperature;
-        value: mean of the critics, in scaled reward; value_loss: L_1 + L_2.
+        reward: mean a step of the exploring policy, in currency; policy_loss: L_π; value_loss: L_1 + L_2; value: mean
+        of the critics, in scaled reward; entropy: of the actions in [-1, 1]; ent_coef: α.
         """
         return repeated(lambda state: self._iterate(scenario, state), state, iterations)
 
     def _iterate(self, scenario: Scenario, state: TrainState) -> tuple[TrainState, dict]:
         """One rollout and its updates."""
         state, reward, key = self.lived(scenario, state)
-        sources = ((state.replays, self.batch),)
+        sources = ((state.replays, self.batch_size),)
         agents, metrics = learned(self, scenario, state.agents, sources, state.iteration, key)
         return TrainState(agents, state.replays, state.carry, state.key, state.iteration + 1), metrics | {
             "reward": reward
@@ -250,7 +265,7 @@ class SAC(Learner):
         key_rollout, key_updates, key = jax.random.split(state.key, 3)
         policy = explorer(self, scenario, state.agents)
         carry, agents, replays, reward = _live(
-            self, scenario, policy, state.carry, state.agents, state.replays, key_rollout, self.rollout_steps
+            self, scenario, policy, state.carry, state.agents, state.replays, key_rollout, self.num_steps
         )
         return TrainState(agents, replays, carry, key, state.iteration), reward, key_updates
 
@@ -264,11 +279,11 @@ def soft_target(
     terminated: Bool[Array, ""],
     next_values: Float[Array, "2"],
     next_log_prob: Float[Array, ""],
-    discount: Scalar,
-    temperature: Scalar,
+    gamma: Scalar,
+    ent_coef: Scalar,
 ) -> Float[Array, ""]:
     """y of equation 6. A time that the horizon cuts is no end: it is followed by the observation before the cut."""
-    return reward + discount * jnp.where(terminated, 0.0, next_values.min() - temperature * next_log_prob)
+    return reward + gamma * jnp.where(terminated, 0.0, next_values.min() - ent_coef * next_log_prob)
 
 
 def explorer(config: SAC, scenario: Scenario, agents: Agent) -> Policy:
@@ -300,7 +315,7 @@ def learned(
 ) -> tuple[Agent, dict]:
     """The updates of an iteration, on batches of a number of rows from each ring; several learners update side by
     side, each from what it saw itself."""
-    rate = 1 - (1 - config.rate_end) * jnp.clip(iteration / config.iterations, 0.0, 1.0)
+    rate = 1 - (1 - config.lr_end) * jnp.clip(iteration / config.iterations, 0.0, 1.0)
     rings, counts = tuple(ring for ring, _ in sources), tuple(count for _, count in sources)
 
     def learn(agent: Agent, rings: tuple[Replay, ...], key: PRNGKeyArray) -> tuple[Agent, dict]:
@@ -312,7 +327,7 @@ def learned(
             batch = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *rows)
             return _update(config, scenario, agent, batch, rate, key_update)
 
-        agent, metrics = jax.lax.scan(update, agent, jax.random.split(key, config.updates))
+        agent, metrics = jax.lax.scan(update, agent, jax.random.split(key, config.gradient_steps))
         return agent, jax.tree.map(jnp.mean, metrics)
 
     agents, metrics = each(scenario, learn)(agents, rings, keys_of(scenario, key))
@@ -327,7 +342,7 @@ def _live(
     agents: Agent,
     replays: Replay,
     key: PRNGKeyArray,
-    steps: int,
+    num_steps: int,
 ) -> tuple[Carry, Agent, Replay, Float[Array, ""]]:
     """A rollout of the learners, remembered; and its mean reward."""
 
@@ -335,7 +350,7 @@ def _live(
         agent: Agent, replay: Replay, rows: Experience, done: Bool[Array, "time paths"]
     ) -> tuple[Agent, Replay]:
         sums = jax.vmap(discounted_returns, in_axes=(0, 1, 1, None), out_axes=1)(
-            agent.return_so_far, rows.reward, done, config.discount
+            agent.return_so_far, rows.reward, done, config.gamma
         )
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rows)
         agent = eqx.tree_at(
@@ -349,7 +364,7 @@ def _live(
         )
         return agent, replay.add(flat)
 
-    carry, lived = rollout(scenario, policy, carry, key, steps, recorder(scenario))
+    carry, lived = rollout(scenario, policy, carry, key, num_steps, recorder(scenario))
     if scenario.learners > 1:
         lived = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 2, 0), lived)
     agents, replays = each(scenario, remember)(agents, replays, *lived)
@@ -366,10 +381,10 @@ def _update(
 ) -> tuple[Agent, dict]:
     """One step of gradient descent of the critics, the actor and the temperature, on a batch from anywhere."""
     key_next, key_now = jax.random.split(key)
-    normalise = jax.vmap(_scales(config, agent))
-    observation, next_observation = normalise(batch.observation), normalise(batch.next_observation)
-    reward = batch.reward / _reward_scale(agent.returns) if config.normalise_rewards else batch.reward
-    temperature = jnp.exp(agent.log_temperature.value) if config.temperature is None else config.temperature
+    normalize = jax.vmap(_scales(config, agent))
+    observation, next_observation = normalize(batch.observation), normalize(batch.next_observation)
+    reward = batch.reward / _reward_scale(agent.returns) if config.normalize_rewards else batch.reward
+    ent_coef = jnp.exp(agent.log_ent_coef.value) if isinstance(config.ent_coef, str) else config.ent_coef
 
     def played(actor: MLP, seen: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
         """Actions and their log-probabilities, differentiable."""
@@ -388,8 +403,8 @@ def _update(
         batch.terminated,
         _values(agent.targets, next_observation, next_action),
         next_log_prob,
-        config.discount,
-        temperature,
+        config.gamma,
+        ent_coef,
     )
 
     def critic_loss(critics: tuple[MLP, MLP]) -> tuple[Array, Array]:
@@ -397,28 +412,34 @@ def _update(
         return jnp.square(values - target).mean(1).sum(), values.mean()
 
     (value_loss, value), gradient = jax.value_and_grad(critic_loss, has_aux=True)(agent.critics.value)
-    critics = _descend(config, agent.critics, gradient, config.critic_rate * rate)
+    critics = _descend(config, agent.critics, gradient, config.critic_lr * rate)
 
     def actor_loss(actor: MLP) -> tuple[Array, Array]:
         action, log_prob = played(actor, observation, key_now)
         best = _values(critics.value, observation, action).min(0)
-        return (temperature * log_prob - best).mean(), -log_prob.mean()
+        return (ent_coef * log_prob - best).mean(), -log_prob.mean()
 
-    gradient, entropy = jax.grad(actor_loss, has_aux=True)(agent.actor.value)
-    actor = _descend(config, agent.actor, gradient, config.actor_rate * rate)
+    (policy_loss, entropy), gradient = jax.value_and_grad(actor_loss, has_aux=True)(agent.actor.value)
+    actor = _descend(config, agent.actor, gradient, config.actor_lr * rate)
 
-    log_temperature = agent.log_temperature
-    if config.temperature is None:
+    log_ent_coef = agent.log_ent_coef
+    if isinstance(config.ent_coef, str):
         wanted = -float(batch.action.shape[1]) if config.target_entropy is None else config.target_entropy
-        gradient = (entropy - wanted).astype(log_temperature.value.dtype)
-        log_temperature = _descend(config, log_temperature, gradient, config.temperature_rate * rate)
+        gradient = (entropy - wanted).astype(log_ent_coef.value.dtype)
+        log_ent_coef = _descend(config, log_ent_coef, gradient, config.ent_coef_lr * rate)
     targets = jax.tree.map(lambda old, new: old + config.tau * (new - old), agent.targets, critics.value)
     agent = eqx.tree_at(
-        lambda a: (a.actor, a.critics, a.log_temperature, a.targets),
+        lambda a: (a.actor, a.critics, a.log_ent_coef, a.targets),
         agent,
-        (actor, critics, log_temperature, targets),
+        (actor, critics, log_ent_coef, targets),
     )
-    metrics = {"entropy": entropy, "temperature": temperature, "value": value, "value_loss": value_loss}
+    metrics = {
+        "policy_loss": policy_loss,
+        "value_loss": value_loss,
+        "value": value,
+        "entropy": entropy,
+        "ent_coef": ent_coef,
+    }
     return agent, jax.tree.map(jnp.asarray, metrics)
 
 
@@ -432,14 +453,14 @@ def _values(
     return jnp.stack([jax.vmap(critic)(inputs)[:, 0] for critic in critics])
 
 
-def _reward_scale(returns: Normaliser) -> Float[Array, ""]:
+def _reward_scale(returns: Normalizer) -> Float[Array, ""]:
     """The deviation of discounted sums, or a hundredth of their mean where they hardly deviate."""
     return jnp.sqrt(returns.variance + jnp.square(0.01 * returns.mean) + 1e-24)
 
 
-def _scales(config: SAC, agent: Agent) -> Normaliser:
+def _scales(config: SAC, agent: Agent) -> Normalizer:
     size = agent.observations.mean.shape[0]
-    return agent.observations if config.normalise_observations else Normaliser.empty(size)
+    return agent.observations if config.normalize_observations else Normalizer.empty(size)
 
 
 def _policy(config: SAC, scenario: Scenario, agent: Agent, explore: bool = False) -> NeuralPolicy:
@@ -447,7 +468,7 @@ def _policy(config: SAC, scenario: Scenario, agent: Agent, explore: bool = False
     return NeuralPolicy(
         network=agent.actor.value,
         log_std=None,
-        normaliser=_scales(config, agent),
+        normalizer=_scales(config, agent),
         space=scenario.action_space,
         squash=True,
         explore=explore,
@@ -461,13 +482,13 @@ def _policies(config: SAC, scenario: Scenario, agents: Agent, explore: bool = Fa
 
 def _descend(config: SAC, fitted: Fitted, gradient: Any, rate: Scalar) -> Fitted:
     """One step of Adam."""
-    direction, moments = _optimiser(config).update(gradient, fitted.moments)
+    direction, moments = _optimizer(config).update(gradient, fitted.moments)
     return Fitted(jax.tree.map(lambda w, d: w - rate * d, fitted.value, direction), moments)
 
 
-def _optimiser(config: SAC) -> optax.GradientTransformation:
+def _optimizer(config: SAC) -> optax.GradientTransformation:
     """Adam's direction; the step size is the schedule's."""
     adam = optax.scale_by_adam()
-    if config.max_gradient_norm is None:
+    if config.max_grad_norm is None:
         return adam
-    return optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), adam)
+    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), adam)

@@ -58,7 +58,7 @@ class _Apprentice(OnlineMaker):
     learner: "_TemporalDifference"
     cells: Cells
     space: Discrete
-    step_size: Scalar
+    alpha: Scalar
     epsilon: Scalar
 
     def shocks(self, key, shape):
@@ -85,10 +85,10 @@ class _Apprentice(OnlineMaker):
             jnp.where(pending.worthless, 0.0, (probabilities[1] * values[1]).sum()),
             learner.bootstrap(values[0], probabilities[0], choice),
         )
-        error = pending.reward + learner.discount * ahead - (pending.pair * memory.q).sum()
+        error = pending.reward + learner.gamma * ahead - (pending.pair * memory.q).sum()
         trace = memory.trace + pending.pair
-        q = memory.q + self.step_size * error * trace
-        kept = learner.discount * learner.trace_decay * trace
+        q = memory.q + self.alpha * error * trace
+        kept = learner.gamma * learner.trace_decay * trace
         memory = Lesson(
             q,
             jnp.where(pending.ended, 0.0, kept),
@@ -111,9 +111,9 @@ class _Apprentice(OnlineMaker):
 class _TemporalDifference(OnlineLearner):
     """What SARSA, expected SARSA and Q-learning share."""
 
-    step_size: Scalar = 0.05
+    alpha: Scalar = 0.05
     """α at first."""
-    step_size_end: Scalar = 0.0005
+    alpha_end: Scalar = 0.0005
     """α at the end; it falls by equal factors."""
     epsilon: Scalar = 0.2
     """ε at first, probability of any action instead of the best."""
@@ -123,7 +123,7 @@ class _TemporalDifference(OnlineLearner):
     """Q(s, a) before anything is learned."""
 
     def __check_init__(self):
-        for name in ("step_size", "step_size_end", "epsilon", "epsilon_end"):
+        for name in ("alpha", "alpha_end", "epsilon", "epsilon_end"):
             value = getattr(self, name)
             check(name, value, "positive and at most 1", lambda value=value: 0 < value <= 1)
         check("initial", self.initial, "finite", lambda: np.isfinite(self.initial))
@@ -138,11 +138,12 @@ class _TemporalDifference(OnlineLearner):
         """B, from the row of s', the probabilities of the actions there, and 1 at the one chosen."""
 
     def maker(self, scenario, progress):
+        space = actions_of(scenario)
         return _Apprentice(
             self,
             cells_of(scenario, self.cells),
-            actions_of(scenario),
-            falling(self.step_size, self.step_size_end, progress),
+            space,
+            falling(self.alpha, self.alpha_end, progress),
             falling(self.epsilon, self.epsilon_end, progress),
         )
 

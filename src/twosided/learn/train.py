@@ -28,10 +28,10 @@ class Progress:
     states: Any
     """The learner's states, leaves with a leading axis of seeds."""
     curve: dict[str, np.ndarray]
-    """Of the chunk: `steps` (market steps a seed so far), `score` (total PnL a step of the policy at its best, with
-    inventory PnL's conditional expectation; the mean of several learners), `rivals` (the mean of the other
-    makers', if there are any), `objective` (what that policy is paid a step; the mean of several learners) and the
-    learner's own metrics; a row a seed."""
+    """Of the chunk: `timesteps` (market steps a seed so far), `eval_pnl` (total PnL a step of the policy's mode, with
+    inventory PnL's conditional expectation; the mean of several learners), `competitor_pnl` (the mean of the
+    competitors', if there are any), `eval_reward` (reward a step of the policy's mode; the mean of several learners)
+    and the learner's own metrics; a row a seed."""
 
 
 def train(
@@ -91,17 +91,17 @@ def _advance(
     scenario: Scenario, learner: Learner, seed: int, progress: Progress, iterations: int
 ) -> Progress:
     probe_key = jax.random.fold_in(jax.random.key(seed), 2**31 - 1)
-    states, metrics, (score, paid) = _chunk(
+    states, metrics, (pnl, reward) = _chunk(
         scenario, learner, progress.states, probe_key, jnp.asarray(iterations)
     )
     iteration = progress.iteration + iterations
     # Fetching the metrics waits for the chunk: what follows sees finished work.
     curve = {name: np.asarray(values) for name, values in metrics.items()}
-    mine, others = np.split(np.asarray(score), [scenario.learners], axis=1)
-    curve["score"], curve["objective"] = mine.mean(1), np.asarray(paid).mean(1)
+    mine, others = np.split(np.asarray(pnl), [scenario.learners], axis=1)
+    curve["eval_pnl"], curve["eval_reward"] = mine.mean(1), np.asarray(reward).mean(1)
     if others.size:
-        curve["rivals"] = others.mean(1)
-    curve["steps"] = np.full(curve["score"].shape, iteration * learner.steps_per_iteration)
+        curve["competitor_pnl"] = others.mean(1)
+    curve["timesteps"] = np.full(curve["eval_pnl"].shape, iteration * learner.steps_per_iteration)
     return Progress(iteration, progress.iterations, states, curve)
 
 

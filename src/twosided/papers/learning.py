@@ -37,7 +37,7 @@ def train_policies(
             rows.append({"seed": i} | {name: float(x[i]) for name, x in progress.curve.items()})
         look(progress)
         share = 100 * progress.iteration / progress.iterations
-        report(f"{share:.0f}% trained, score {100 * progress.curve['score'].mean():.1f}")
+        report(f"{share:.0f}% trained, PnL {100 * progress.curve['eval_pnl'].mean():.1f}")
 
     report("compiling")
     policies, _ = train(scenario, learner, budget.seed, budget.seeds, chunks, resume, after_chunk)

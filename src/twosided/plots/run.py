@@ -40,33 +40,35 @@ SMALLEST_GAP = 0.1
 def figure_learning(curves: pl.DataFrame, supremum: float | None = None) -> go.Figure:
     """PnL a step against steps of training, a line a seed; what is paid, and the gap to the optimum, where known.
 
-    Columns: seed, steps, score (currency a step); objective (what the reward pays a step), drawn where that is not the
-    score; and, where an optimum is known, gap (percent), on a logarithmic scale.
+    Columns: seed, timesteps, eval_pnl (currency a step); eval_reward (what the reward pays a step), drawn where that is
+    not the PnL; and, where an optimum is known, optimality_gap (percent), on a logarithmic scale.
     """
-    known = "gap" in curves.columns and bool(curves["gap"].is_not_null().any())
+    known = "optimality_gap" in curves.columns and bool(curves["optimality_gap"].is_not_null().any())
     colours = {seed: SERIES[i % len(SERIES)] for i, seed in enumerate(curves["seed"].unique().sort())}
     named = {str(seed): colour for seed, colour in colours.items()} if len(colours) <= len(SERIES) else {}
-    paid = "objective" in curves.columns and not np.allclose(curves["objective"], curves["score"], rtol=1e-3)
+    paid = "eval_reward" in curves.columns and not np.allclose(
+        curves["eval_reward"], curves["eval_pnl"], rtol=1e-3
+    )
     titles = [key("PnL a step × 100, by seed", named)]
     titles += ["reward a step, which is what it learns from"] * paid + [
         "gap to the best, %, logarithmic"
     ] * known
     figure = stack(titles, shares=[1.0] * len(titles))
     for seed, colour in colours.items():
-        curve = curves.filter(pl.col("seed") == seed).sort("steps")
-        panels = [SCALE * curve["score"].to_numpy()]
+        curve = curves.filter(pl.col("seed") == seed).sort("timesteps")
+        panels = [SCALE * curve["eval_pnl"].to_numpy()]
         if paid:
-            panels.append(curve["objective"].to_numpy())
+            panels.append(curve["eval_reward"].to_numpy())
         if known:
-            panels.append(curve["gap"].cast(pl.Float64).clip(lower_bound=SMALLEST_GAP).to_numpy())
+            panels.append(curve["optimality_gap"].cast(pl.Float64).clip(lower_bound=SMALLEST_GAP).to_numpy())
         for row, y in enumerate(panels, start=1):
-            line = go.Scatter(x=curve["steps"].to_numpy(), y=y, name=f"seed {seed}", mode="lines+markers")
+            line = go.Scatter(x=curve["timesteps"].to_numpy(), y=y, name=f"seed {seed}", mode="lines+markers")
             line.update(line={"color": colour, "width": 2}, marker={"size": 5}, hovertemplate="%{y:.2f}")
             figure.add_trace(line, row=row, col=1)
     dressed(figure, 260 + 200 * (len(titles) - 1))
     if supremum is not None:
-        scores = SCALE * curves["score"].to_numpy()
-        _level(figure, SCALE * supremum, f"best possible {SCALE * supremum:.1f}", scores)
+        pnl = SCALE * curves["eval_pnl"].to_numpy()
+        _level(figure, SCALE * supremum, f"best possible {SCALE * supremum:.1f}", pnl)
     if known:
         ticks = [digit * 10.0**power for power in range(-1, 5) for digit in (1, 2, 5)]
         figure.update_yaxes(type="log", tickvals=ticks, tickformat="~g", row=len(titles), col=1)

@@ -99,7 +99,7 @@ RISK = Group(
         Row("inventory_min", "inventory, lowest", 1.0, 0),
         Row("inventory_max", "inventory, highest", 1.0, 0),
         Row("inventory_pnl_std", "PnL of inventory in a step, deviation"),
-        Row("ended", "episodes that a breach ended, %", 100.0, 1),
+        Row("termination_rate", "episodes that a breach ended, %", 100.0, 1),
     ),
 )
 QUOTES = Group(
@@ -133,7 +133,11 @@ def groups(results: Results) -> list[Group]:
     held = list(
         dict.fromkeys(metric for _, metric in results.of if not metric.startswith(("episode", "final_")))
     )
-    held = [metric for metric in held if not ("fees" in metric or metric == "ended") or _any(results, metric)]
+    held = [
+        metric
+        for metric in held
+        if not ("fees" in metric or metric == "termination_rate") or _any(results, metric)
+    ]
     held = [metric for metric in held if metric != "market_share" or results.has_rivals]
     rivals = sorted({int(m[2]) for metric in held if (m := re.fullmatch(r"excess_(\w+)_over_(\d+)", metric))})
     shown = [DISTANCE, EARNINGS, *(_against(rival, len(rivals)) for rival in rivals), RISK, QUOTES, HEDGES]

@@ -21,8 +21,8 @@ class RunResults:
     records: list[Record]
     """Evaluation of the policies; empty while the run is training."""
     curve: pl.DataFrame
-    """Learning curve, one row per chunk and seed: seed, steps, score, gap (null without an optimum), and the
-    learner's own metrics."""
+    """Learning curve, one row per chunk and seed: seed, timesteps, eval_pnl, eval_reward, optimality_gap (null without
+    an optimum), and the learner's own metrics."""
     trace: pl.DataFrame
     """Trace of the best seed, the one with the highest reward."""
     about: dict[str, Any]

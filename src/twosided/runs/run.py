@@ -175,11 +175,11 @@ def _train(
     def after_chunk(progress: Progress) -> bool:
         gaps = np.full(settings.seeds, np.nan)
         if best and best.value:
-            reached = progress.curve["score" if best.metric == "pnl_total" else "objective"]
+            reached = progress.curve["eval_pnl" if best.metric == "pnl_total" else "eval_reward"]
             gaps = 100 * (best.value - reached) / abs(best.value)
         for i in range(settings.seeds):
             row = {name: float(values[i]) for name, values in progress.curve.items()}
-            rows.append({"seed": i, "gap": None if np.isnan(gaps[i]) else float(gaps[i]), **row})
+            rows.append({"seed": i, "optimality_gap": None if np.isnan(gaps[i]) else float(gaps[i]), **row})
         total = seconds_before + time.perf_counter() - started
         header = {"iteration": progress.iteration, "seconds": total, "curve": rows}
         store.write_checkpoint(path, progress.states, header)
@@ -207,7 +207,7 @@ class _Snapshots:
         started = time.perf_counter()
         if started < self.next:
             return
-        settings, best = self.settings, int(np.argmax(progress.curve["objective"]))
+        settings, best = self.settings, int(np.argmax(progress.curve["eval_reward"]))
         policies = policies_of(settings.scenario, settings.learner, progress.states, settings.seeds)
         steps = trace(settings.scenario, policies[best], seed=settings.seed)
         done = progress.iteration / progress.iterations

@@ -40,7 +40,7 @@ class TrainSettings:
     """Steps per episode."""
     # In this market the trades of a step do not change what later steps can earn, and inventory has an expected
     # value of zero. A discount of 0 therefore loses nothing, and removes the noise of later steps.
-    learner: Learner = PPO(discount=0.0)
+    learner: Learner = PPO(gamma=0.0)
     """Learning algorithm."""
     references: tuple[Policy, ...] = ()
     """Policy to evaluate beside the trained ones. Repeat for several."""

@@ -28,18 +28,18 @@ PAPER_WEIGHT = 3.0
 SMALL_WEIGHT = 1e-3
 """γ at which PnL matters beside the penalty."""
 PAPER = SAC(
-    hidden=(1024, 1024),
-    steps=6000,
-    paths=1,
-    updates=1,
-    warmup=100,
-    actor_rate=7e-6,
-    critic_rate=7e-6,
-    temperature_rate=7e-6,
-    initial_temperature=1.0,
-    rate_end=1.0,
-    normalise_observations=False,
-    normalise_rewards=False,
+    hidden_sizes=(1024, 1024),
+    total_timesteps=6000,
+    num_envs=1,
+    gradient_steps=1,
+    learning_starts=100,
+    actor_lr=7e-6,
+    critic_lr=7e-6,
+    ent_coef_lr=7e-6,
+    initial_ent_coef=1.0,
+    lr_end=1.0,
+    normalize_observations=False,
+    normalize_rewards=False,
 )
 """The paper's network, step size and length for one asset, and its library's defaults for what it does not state."""
 POSITIONS = np.arange(-64.0, 65.0)
@@ -65,21 +65,21 @@ def learner(budget: Budget, actions: int = 1, steps: int = 400_000) -> SAC:
     usual: the optimal hedge has a kink where it begins, which exploration smooths.
     """
     return SAC(
-        steps=max(steps // (10 if budget.quick else 1), 20_000),
-        paths=64,
-        updates=4,
-        buffer=200_000,
-        discount=0.9,
+        total_timesteps=max(steps // (10 if budget.quick else 1), 20_000),
+        num_envs=64,
+        gradient_steps=4,
+        buffer_size=200_000,
+        gamma=0.9,
         target_entropy=-2.0 * actions,
-        actor_rate=1e-3,
-        critic_rate=1e-3,
-        temperature_rate=1e-3,
+        actor_lr=1e-3,
+        critic_lr=1e-3,
+        ent_coef_lr=1e-3,
     )
 
 
 def training_scenario(scenario: Scenario, config: SAC) -> Scenario:
     """The scenario with the charge for a breach at the learner's discount."""
-    reward = dataclasses.replace(scenario.reward, discount=config.discount)
+    reward = dataclasses.replace(scenario.reward, discount=config.gamma)
     return dataclasses.replace(scenario, reward=reward)
 
 

@@ -66,20 +66,20 @@ ASSETS = (10, 100)
 MAX_HEDGES = {10: 6.0, 100: 1.0}
 """Largest hedge of each of many assets, units: their parts of the blend are small."""
 MANY_SETTINGS: Mapping[int, dict[str, Any]] = {
-    10: {"steps": 96_000, "initial_temperature": 0.01, "target_entropy": -15.0},
+    10: {"total_timesteps": 96_000, "initial_ent_coef": 0.01, "target_entropy": -15.0},
     100: {
-        "steps": 400_000,
-        "paths": 256,
-        "updates": 4,
-        "batch": 512,
-        "buffer": 131_072,
-        "warmup": 8192,
-        "hidden": (256,),
+        "total_timesteps": 400_000,
+        "num_envs": 256,
+        "gradient_steps": 4,
+        "batch_size": 512,
+        "buffer_size": 131_072,
+        "learning_starts": 8192,
+        "hidden_sizes": (256,),
         "activation": "silu",
         "target_entropy": 30.0,
-        "initial_temperature": 1e-3,
-        "temperature_rate": 3e-3,
-        "actor_rate": 3e-4,
+        "initial_ent_coef": 1e-3,
+        "ent_coef_lr": 3e-3,
+        "actor_lr": 3e-4,
     },
 }
 """Changes of the settings of two assets, by the number of assets. A single one of a hundred hedges moves the value by a
@@ -119,14 +119,14 @@ def with_prices(plain: Scenario) -> Scenario:
 def learner(budget: Budget) -> SAC:
     """Hedges are revalued in the next step and can be changed in any, so a discount of 0.7 looks far enough ahead."""
     return SAC(
-        steps=32_000 if budget.quick else 256_000,
-        paths=64,
-        updates=8,
-        buffer=65_536,
-        discount=DISCOUNT,
-        actor_rate=1e-3,
-        critic_rate=1e-3,
-        temperature_rate=1e-3,
+        total_timesteps=32_000 if budget.quick else 256_000,
+        num_envs=64,
+        gradient_steps=8,
+        buffer_size=65_536,
+        gamma=DISCOUNT,
+        actor_lr=1e-3,
+        critic_lr=1e-3,
+        ent_coef_lr=1e-3,
         # Low: positions from exploration are kept.
         target_entropy=-8.0,
     )
@@ -211,7 +211,7 @@ def many(budget: Budget, report: Report) -> Outcome:
         evaluated = Scenario(market, (), MANY, SHORT)
         config = dataclasses.replace(learner(budget), **MANY_SETTINGS[assets])
         if budget.quick:
-            config = dataclasses.replace(config, steps=16_000)
+            config = dataclasses.replace(config, total_timesteps=16_000)
         one = dataclasses.replace(budget, seeds=1)
         (policy,), _ = train_policies(
             evaluated, config, one, lambda line, n=assets: report(f"{n} assets: {line}"), chunks=5

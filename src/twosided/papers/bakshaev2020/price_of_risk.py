@@ -102,14 +102,14 @@ def learner(budget: Budget) -> SAC:
     """An action affects only the reward of its own step (see hedging/price_of_risk.py), so the discount is 0. Final
     actions vary by less than a fiftieth of their range; more would smooth the kinks of the optimal skew."""
     return SAC(
-        steps=32_000 if budget.quick else 384_000,
-        paths=64,
-        updates=8,
-        buffer=131_072,
-        discount=0.0,
-        actor_rate=1e-3,
-        critic_rate=1e-3,
-        temperature_rate=1e-3,
+        total_timesteps=32_000 if budget.quick else 384_000,
+        num_envs=64,
+        gradient_steps=8,
+        buffer_size=131_072,
+        gamma=0.0,
+        actor_lr=1e-3,
+        critic_lr=1e-3,
+        ent_coef_lr=1e-3,
         target_entropy=-8.0,
     )
 
@@ -162,7 +162,9 @@ def learned(exchange: float) -> Callable[[Budget, Report], Outcome]:
         def look(progress: Progress) -> None:
             for i, policy in enumerate(policies_of(training, config, progress.states, budget.seeds)):
                 spread = _spreads(evaluated, policy, budget.seed, 8)
-                rows.append({"seed": i, "steps": float(progress.curve["steps"][i]), "asked": spread["asked"]})
+                rows.append(
+                    {"seed": i, "timesteps": float(progress.curve["timesteps"][i]), "asked": spread["asked"]}
+                )
 
         policies, _ = train_policies(training, config, budget, report, 10, look)
         records, skews = [], []
@@ -250,7 +252,7 @@ def spreads(found: Outcomes) -> list[Table | Figure]:
         levels = {"exact": _exact(found, exchange, "asked"), "hedge": _exact(found, exchange, "hedge_spread")}
         drawn = figure_lines(
             curve,
-            "steps",
+            "timesteps",
             {"asked": "client half-spread, currency"},
             "seed",
             x_title="market steps of training, a seed",

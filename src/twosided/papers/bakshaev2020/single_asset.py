@@ -265,7 +265,7 @@ def learning(found: Outcomes) -> list[Table | Figure]:
         levels = {"best": found.record(case, "reward", **EXACT).value}
         figure = figure_lines(
             found.frame(case, "curve"),
-            "steps",
+            "timesteps",
             {"reward": "reward a step, exploring"},
             "seed",
             x_title="market steps of training, a seed",

@@ -59,7 +59,7 @@ SETTINGS_LABELS = {"paper": "the paper’s settings"}
 def stability(budget: Budget, report: Report) -> Outcome:
     """Ten times the usual training, with evaluations throughout: whether the policy ever gets worse again."""
     scenario, config = hedging(), learner(budget)
-    longer = dataclasses.replace(config, steps=LONGER * config.steps)
+    longer = dataclasses.replace(config, total_timesteps=LONGER * config.total_timesteps)
     best = hedging_optimum(scenario, num_volatilities=2, num_trends=1).policy
     steps = evaluation_steps(budget)
     rows: list[dict[str, float]] = []
@@ -87,7 +87,9 @@ def stability(budget: Budget, report: Report) -> Outcome:
 def as_printed(budget: Budget, report: Report) -> Outcome:
     """The paper's own network and settings, one seed."""
     scenario = hedging(PAPER_WEIGHT)
-    config = dataclasses.replace(PAPER, hidden=(64, 64), steps=1000) if budget.quick else PAPER
+    config = (
+        dataclasses.replace(PAPER, hidden_sizes=(64, 64), total_timesteps=1000) if budget.quick else PAPER
+    )
     one = dataclasses.replace(budget, seeds=1)
     since = time.perf_counter()
     (policy,), curve = train_policies(scenario, config, one, report)
@@ -114,8 +116,8 @@ def until_as_good(budget: Budget, report: Report) -> Outcome:
         )
         reached = {record.metric: record.value for record in records}
         sharpe, size = reached["path_sharpe"], reached["path_position"]
-        records += records_of(OUR_SETTINGS, seconds=now - since, steps=float(progress.curve["steps"][0]))
-        report(f"{progress.curve['steps'][0]:.0f} steps, a Sharpe ratio of {sharpe:.1f}%")
+        records += records_of(OUR_SETTINGS, seconds=now - since, steps=float(progress.curve["timesteps"][0]))
+        report(f"{progress.curve['timesteps'][0]:.0f} steps, a Sharpe ratio of {sharpe:.1f}%")
         return sharpe >= PAPER_SAC["path_sharpe"] and size <= PAPER_SAC["path_position"]
 
     report("compiling")

@@ -77,33 +77,33 @@ DAYS = {6.5: 1 / 6552, 24.0: 1 / 24192}
 """Years in a step of 15 minutes, by the hours of a trading day; 252 days make a year."""
 
 PAPER = PPO(
-    hidden=(256, 256),
-    paths=32,
-    rollout_steps=200,
-    epochs=1,
-    minibatches=25,
-    clip=0.3,
+    hidden_sizes=(256, 256),
+    num_envs=32,
+    num_steps=200,
+    num_epochs=1,
+    num_minibatches=25,
+    clip_eps=0.3,
     learning_rate=5e-5,
     learning_rate_end=1.0,
     initial_std=1.0,
     final_std=None,
-    discount=0.99,
-    decay=1.0,
+    gamma=0.99,
+    gae_lambda=1.0,
 )
 """Settings of section 5.3: 2 x 256 tanh, clip 0.3, minibatches of 256, Adam at 5e-5, rollouts of 200 steps, one epoch.
 Where it states none, those of RLlib at that time: discount 0.99, no decay of advantages, an initial standard deviation
 of 1."""
 
 
-def learner(budget: Budget, millions: float, discount: float, decay: float = 0.5) -> PPO:
+def learner(budget: Budget, millions: float, gamma: float, gae_lambda: float = 0.5) -> PPO:
     """Our settings; a tenth of the steps when quick, and 100,000 at least."""
     steps = round(1e6 * millions) // (10 if budget.quick else 1)
-    return PPO(steps=max(steps, 100_000), discount=discount, decay=decay)
+    return PPO(total_timesteps=max(steps, 100_000), gamma=gamma, gae_lambda=gae_lambda)
 
 
 def one_epoch(config: PPO) -> PPO:
     """The same with one epoch, for rewards with a long horizon: more epochs fit their noise."""
-    return dataclasses.replace(config, epochs=1)
+    return dataclasses.replace(config, num_epochs=1)
 
 
 def evaluation_steps(budget: Budget) -> int:
@@ -137,7 +137,7 @@ def against_fixed(competitor: str, reward: str) -> Callable[[Budget, Report], Ou
         records += records_of(
             OPTIMUM, supremum=best.value, epsilon_buy=best.buy.epsilon, epsilon_sell=best.sell.epsilon
         )
-        curve = curve.with_columns(gap=100 * (1 - pl.col("score") / own.value))
+        curve = curve.with_columns(optimality_gap=100 * (1 - pl.col("eval_pnl") / own.value))
         return Outcome(records, {"curve": curve, "trace": trace(scenario, policies[0], budget.seed, 32)})
 
     return run
@@ -153,9 +153,9 @@ MILLIONS = 1.0
 def _settings(reward: str, budget: Budget, own: float) -> PPO:
     """Our settings for a reward; `own` is the discount of makers whose reward is their own PnL."""
     if reward == "ahead":
-        config = one_epoch(learner(budget, 3 * MILLIONS, discount=0.7))
+        config = one_epoch(learner(budget, 3 * MILLIONS, gamma=0.7))
         return dataclasses.replace(config, activation="relu")
-    return learner(budget, MILLIONS, discount=own if reward == "own" else 0.0)
+    return learner(budget, MILLIONS, gamma=own if reward == "own" else 0.0)
 
 
 def against_fixed_as_printed(competitor: str) -> Callable[[Budget, Report], Outcome]:
@@ -164,9 +164,11 @@ def against_fixed_as_printed(competitor: str) -> Callable[[Budget, Report], Outc
     def run(budget: Budget, report: Report) -> Outcome:
         scenario = Scenario(DealerMarket(), (FIXED[competitor],))
         steps = 100_000 if budget.quick else 2_000_000
-        policies, curve = train_policies(scenario, dataclasses.replace(PAPER, steps=steps), budget, report)
+        policies, curve = train_policies(
+            scenario, dataclasses.replace(PAPER, total_timesteps=steps), budget, report
+        )
         supremum = total_pnl_optimum(scenario).value
-        curve = curve.with_columns(gap=100 * (1 - pl.col("score") / supremum))
+        curve = curve.with_columns(optimality_gap=100 * (1 - pl.col("eval_pnl") / supremum))
         return Outcome(evaluate_learner(scenario, policies, budget, report, supremum), {"curve": curve})
 
     return run
@@ -282,7 +284,7 @@ def drifting(drift: float) -> Callable[[Budget, Report], Outcome]:
         scenario = Scenario(
             market, (AdaptiveQuoter(market_share_target=0.5, risk_aversion=1.0), FIXED["persistent-0"])
         )
-        config = learner(budget, 1.0, discount=0.97, decay=0.9)
+        config = learner(budget, 1.0, gamma=0.97, gae_lambda=0.9)
         policies, curve = train_policies(scenario, config, budget, report)
         steps = trace(scenario, policies[0], budget.seed, 16)
         by_time = (
@@ -317,7 +319,7 @@ def penalised(name: str) -> Callable[[Budget, Report], Outcome]:
             reached = curve.visits > 1e-5
             columns = ("inventory", "epsilon_buy", "epsilon_sell", "visits", "hedge")
             frames["exact"] = pl.DataFrame({c: getattr(curve, c)[reached] for c in columns})
-        config = one_epoch(learner(budget, PENALISED_MILLIONS if best else 2.0, discount=0.7))
+        config = one_epoch(learner(budget, PENALISED_MILLIONS if best else 2.0, gamma=0.7))
         policies, frames["curve"] = train_policies(scenario, config, budget, report)
         others = [({"policy": "optimum", "method": "sampled"}, best.policy)] if best else []
         records += evaluate_learner(scenario, policies, budget, report, others=others)
@@ -342,7 +344,9 @@ def toxic(budget: Budget, report: Report) -> Outcome:
     )
     competitor = AdaptiveQuoter(market_share_target=0.5, risk_aversion=2.0, tick=4e-4, hedge_cost=0.0)
     scenario = Scenario(market, (competitor,))
-    policies, curve = train_policies(scenario, learner(budget, 2.0, discount=0.9, decay=0.9), budget, report)
+    policies, curve = train_policies(
+        scenario, learner(budget, 2.0, gamma=0.9, gae_lambda=0.9), budget, report
+    )
     records = evaluate_learner(scenario, policies, budget, report)
     steps = evaluation_steps(budget) // 4
     first = {"seed 0": policies[0]}
@@ -365,7 +369,7 @@ def tiered(budget: Budget, report: Report) -> Outcome:
         market = DealerMarket(flow=TIERS, by_tier=by_tier, hedge_cost=0.0)
         scenario = Scenario(market, (RandomQuoter(low=-0.5, high=0.5),))
         best = supremum(scenario)
-        policies, curve = train_policies(scenario, learner(budget, 2.0, discount=0.0), budget, report)
+        policies, curve = train_policies(scenario, learner(budget, 2.0, gamma=0.0), budget, report)
         own = {**LEARNER, "by_tier": by_tier}
         records += evaluate_learner(scenario, policies, budget, report, best, learner=own)
         records += records_of({**OPTIMUM, "by_tier": by_tier}, pnl_total=best)
@@ -375,7 +379,7 @@ def tiered(budget: Budget, report: Report) -> Outcome:
 
 def duel(budget: Budget, report: Report) -> Outcome:
     """Two makers that learn at the same time, and the gain of a best response to either."""
-    config, seeds = learner(budget, 2.0, discount=0.0), range(budget.seeds)
+    config, seeds = learner(budget, 2.0, gamma=0.0), range(budget.seeds)
     pair = Scenario(DealerMarket(), (), learners=2)
     quotes = []
 
@@ -389,8 +393,10 @@ def duel(budget: Budget, report: Report) -> Outcome:
         for seed in seeds:
             for maker in (0, 1):
                 own = [r.value for r in sides if r.parameters["replication"] == seed and r.maker == maker]
-                steps = float(progress.curve["steps"][seed])
-                quotes.append({"seed": seed, "maker": maker, "steps": steps, "epsilon": float(np.mean(own))})
+                timesteps = float(progress.curve["timesteps"][seed])
+                quotes.append(
+                    {"seed": seed, "maker": maker, "timesteps": timesteps, "epsilon": float(np.mean(own))}
+                )
         report(f"{100 * progress.iteration / progress.iterations:.0f}% of the pair trained")
 
     report("compiling")
@@ -401,7 +407,7 @@ def duel(budget: Budget, report: Report) -> Outcome:
     # The first pair: each seat's best response to the other, from scratch and from the seat's own parameters.
     first = policies[0]
     assert isinstance(first, JointPolicy)
-    response = learner(budget, 1.0, discount=0.0)
+    response = learner(budget, 1.0, gamma=0.0)
     for seat, competitor in ((0, first.policies[1]), (1, first.policies[0])):
         scenario = Scenario(DealerMarket(), (competitor,))
         fresh = begin(scenario, response, budget.seed, budget.seeds)

@@ -47,7 +47,7 @@ def duel(found: Outcomes) -> list[Table | Figure]:
     )
     figure = figure_lines(
         quotes,
-        "steps",
+        "timesteps",
         {"epsilon": "mean ε of both sides"},
         "series",
         x_title="market steps of training, a seed",

@@ -33,12 +33,12 @@ def converged(competitor: str) -> Callable[[Outcomes], Finding]:
 
     def test(found: Outcomes) -> Finding:
         case = fixed_case(competitor)
-        curve = found.frame(case, "curve").sort("seed", "steps")
+        curve = found.frame(case, "curve").sort("seed", "timesteps")
         best = exact(found, case, "supremum")
         moved = []
         for _, seed in curve.group_by("seed", maintain_order=True):
-            scores = seed["score"].to_numpy()
-            moved.append(float(100 * (scores[-1] - scores[-1 - len(scores) // 4]) / best))
+            pnl = seed["eval_pnl"].to_numpy()
+            moved.append(float(100 * (pnl[-1] - pnl[-1 - len(pnl) // 4]) / best))
         return within(
             mean(moved), 0.0, 5.0, name="change over the last quarter, in percent of the best,", digits=1
         )
@@ -84,14 +84,14 @@ def figure_2(found: Outcomes) -> list[Table | Figure]:
     for risk_aversion in (2.0, 0.0):
         curve = found.frame(adaptive_case(0.5, risk_aversion), "curve")
         both = pl.concat(
-            curve.group_by("steps")
+            curve.group_by("timesteps")
             .agg(pl.col(column).mean() * 100)
-            .sort("steps")
-            .select("steps", pl.col(column).alias("score"), pl.lit(label).alias("series"))
-            for column, label in (("score", "learner"), ("rivals", "adaptive maker"))
+            .sort("timesteps")
+            .select("timesteps", pl.col(column).alias("pnl"), pl.lit(label).alias("series"))
+            for column, label in (("eval_pnl", "learner"), ("competitor_pnl", "adaptive maker"))
         )
         figure = figure_lines(
-            both, "steps", {"score": "total PnL a step × 100"}, "series", x_title="market steps of training"
+            both, "timesteps", {"pnl": "total PnL a step × 100"}, "series", x_title="market steps of training"
         )
         title = f"Adaptive maker with γ = {risk_aversion:g}, share 0.5"
         figures.append(Figure(title, "Both makers while the learner trains; mean of its seeds.", figure))

@@ -21,13 +21,13 @@ SUBSTEPS = 10
 DRAWS = Sampling(chains=2, warmup=150, draws=200)
 """Sampling of a fit; short, since a fit is one of many and only supplies draws."""
 SETTINGS: dict[str, Any] = {
-    "paths": 1,
-    "hidden": (64, 64),
-    "batch": 128,
-    "discount": 0.95,
-    "actor_rate": 1e-3,
-    "critic_rate": 1e-3,
-    "temperature_rate": 1e-3,
+    "num_envs": 1,
+    "hidden_sizes": (64, 64),
+    "batch_size": 128,
+    "gamma": 0.95,
+    "actor_lr": 1e-3,
+    "critic_lr": 1e-3,
+    "ent_coef_lr": 1e-3,
 }
 """Settings of all learners. A decision has its effect within a few bars, so a horizon of twenty is enough."""
 WARMUP = 64
@@ -36,11 +36,16 @@ WARMUP = 64
 
 def learner(bars: int, updates: int, model: HestonBars | None = None, warmup: int = WARMUP) -> SAC:
     """Soft actor-critic for a number of bars, warm-up and last bar included, and of gradient steps after each bar."""
-    size = {"steps": bars - warmup - 1, "warmup": warmup, "updates": updates, "buffer": bars}
+    size = {
+        "total_timesteps": bars - warmup - 1,
+        "learning_starts": warmup,
+        "gradient_steps": updates,
+        "buffer_size": bars,
+    }
     settings: dict[str, Any] = SETTINGS | size
     if model is None:
         return SAC(**settings)
-    return PlanningSAC(**settings, model=model, plan_buffer=20_000)
+    return PlanningSAC(**settings, model=model, plan_buffer_size=20_000)
 
 
 def fitted(bars: Bars, window: int, block: int, seed: int, years_per_bar: float | None = None) -> HestonBars:

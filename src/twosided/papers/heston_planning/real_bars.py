@@ -249,7 +249,7 @@ def learned(model: Callable[[HestonBars], HestonBars] | None) -> Callable[[Budge
         def look(progress: Progress) -> None:
             for i, policy in enumerate(policies_of(scenario, config, progress.states, budget.seeds)):
                 reward = find(evaluate(second, {"": policy}, steps=second.horizon), "", "reward").value
-                bars_seen = 1 + config.warmup + progress.iteration
+                bars_seen = 1 + config.learning_starts + progress.iteration
                 rows.append({"seed": i, "bars": bars_seen, "reward": reward * 1e4 / history.price})
                 if len(best) <= i:
                     best.append((reward, policy))

@@ -161,7 +161,7 @@ def learned(variant: Variant) -> Callable[[Budget, Report], Outcome]:
             def look(progress: Progress, i: int = i, scenario=scenario, config=config) -> None:
                 (policy,) = policies_of(scenario, config, progress.states, 1)
                 found = evaluate(HELD_OUT, {"": policy}, budget.seed, 50_000)
-                bars_seen = 1 + config.warmup + progress.iteration
+                bars_seen = 1 + config.learning_starts + progress.iteration
                 row = {"seed": i, "bars": bars_seen, "reward": find(found, "", "reward").value}
                 rows.append(row)
                 report(

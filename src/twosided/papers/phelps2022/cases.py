@@ -60,18 +60,18 @@ WIDE_MISPRICING = 160
 """Largest mispricing of the chain for the policy whose quote runs away from the price, in ticks."""
 LISTING = SARSA(
     trace_decay=0.0,
-    discount=0.0,
-    step_size=0.01,
-    step_size_end=0.01,
+    gamma=0.0,
+    alpha=0.01,
+    alpha_end=0.01,
     epsilon=0.1,
     epsilon_end=0.1,
-    rollout_steps=HORIZON,
+    num_steps=HORIZON,
 )
 """SARSA with the settings of the listing."""
 LEARNERS: Mapping[str, Learner] = {
     "sarsa-listing": LISTING,
     "sarsa-lambda": SARSA(),
-    "sarsa-0": SARSA(discount=0.0, trace_decay=0.0),
+    "sarsa-0": SARSA(gamma=0.0, trace_decay=0.0),
     "expected-sarsa": ExpectedSARSA(),
     "q-learning": QLearning(),  # pyright: ignore[reportCallIssue]  (its λ is no parameter)
     "actor-critic": ActorCritic(),
@@ -393,7 +393,7 @@ def _changes(policy: Policy) -> tuple[float, ...]:
 def _limit(chain: ElectronicChain, learner: SARSA, changes: tuple[float, ...]) -> np.ndarray:
     """The table that SARSA(λ) converges to if it keeps these changes and its final exploration."""
     followed = ImbalanceTable(changes, epsilon=float(learner.epsilon_end))
-    return bootstrapped_values(chain, followed, CELLS, float(learner.discount), float(learner.trace_decay))
+    return bootstrapped_values(chain, followed, CELLS, float(learner.gamma), float(learner.trace_decay))
 
 
 def _learned_tables(progress: Progress) -> np.ndarray:
@@ -413,7 +413,7 @@ def _mean_value(parameters: Mapping[str, Parameter], reached: np.ndarray, budget
 
 def _shortened(learner: Learner, steps: int) -> Learner:
     """The learner with this many steps of training."""
-    return dataclasses.replace(learner, steps=steps)
+    return dataclasses.replace(learner, total_timesteps=steps)
 
 
 def _bounded(parameters: Mapping[str, Parameter], found: Exact) -> list[Record]:
