@@ -46,9 +46,10 @@ def test_a_run_learns_and_shows_its_page(capsys, tmp_path):
     assert code == 0
     assert "mean of seeds" in out
     page = (folder / "report.html").read_text()
-    assert "A market maker alone: electronic market" in page
+    assert "A market maker in the electronic market" in page
     assert "One episode" in page
     assert "Investors" not in page
+    assert "ticks per step" in page and "an arrow up raises the quote" in page
 
 
 @pytest.mark.parametrize(

@@ -64,14 +64,14 @@ def test_page_shows_the_dashboard_and_reloads_until_the_run_is_finished(whole, t
     _page_of(tmp_path, *tiny())(seen[0])
     page = (tmp_path / store.REPORT).read_text()
     assert '<meta http-equiv="refresh"' in page
-    assert "It still learns: 33% of the training is done." in page
-    assert "half-spreads, currency per unit" in page and "reward a step" in page
+    assert "Training is in progress: 33% done." in page
+    assert "half-spreads, currency per unit" in page and "reward per step" in page
     code, out, _ = call(capsys, "show", str(whole[0]))
     page = (whole[0] / store.REPORT).read_text()
     assert code == 0 and "Sharpe" in out and "share %" not in out
-    assert 'http-equiv="refresh"' not in page and "still learns" not in page
+    assert 'http-equiv="refresh"' not in page and "Training is in progress" not in page
     assert f"One episode ({read_results(whole[0]).about['traced']})" in page
-    assert "How it hedges" in page and "market share" not in page
+    assert "Hedges and skew" in page and "market share" not in page
 
 
 def test_resumed_sac_run_is_bit_identical_including_replay(whole, tmp_path):
@@ -106,7 +106,7 @@ def test_runs_are_listed_and_compared_on_common_random_numbers(whole, tmp_path, 
     # Equal to the evaluation of the run itself, which has the same market and random numbers.
     assert numbers["plain", "pnl_total"] == pytest.approx(found["plain"]["pnl"], rel=1e-6)
     text = page.read_text()
-    assert "All met the same prices." in text and "One episode, side by side" in text
+    assert "All makers met the same prices." in text and "One episode, side by side" in text
     assert "One episode (plain)" in text and "One episode (copy)" in text
 
 
@@ -186,7 +186,7 @@ def test_comparing_runs_of_different_markets_raises(whole, tmp_path, capsys):
     store.write(other / store.SETTINGS, dump(settings))
     code, _, err = call(capsys, "compare", str(whole[0]), str(other))
     assert code == 2
-    assert "other is of the dealer-market and plain of the hedging-market" in err
+    assert "other is of dealer-market and plain of hedging-market" in err
     # A policy of another market is refused before anything is evaluated.
     code, _, err = call(capsys, "compare", str(whole[0]), "--policy", "persistent-quoter")
     assert code == 2 and "PersistentQuoter cannot play in HedgingMarket" in err

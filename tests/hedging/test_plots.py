@@ -8,8 +8,9 @@ from twosided.core.evaluation import trace
 from twosided.core.scenario import Scenario
 from twosided.hedging.hedgers import FullHedger, PortfolioHedger
 from twosided.hedging.market import HedgingMarket
-from twosided.hedging.plots import ASSETS, figure_hedging, figure_side_by_side
+from twosided.hedging.plots import ASSETS, figure_hedging
 from twosided.hedging.portfolio import PortfolioMarket
+from twosided.plots import figure_side_by_side
 from twosided.prices.assets import EqualCorrelation
 
 NUM_STEPS = 4
@@ -71,7 +72,7 @@ def test_dashboard_shows_positions_by_origin_and_cumulative_pnl():
     np.testing.assert_allclose(trades, [10, 0, -5, 4])
     np.testing.assert_allclose(positions, [10, 10, 5, 9])
     pnl = np.array([2.0, 9.2, -3.0, -2.5])
-    assert f"Sharpe ratio × 100: {100 * pnl.mean() / pnl.std():.1f}" in titles(figure)
+    assert f"Sharpe ratio per step: {pnl.mean() / pnl.std():.3f}" in titles(figure)
     assert not [line for line in figure.data if line.name == "fees"], "there are none"
 
 
@@ -120,13 +121,14 @@ def test_dashboard_of_many_assets_shows_their_total_hedge():
 def test_side_by_side_shows_every_maker_and_its_sharpe_ratio():
     better = example_trace().with_columns(pnl_total=pl.col("pnl_total") + 5)
     short = example_trace().filter(pl.col("time") < 2)  # terminated by the market
-    figure = figure_side_by_side({"a<b": example_trace(), "better": better, "ended": short})
+    traces = {"a<b": example_trace(), "better": better, "ended": short}
+    figure = figure_side_by_side(traces, position="net_position")
     position, pnl = (np.asarray(line.y) for line in figure.data if line.name == "better")
     np.testing.assert_allclose(position, [10, 2, -3, 4])
     np.testing.assert_allclose(pnl, [7, 21.2, 23.2, 25.7])
     assert [len(line.x) for line in figure.data if line.name == "ended"] == [2, 2]
-    sharpe = 100 * (np.array([7.0, 14.2, 2.0, 2.5]).mean() / np.array([7.0, 14.2, 2.0, 2.5]).std())
-    assert f"better {sharpe:.1f}" in titles(figure) and "a&lt;b" in titles(figure)
+    sharpe = np.array([7.0, 14.2, 2.0, 2.5]).mean() / np.array([7.0, 14.2, 2.0, 2.5]).std()
+    assert f"better {sharpe:.3f}" in titles(figure) and "a&lt;b" in titles(figure)
 
 
 def test_trace_of_hedging_market_is_consistent():

@@ -359,8 +359,8 @@ def test_the_command(tmp_path, capsys):
     page = (tmp_path / "out" / "report.html").read_text()
     for title in ("Posterior pairs", "Ranks", "one chain and the mean of chains"):
         assert title in page
-    assert ("The chains agree." in page) == (not found["complaints"]) == ("verdict bad" not in page)
-    assert f"missed by the grid by</dt><dd>{found['misjudged']:.2g}<" in page
+    assert ("The chains agree." in page) == (not found["complaints"]) == ("evaluation bad" not in page)
+    assert f"error of the grid, log likelihood</dt><dd>{found['misjudged']:.2g}<" in page
     with pytest.raises(SystemExit) as ended:
         main(["calibrate", "heston", str(tmp_path / "no.csv"), "--prior", "bayesian-market-maker"])
     assert ended.value.code == 2

@@ -1,25 +1,25 @@
-"""Figures show the numbers that they were given, in colours that have a twin for the dark."""
+"""Figures of a run show the numbers that they are given, in colors for light and dark pages."""
 
-import json
-import re
 import subprocess
 import sys
 
 import numpy as np
 import polars as pl
 import pytest
+from support.figures import check_colors, check_json, lines_at, named
 from support.results import make_curves, make_trace
 
 from twosided.core.records import Record
 from twosided.plots import (
+    figure_by_inventory,
     figure_earnings,
     figure_episode,
-    figure_epsilon,
     figure_learning,
     figure_markouts,
-    figure_skew,
+    figure_side_by_side,
 )
-from twosided.plots.style import GRID, PAPER, TWINS, dark_twins
+from twosided.plots.run import Curve
+from twosided.plots.style import BUY, GRID, PAPER, TWINS
 
 
 def make_records(cases=("mean of seeds", "persistent"), fees=0.0):
@@ -28,22 +28,11 @@ def make_records(cases=("mean of seeds", "persistent"), fees=0.0):
     return [Record(case, 0, f"pnl_{part}", value, 0.01) for case in cases for part, value in parts.items()]
 
 
-def named(figure, name):
-    return [trace for trace in figure.data if trace.name == name]
+# --- Learning curves ---
 
 
-def lines_at(figure, axis):
-    """Where straight lines stand across an axis."""
-    return sorted(
-        shape[f"{axis}0"] for shape in figure.layout.shapes if shape[f"{axis}0"] == shape[f"{axis}1"]
-    )
-
-
-# --- How it learned ---
-
-
-def test_learning_draws_a_line_a_seed_times_100():
-    figure = figure_learning(make_curves(), supremum=0.9)
+def test_learning_draws_a_line_per_seed_in_the_given_unit():
+    figure = figure_learning(make_curves(), 0.9, scale=100.0, unit="bp per <step>")
     for seed in range(3):
         pnl, gap = named(figure, f"seed {seed}")
         own = make_curves().filter(pl.col("seed") == seed)
@@ -52,9 +41,11 @@ def test_learning_draws_a_line_a_seed_times_100():
         np.testing.assert_allclose(gap.y, np.maximum(own["optimality_gap"].to_numpy(), 0.1))
     assert lines_at(figure, "y") == [pytest.approx(90)]
     assert figure.layout.yaxis2.type == "log"
+    texts = [note.text for note in figure.layout.annotations]
+    assert texts[0].startswith("PnL, bp per &lt;step&gt;") and texts[-1] == "exact optimum 90"
 
 
-def test_learning_draws_what_is_at_the_optimum_or_better_at_the_least_gap():
+def test_learning_draws_gaps_at_or_below_zero_at_the_smallest_gap():
     curves = make_curves(seeds=1).with_columns(optimality_gap=pl.Series([30.0, 1.0, 0.05, 0.0, -2.0]))
     np.testing.assert_allclose(figure_learning(curves, 0.9).data[1].y, [30, 1, 0.1, 0.1, 0.1])
 
@@ -69,17 +60,19 @@ def test_learning_without_an_optimum_is_one_panel(gap):
     assert not figure.layout.shapes
 
 
-def test_many_seeds_share_colours_but_all_are_drawn():
+def test_many_seeds_share_colors_but_all_are_drawn():
     assert len(figure_learning(make_curves(seeds=20)).data) == 40
 
 
-# --- What it earns ---
+# --- PnL by source ---
 
 
 def test_earnings_are_the_parts_and_the_total_with_its_interval():
-    figure = figure_earnings(make_records(), ["persistent", "mean of seeds", "nobody"], supremum=0.94)
+    figure = figure_earnings(
+        make_records(), ["persistent", "mean of seeds", "nobody"], 0.94, scale=100.0, unit="bp per step"
+    )
     bars = {trace.name: trace for trace in figure.data if trace.type == "bar"}
-    assert set(bars) == {"spread", "hedge", "inventory"}, "fees that nobody pays are left out"
+    assert set(bars) == {"spread", "hedge", "inventory"}, "parts that are 0 for all are left out"
     assert list(bars["spread"].y) == ["persistent", "mean of seeds"]
     np.testing.assert_allclose(bars["hedge"].x, -10)
     (total,) = named(figure, "total")
@@ -90,87 +83,20 @@ def test_earnings_are_the_parts_and_the_total_with_its_interval():
 
 def test_earnings_show_fees_that_someone_pays():
     figure = figure_earnings(make_records(fees=0.02), ["persistent"])
-    np.testing.assert_allclose(named(figure, "fees")[0].x, -2)
+    np.testing.assert_allclose(named(figure, "fees")[0].x, -0.02)
     assert not figure.layout.shapes
 
 
-def test_a_case_is_never_markup():
+def test_case_is_never_markup():
     case = "<a href='x'>b</a> & c"
     figure = figure_earnings(make_records(cases=[case]), [case])
     assert named(figure, "total")[0].y == ("&lt;a href=&#x27;x&#x27;&gt;b&lt;/a&gt; &amp; c",)
 
 
-# --- How it quotes ---
-
-
-def test_epsilons_are_shares_of_steps():
-    trace = make_trace(paths=200)
-    figure = figure_epsilon(trace, -0.25, None)
-    bid, ask = named(figure, "maker")
-    own = trace.filter(pl.col("maker") == 0)
-    for bars, side in ((bid, "buy"), (ask, "sell")):
-        # All of it, but for the tail beyond the 99.8% that the bins and their margin are made for.
-        assert bars.y.sum() == pytest.approx(100, abs=0.2)
-        # A histogram keeps a mean to half the width of a bar.
-        mean = (bars.x * bars.y).sum() / bars.y.sum()
-        assert mean == pytest.approx(own[f"epsilon_{side}"].mean(), abs=bars.width[0] / 2)
-
-
-def test_a_competitor_that_never_moves_is_a_line_and_one_that_does_is_a_curve():
-    figure = figure_epsilon(make_trace(paths=200), -0.25, None)
-    assert lines_at(figure, "x") == [-0.25, 0.25], "the optimal bid and the competitor's only bid"
-    (curve,) = named(figure, "competitor")
-    assert curve.yaxis == "y2", "it moves on the ask only"
-    inside = np.abs(curve.x) < 0.45
-    # 8,000 draws over [-0.5, 0.5]: 4 standard errors of a bar's share, which is small.
-    share = 100 * (curve.x[1] - curve.x[0])
-    np.testing.assert_allclose(curve.y[inside], share, atol=4 * np.sqrt(share / 100 / 8000) * 100)
-
-
-def test_several_competitors_are_told_apart_by_number():
-    names = {trace.name for trace in figure_epsilon(make_trace(makers=3)).data}
-    assert names == {"maker", "competitor 1", "competitor 2"}
-
-
-# --- Skew ---
-
-
-def test_skew_is_the_mean_at_each_inventory():
-    trace = make_trace(paths=100).with_columns(
-        epsilon_buy=0.01 * pl.col("inventory"), epsilon_sell=-0.02 * pl.col("inventory")
-    )
-    figure = figure_skew(trace, 0.0, -0.1)
-    for name, slope in (("bid ε", 0.01), ("ask ε", -0.02)):
-        (line,) = named(figure, name)
-        width = line.x[1] - line.x[0]
-        # The mean inventory of a bin lies within it.
-        np.testing.assert_allclose(line.y, slope * line.x, atol=abs(slope) * width / 2 + 1e-9)
-    (time,) = named(figure, "steps")
-    assert time.y.sum() == pytest.approx(100)
-    assert lines_at(figure, "y") == [-0.1, 0.0]
-
-
-def test_skew_leaves_out_inventories_that_were_hardly_ever_held():
-    trace = make_trace(paths=100).filter(pl.col("maker") == 0)
-    rare = np.zeros(len(trace))
-    rare[: len(rare) // 100] = 300.0
-    figure = figure_skew(trace.with_columns(inventory=pl.Series(rare + trace["inventory"].to_numpy())))
-    (line,) = named(figure, "bid ε")
-    counts = np.histogram(rare + trace["inventory"].to_numpy(), bins=len(figure.data[-1].x))[0]
-    assert len(line.x) < len(counts), "empty bins between the two have no mean"
-    assert np.isfinite(line.y).all()
-
-
-def test_skew_of_a_maker_that_holds_nothing():
-    figure = figure_skew(make_trace().with_columns(inventory=pl.lit(0.0)))
-    (line,) = named(figure, "bid ε")
-    assert list(line.x) == [0]
-
-
 # --- One episode ---
 
 
-def test_an_episode_shows_its_own_steps():
+def test_episode_shows_its_own_steps():
     trace = make_trace()
     own = trace.filter((pl.col("path") == 2) & (pl.col("maker") == 0)).sort("time")
     figure = figure_episode(trace.sample(fraction=1, shuffle=True, seed=1), path=2)
@@ -190,9 +116,63 @@ def test_an_episode_shows_its_own_steps():
     assert shown["total"].y[-1] == pytest.approx(earned)
 
 
-def test_an_episode_shows_fees_that_are_paid():
+def test_episode_shows_fees_that_are_paid():
     (fees,) = named(figure_episode(make_trace(fees=0.5)), "fees")
     np.testing.assert_allclose(fees.y, -0.5 * np.arange(1, 41))
+
+
+def test_quotes_of_an_episode_are_relative_to_the_midprice_or_in_currency():
+    own = make_trace().filter((pl.col("path") == 0) & (pl.col("maker") == 0)).sort("time")
+    figure = figure_episode(make_trace(), currency="ticks", relative=False)
+    (bid,) = named(figure, "bid")
+    np.testing.assert_allclose(bid.y, own["bid"] - own["mid"], rtol=1e-9)
+    assert "quotes relative to the midprice, ticks" in figure.layout.annotations[1].text
+
+
+def test_side_by_side_draws_the_given_positions_of_every_maker():
+    traces = {"a": make_trace(), "b<": make_trace(seed=1)}
+    figure = figure_side_by_side(traces, position="bought", currency="ticks")
+    held, pnl = named(figure, "b&lt;")
+    own = traces["b<"].filter((pl.col("path") == 0) & (pl.col("maker") == 0)).sort("time")
+    np.testing.assert_array_equal(held.y, own["bought"])
+    np.testing.assert_allclose(pnl.y, own["pnl_total"].cum_sum())
+    sharpe = own["pnl_total"].to_numpy().mean() / own["pnl_total"].to_numpy().std()
+    assert f"b&lt; {sharpe:.3f}".replace("-", "−") in figure.layout.annotations[2].text
+
+
+# --- By inventory ---
+
+BID = {"bid_offset": Curve("bid", BUY)}
+
+
+def make_offsets(inventory):
+    inventory = np.asarray(inventory, float)
+    return pl.DataFrame({"maker": 0, "inventory": inventory, "bid_offset": 2 + 0.1 * inventory})
+
+
+def test_few_whole_inventories_have_a_bin_each():
+    figure = figure_by_inventory(make_offsets(np.repeat([-2, 0, 1], 50)), BID, "offset")
+    (line,) = named(figure, "bid")
+    np.testing.assert_array_equal(line.x, [-2, 0, 1])
+    np.testing.assert_allclose(line.y, [1.8, 2.0, 2.1])
+    np.testing.assert_allclose(named(figure, "steps")[0].y, [100 / 3, 0, 100 / 3, 100 / 3])
+
+
+@pytest.mark.parametrize("scale", [0.01, 1000.0])
+def test_bins_cover_fractional_inventories_of_any_size(scale):
+    inventory = scale * np.random.default_rng(0).uniform(-1, 1, 20_000)
+    (line,) = named(figure_by_inventory(make_offsets(inventory), BID, "offset"), "bid")
+    assert len(line.x) == 25 and line.x[-1] == pytest.approx(0.97 * scale, rel=0.03)
+    np.testing.assert_allclose(line.y, 2 + 0.1 * line.x, atol=0.01 * scale)
+
+
+def test_missing_values_are_left_out_of_means():
+    trace = make_offsets(np.repeat([0, 1], 50))
+    placed = trace.with_columns(pl.when(pl.col("inventory") < 1).then("bid_offset").alias("bid_offset"))
+    (line,) = named(figure_by_inventory(placed, BID, "offset"), "bid")
+    assert list(line.x) == [0]
+    none = trace.with_columns(bid_offset=pl.lit(None, pl.Float64))
+    assert len(named(figure_by_inventory(none, BID, "offset"), "bid")[0].x) == 0
 
 
 # --- All of them ---
@@ -200,56 +180,46 @@ def test_an_episode_shows_fees_that_are_paid():
 FIGURES = {
     "learning": lambda: figure_learning(make_curves(), 0.9),
     "earnings": lambda: figure_earnings(make_records(fees=0.1), ["persistent"], 0.9),
-    "epsilon": lambda: figure_epsilon(make_trace(makers=3), 0.0, 0.1),
-    "skew": lambda: figure_skew(make_trace(), 0.0, 0.1),
+    "side by side": lambda: figure_side_by_side({"a": make_trace(), "b": make_trace(seed=1)}),
+    "by inventory": lambda: figure_by_inventory(make_offsets([0, 1, 1]), BID, "offset", levels=[2.0]),
     "episode": lambda: figure_episode(make_trace(fees=0.1)),
 }
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_colour_has_a_twin_for_the_dark(name):
-    text = FIGURES[name]().to_json().lower()
-    colours = set(re.findall(r"#[0-9a-f]{6}\b", text)) | set(
-        re.findall(r"rgba\([0-9, ]+,(?=[0-9.]+\))", text)
-    )
-    assert colours - {"rgba(0,0,0,"} <= set(dark_twins()), "nothing but the clear background stays as it is"
-    assert len(colours) > 4
+def test_every_color_has_a_counterpart_on_dark_pages(name):
+    check_colors(FIGURES[name]())
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_figures_are_strict_json(name):
-    """A browser refuses NaN and infinities."""
-
-    def refuse(constant):
-        raise AssertionError(constant)
-
-    json.loads(FIGURES[name]().to_json(), parse_constant=refuse)
+def test_figures_are_strict_json_of_a_stated_height(name):
+    check_json(FIGURES[name]())
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_colours_stand_out_from_the_page(dark):
+def test_colors_stand_out_from_the_page(dark):
     """WCAG 2.2, 1.4.11: 3:1 for graphics."""
 
-    def luminance(colour):
-        channels = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    def luminance(color):
+        channels = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
         linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
         return linear @ [0.2126, 0.7152, 0.0722]
 
     page = luminance(TWINS[PAPER] if dark else PAPER)
-    for colour in set(TWINS) - {PAPER, GRID}:
-        shade = luminance(TWINS[colour] if dark else colour)
+    for color in set(TWINS) - {PAPER, GRID}:
+        shade = luminance(TWINS[color] if dark else color)
         ratio = (max(page, shade) + 0.05) / (min(page, shade) + 0.05)
-        assert ratio >= 3, colour
+        assert ratio >= 3, color
 
 
-def test_figures_and_page_do_without_jax():
-    """`show` is quick because nothing here imports JAX."""
-    code = "import sys, twosided.plots, twosided.report.page; print('jax' in sys.modules)"
+def test_figures_and_pages_do_not_import_jax():
+    """Figures and pages can be used where JAX is not wanted, and load quickly."""
+    code = "import sys, twosided.plots, twosided.report.pages; print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
-# --- What trades have earned since ---
+# --- Markouts ---
 
 
 def make_markouts(cases=("careful",)):
@@ -262,9 +232,11 @@ def make_markouts(cases=("careful",)):
     return pl.DataFrame(rows, schema=["case", "maker", "lag", "per_unit", "per_unit_error"], orient="row")
 
 
-def test_markouts_are_lines_in_their_intervals():
+def test_markouts_are_lines_with_their_intervals():
     frame = make_markouts()
-    figure = figure_markouts(frame.sample(fraction=1.0, shuffle=True, seed=0))
+    figure = figure_markouts(
+        frame.sample(fraction=1.0, shuffle=True, seed=0), scale=100.0, unit="bp per unit"
+    )
     for maker, name in ((0, "careful"), (1, "competitor")):
         (line,) = named(figure, name)
         own = frame.filter(pl.col("maker") == maker)
@@ -274,10 +246,10 @@ def test_markouts_are_lines_in_their_intervals():
         np.testing.assert_allclose(
             band.y[:6] - band.y[:5:-1], 2 * 195.9964 * own["per_unit_error"].to_numpy(), atol=1e-9
         )
-    assert figure.layout.annotations[0].text.startswith("PnL a unit × 100")
+    assert figure.layout.annotations[0].text.startswith("PnL, bp per unit")
 
 
-def test_markouts_of_several_policies_are_theirs_alone():
+def test_markouts_of_several_policies_leave_out_competitors():
     figure = figure_markouts(make_markouts(("careful", "<bold>")))
     names = [trace.name for trace in figure.data if trace.name]
     assert names == ["careful", "&lt;bold&gt;"]

@@ -1,14 +1,13 @@
-"""Figures of a study draw the numbers that they were given, whoever and however many they belong to."""
+"""Figures of a study draw the numbers that they are given, for any number of cases."""
 
-import json
 import re
 
 import numpy as np
 import polars as pl
 import pytest
+from support.figures import check_colors, check_json, lines_at, named, names, titles
 
-from twosided.plots import figure_bars, figure_book, figure_distributions, figure_lines, figure_skew
-from twosided.plots.style import dark_twins
+from twosided.plots import figure_bars, figure_distributions, figure_lines
 
 MARKUP, ESCAPED = "<a href='x'>b</a> & c", "&lt;a href=&#x27;x&#x27;&gt;b&lt;/a&gt; &amp; c"
 
@@ -42,25 +41,6 @@ def make_bars():
 
 PANELS = {"pnl": "PnL", "share": "market share"}
 KINDS = {"inventory": "inventory, units", "pnl": "inventory PnL"}
-
-
-def named(figure, name):
-    return [trace for trace in figure.data if trace.name == name]
-
-
-def names(figure):
-    return [trace.name for trace in figure.data if trace.name]
-
-
-def titles(figure):
-    return [note.text for note in figure.layout.annotations]
-
-
-def lines_at(figure, axis):
-    """Where straight lines stand across an axis."""
-    return sorted(
-        shape[f"{axis}0"] for shape in figure.layout.shapes if shape[f"{axis}0"] == shape[f"{axis}1"]
-    )
 
 
 # --- Lines ---
@@ -239,34 +219,6 @@ def test_a_case_without_values_in_a_panel_is_not_in_it():
     assert names(figure_distributions(weightless, KINDS, "case", weight="weight")) == ["calm", "calm"]
 
 
-# --- A book ---
-
-
-def test_a_book_has_both_sides_at_their_prices():
-    levels, volumes = 1e-4 * np.array([0.5, 1.5, 2.5]), np.array([0.2, 0.5, 0.4])
-    figure = figure_book(levels, volumes, mid=200.0)
-    bid, ask = figure.data
-    np.testing.assert_allclose(bid.x, [199.99, 199.97, 199.95])
-    np.testing.assert_allclose(ask.x, [200.01, 200.03, 200.05])
-    for bars in (bid, ask):
-        np.testing.assert_array_equal(bars.y, volumes)
-        assert 0 < bars.width < 0.02, "bars a tick apart do not touch"
-    assert lines_at(figure, "x") == [pytest.approx(199.99), 200.0, pytest.approx(200.01)]
-    assert titles(figure)[1:] == ["bid 199.990", "ask 200.010"]
-    assert figure.layout.yaxis.range[1] > 0.5
-
-
-def test_the_sides_of_a_narrow_spread_do_not_overlap():
-    bid, ask = figure_book(1e-4 * np.array([0.1, 1.1]), np.ones(2)).data
-    assert bid.x[0] + bid.width / 2 < ask.x[0] - ask.width / 2
-
-
-def test_a_book_of_one_level():
-    bid, ask = figure_book(np.array([1e-4]), np.array([0.0])).data
-    assert (list(bid.x), list(ask.x)) == ([99.99], [100.01])
-    assert bid.width == pytest.approx(0.016)
-
-
 # --- Bars ---
 
 
@@ -305,49 +257,6 @@ def test_labels_of_bars_are_never_markup_and_break_where_they_are_long():
     assert max(map(len, bars.customdata[0].split("<br>"))) <= 26 + len("amp;")
 
 
-# --- The exact skew ---
-
-
-def make_trace(steps=4000, seed=0):
-    inventory = np.random.default_rng(seed).integers(-20, 21, steps).astype(float)
-    quotes = {"epsilon_buy": -0.5 + 0.01 * inventory, "epsilon_sell": -0.01 * inventory}
-    return pl.DataFrame({"maker": 0, "inventory": inventory} | quotes)
-
-
-def make_exact(reach=100.0):
-    z = np.linspace(reach, -reach, int(4 * reach) + 1)
-    quotes = {"epsilon_buy": np.minimum(-0.5 + 0.02 * z, 1), "epsilon_sell": np.minimum(-0.02 * z, 1)}
-    return pl.DataFrame({"inventory": z} | quotes)
-
-
-def test_the_exact_skew_is_dashed_over_the_same_inventories():
-    figure = figure_skew(make_trace(), -0.5, 0.0, exact=make_exact())
-    for quote, side in (("bid", "buy"), ("ask", "sell")):
-        (learned,), (exact,) = named(figure, f"{quote} ε"), named(figure, f"{quote} ε, exact")
-        assert exact.line.dash == "dash" and exact.line.color == learned.line.color
-        half = (learned.x[1] - learned.x[0]) / 2
-        assert learned.x[0] - half <= exact.x[0] <= learned.x[0] and np.all(np.diff(exact.x) > 0)
-        assert learned.x[-1] <= exact.x[-1] <= learned.x[-1] + half
-        given = dict(make_exact().select("inventory", f"epsilon_{side}").iter_rows())
-        np.testing.assert_array_equal(exact.y, [given[z] for z in exact.x])
-        low, high = figure.layout.yaxis.range
-        assert low < exact.y.min() and exact.y.max() < high
-    assert "dashed: exact" in titles(figure)[0]
-
-
-def test_without_the_exact_skew_nothing_is_said_of_it():
-    figure = figure_skew(make_trace(), -0.5, 0.0)
-    assert "exact" not in titles(figure)[0] and not any("exact" in name for name in names(figure))
-
-
-def test_the_exact_skew_of_a_maker_that_holds_nothing_is_a_point():
-    (exact,) = named(
-        figure_skew(make_trace().with_columns(inventory=0.0), exact=make_exact().gather_every(4)),
-        "bid ε, exact",
-    )
-    assert list(exact.x) == [0] and exact.mode == "markers"
-
-
 # --- All of them ---
 
 FIGURES = {
@@ -355,26 +264,16 @@ FIGURES = {
     "no lines": lambda: figure_lines(make_lines(cases=[]), "step", PANELS, "case", levels={"best": 20.0}),
     "distributions": lambda: figure_distributions(make_steps(), KINDS, "case"),
     "no distributions": lambda: figure_distributions(make_steps().clear(), KINDS, "case"),
-    "book": lambda: figure_book(np.array([1e-4, 2e-4]), np.array([0.3, 0.4])),
     "bars": lambda: figure_bars(make_bars(), "case", {"own": "own"}, marks={"own": "printed"}),
     "no bars": lambda: figure_bars(make_bars().clear(), "case", {"own": "own"}, marks={"own": "printed"}),
-    "skew": lambda: figure_skew(make_trace(), 0.0, 0.1, exact=make_exact()),
 }
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_are_strict_json_of_a_stated_height(name):
-    def refuse(constant):
-        raise AssertionError(constant)
-
-    figure = json.loads(FIGURES[name]().to_json(), parse_constant=refuse)
-    assert figure["layout"]["height"] > 50 and not figure["layout"]["showlegend"]
+    check_json(FIGURES[name]())
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_colour_has_a_twin_for_the_dark(name):
-    text = FIGURES[name]().to_json().lower()
-    colours = set(re.findall(r"#[0-9a-f]{6}\b", text)) | set(
-        re.findall(r"rgba\([0-9, ]+,(?=[0-9.]+\))", text)
-    )
-    assert colours - {"rgba(0,0,0,"} <= set(dark_twins())
+def test_every_color_has_a_counterpart_on_dark_pages(name):
+    check_colors(FIGURES[name]())

@@ -31,7 +31,8 @@ def make_trace(paths=6, steps=40, makers=2, fees=0.0, seed=0):
         "pnl_inventory": rng.normal(size=n),
         "pnl_fees": np.full(n, -fees),
     }
-    return pl.DataFrame(columns)
+    total = pl.sum_horizontal("pnl_spread", "pnl_hedge", "pnl_inventory", "pnl_fees")
+    return pl.DataFrame(columns).with_columns(pnl_total=total)
 
 
 def make_curves(seeds=3, gap=True):

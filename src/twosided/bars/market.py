@@ -27,7 +27,9 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from twosided.bars.source import BarSource, QuotedBar, SimulatedBars
+from twosided.core.dashboard import Dashboard
 from twosided.core.market import Market
+from twosided.core.metrics import MetricGroup
 from twosided.core.numeric import Scalar
 from twosided.core.optimum import Optimum
 from twosided.core.scenario import Scenario
@@ -343,3 +345,13 @@ class BarsMarket(Market):
         from twosided.bars.optimum import exact_offsets
 
         return exact_offsets(scenario)
+
+    def metrics(self) -> tuple[MetricGroup, ...]:
+        from twosided.bars.metrics import bars_metrics
+
+        return bars_metrics()
+
+    def dashboard(self) -> Dashboard:
+        from twosided.bars.dashboard import BarsDashboard
+
+        return BarsDashboard(self)

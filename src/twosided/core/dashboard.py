@@ -1,5 +1,6 @@
-"""Dashboard of a market: the figures that make sense there. Generic pages ask for them."""
+"""Dashboard of a market: the figures and words with which a page presents it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,17 +16,43 @@ class Section:
     title: str
     sentence: str
     figure: "go.Figure"
+    """Its layout states its height."""
     min_width: int = 0
     """Pixels below which the figure scrolls sideways in its box instead of shrinking."""
 
 
-class Dashboard:
-    """Figures of one market, drawn from a trace (see `twosided.trace`); a market overrides what it adds."""
+@dataclass(frozen=True)
+class PolicyTable:
+    """A policy that is a table: the probability of each action in each cell of observations."""
 
-    def policy(self, trace: "pl.DataFrame", metrics: dict[str, float] | None = None) -> list[Section]:
-        """Figures of what the maker does: quotes, skew, hedges. `metrics` are those that the optimum fixes."""
+    cells: Sequence[str]
+    """Names of the rows."""
+    actions: Sequence[str]
+    """Names of the columns."""
+    probabilities: Sequence[Sequence[float]]
+    """One row per cell, one column per action."""
+    values: Sequence[float] | None = None
+    """Number that each action stands for; None where an action has several parts."""
+
+
+class Dashboard:
+    """Figures of one market, drawn from traces (`twosided.trace`). Each market overrides those that it adds."""
+
+    introduction: str = ""
+    """Two or three sentences on the market for a reader who is new to it; empty for the market's docstring."""
+
+    def policy(self, trace: "pl.DataFrame", metrics: Mapping[str, float] | None = None) -> list[Section]:
+        """Return figures of the maker's actions: quotes, skew, hedges. `metrics` are those that the optimum fixes."""
         return []
 
+    def table(self, table: PolicyTable) -> Section | None:
+        """Return the figure of a tabular policy; None for the generic one."""
+        return None
+
     def episode(self, trace: "pl.DataFrame") -> Section | None:
-        """Figure of one episode; None for the generic one."""
+        """Return the figure of one episode; None for the generic one."""
+        return None
+
+    def side_by_side(self, traces: Mapping[str, "pl.DataFrame"]) -> Section | None:
+        """Return the figure of the same episode with several makers, traces by name; None for the generic one."""
         return None

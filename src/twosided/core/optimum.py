@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from twosided.core.policy import Policy
 
@@ -35,6 +35,29 @@ class Optimum:
     """Whether a policy attains the value; if not, the value is a supremum that policies approach."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Values of other metrics that the optimum fixes, by name, such as epsilon_buy_mean."""
+
+
+class StoredOptimum(TypedDict):
+    """An optimum as the files of a run store it: everything but the policy."""
+
+    value: float
+    metric: str
+    source: str
+    name: str
+    attained: bool
+    metrics: dict[str, float]
+
+
+def stored(optimum: Optimum) -> StoredOptimum:
+    """Return an optimum without its policy, as plain data."""
+    return StoredOptimum(
+        value=optimum.value,
+        metric=optimum.metric,
+        source=optimum.source,
+        name=optimum.name,
+        attained=optimum.attained,
+        metrics=dict(optimum.metrics),
+    )
 
 
 def optimum(scenario: "Scenario") -> Optimum:

@@ -26,7 +26,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from twosided.core.dashboard import Dashboard
 from twosided.core.market import Market
+from twosided.core.metrics import MetricGroup
 from twosided.core.numeric import Scalar
 from twosided.core.optimum import Optimum
 from twosided.core.scenario import Scenario
@@ -262,6 +264,16 @@ class DealerMarket(Market):
         from twosided.dealer.optimum import dealer_optimum
 
         return dealer_optimum(scenario)
+
+    def metrics(self) -> tuple[MetricGroup, ...]:
+        from twosided.dealer.metrics import dealer_metrics
+
+        return dealer_metrics(self)
+
+    def dashboard(self) -> Dashboard:
+        from twosided.dealer.dashboard import DealerDashboard
+
+        return DealerDashboard()
 
 
 def _first(queue: Any) -> Any:

@@ -28,7 +28,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from twosided.core.dashboard import Dashboard
 from twosided.core.market import Market
+from twosided.core.metrics import MetricGroup
 from twosided.core.numeric import Scalar
 from twosided.core.optimum import Optimum
 from twosided.core.scenario import Scenario
@@ -111,6 +113,16 @@ class _EventMarket(Market):
     """Show the maker the fundamental price as it was before the event of the step."""
     num_makers: int = eqx.field(static=True, default=1)
     """Always 1: the maker has no competitors."""
+
+    def metrics(self) -> tuple[MetricGroup, ...]:
+        from twosided.electronic.metrics import electronic_metrics
+
+        return electronic_metrics()
+
+    def dashboard(self) -> Dashboard:
+        from twosided.electronic.dashboard import ElectronicDashboard
+
+        return ElectronicDashboard()
 
     def __check_init__(self):
         alone = "1 in an electronic market, which takes no competitors"

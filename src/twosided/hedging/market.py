@@ -27,7 +27,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from twosided.core.dashboard import Dashboard
 from twosided.core.market import Market
+from twosided.core.metrics import MetricGroup
 from twosided.core.numeric import Scalar
 from twosided.core.optimum import Optimum
 from twosided.core.scenario import Scenario
@@ -275,6 +277,16 @@ class HedgingMarket(Market):
         from twosided.hedging.optimum import exact_hedging
 
         return exact_hedging(scenario)
+
+    def metrics(self) -> tuple[MetricGroup, ...]:
+        from twosided.hedging.metrics import hedging_metrics
+
+        return hedging_metrics()
+
+    def dashboard(self) -> Dashboard:
+        from twosided.hedging.dashboard import HedgingDashboard
+
+        return HedgingDashboard()
 
     def trace_columns(self, transition: Transition) -> dict[str, Any]:
         return position_columns(transition)

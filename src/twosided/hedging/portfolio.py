@@ -27,7 +27,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from twosided.core.dashboard import Dashboard
 from twosided.core.market import Market
+from twosided.core.metrics import MetricGroup
 from twosided.core.numeric import Scalar
 from twosided.core.spaces import Box
 from twosided.core.transition import PnL, Quotes, Transition
@@ -277,3 +279,13 @@ class PortfolioMarket(Market):
 
     def trace_columns(self, transition: Transition) -> dict[str, Any]:
         return position_columns(transition)
+
+    def metrics(self) -> tuple[MetricGroup, ...]:
+        from twosided.hedging.metrics import hedging_metrics
+
+        return hedging_metrics(self.prices.num_assets)
+
+    def dashboard(self) -> Dashboard:
+        from twosided.hedging.dashboard import HedgingDashboard
+
+        return HedgingDashboard()

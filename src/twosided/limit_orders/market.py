@@ -23,7 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from twosided.core.dashboard import Dashboard
 from twosided.core.market import Market
+from twosided.core.metrics import MetricGroup
 from twosided.core.numeric import Scalar
 from twosided.core.optimum import Optimum
 from twosided.core.scenario import Scenario
@@ -181,6 +183,16 @@ class LimitOrderMarket(Market):
         from twosided.limit_orders.optimum import exact_quotes
 
         return exact_quotes(scenario)
+
+    def metrics(self) -> tuple[MetricGroup, ...]:
+        from twosided.limit_orders.metrics import limit_order_metrics
+
+        return limit_order_metrics()
+
+    def dashboard(self) -> Dashboard:
+        from twosided.limit_orders.dashboard import LimitOrderDashboard
+
+        return LimitOrderDashboard(self)
 
 
 def is_order(offset: Any, size: Any, max_offset: Scalar) -> Any:

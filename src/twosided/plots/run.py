@@ -1,19 +1,23 @@
-"""Figures of a run: how it learned, what it earns, how it quotes, and one of its episodes.
+"""Figures of a run: learning curves, PnL by source, one episode, and actions by inventory.
 
-A trace is a table of steps with a row a maker: path, time, maker; mid, bid, ask in currency; inventory before
-the step; epsilon_buy, epsilon_sell; bought, sold in units; pnl_{part} in currency. Maker 0 is the one that is
-judged. PnL a step is drawn times 100, as the tables have it.
+A trace is a table of steps with one row per maker, as `twosided.trace` makes it: path, time, maker; mid, bid, ask in
+currency; inventory before the step; each part of the action; bought, sold in units; pnl_{part} in currency. Maker 0
+is the evaluated one.
+
+PnL per step is drawn times `scale`, in `unit`: those of the market's metric catalogue.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
-from twosided.core.formatting import SCALE, interval
+from twosided.core.formatting import interval, with_error
 from twosided.core.records import Record
+from twosided.plots.panels import Line, Panel, draw_panels
 from twosided.plots.style import (
     BUY,
     GREY,
@@ -30,232 +34,146 @@ from twosided.plots.style import (
     stack,
 )
 
-SIDES = (("buy", "bid", BUY), ("sell", "ask", SELL))
+PER_STEP = "currency per step"
 MIN_SAMPLES = 20
-"""Fewer steps than these say nothing of a mean."""
+"""Inventories that were held for fewer steps than this are not drawn: their means are too noisy."""
+BINS = 25
+"""Most bins of inventories."""
 SMALLEST_GAP = 0.1
-"""Percent; on a logarithmic scale there is no place for what sampling puts at or above the optimum."""
+"""Smallest gap that is drawn, in percent: a logarithmic scale has no place for gaps at or below 0."""
 
 
-def figure_learning(curves: pl.DataFrame, supremum: float | None = None) -> go.Figure:
-    """PnL a step against steps of training, a line a seed; what is paid, and the gap to the optimum, where known.
+def figure_learning(
+    curves: pl.DataFrame, optimum: float | None = None, *, scale: float = 1.0, unit: str = PER_STEP
+) -> go.Figure:
+    """Return the learning curves: PnL per step against steps of training, one line per seed.
 
-    Columns: seed, timesteps, eval_pnl (currency a step); eval_reward (what the reward pays a step), drawn where that is
-    not the PnL; and, where an optimum is known, optimality_gap (percent), on a logarithmic scale.
+    Columns: seed, timesteps, eval_pnl (currency per step); eval_reward (reward per step), which has a panel of its own
+    if it differs from the PnL; and optimality_gap (percent), which has one on a logarithmic scale where the optimum is
+    known. `optimum` is that of total PnL in currency per step, a dashed line.
     """
     known = "optimality_gap" in curves.columns and bool(curves["optimality_gap"].is_not_null().any())
-    colours = {seed: SERIES[i % len(SERIES)] for i, seed in enumerate(curves["seed"].unique().sort())}
-    named = {str(seed): colour for seed, colour in colours.items()} if len(colours) <= len(SERIES) else {}
-    paid = "eval_reward" in curves.columns and not np.allclose(
+    colors = {seed: SERIES[i % len(SERIES)] for i, seed in enumerate(curves["seed"].unique().sort())}
+    named = {str(seed): color for seed, color in colors.items()} if len(colors) <= len(SERIES) else {}
+    differs = "eval_reward" in curves.columns and not np.allclose(
         curves["eval_reward"], curves["eval_pnl"], rtol=1e-3
     )
-    titles = [key("PnL a step × 100, by seed", named)]
-    titles += ["reward a step, which is what it learns from"] * paid + [
-        "gap to the best, %, logarithmic"
-    ] * known
+    titles = [key(f"PnL, {escape(unit)}; seeds:", named)]
+    titles += ["reward per step"] * differs + ["optimality gap, %, logarithmic"] * known
     figure = stack(titles, shares=[1.0] * len(titles))
-    for seed, colour in colours.items():
+    for seed, color in colors.items():
         curve = curves.filter(pl.col("seed") == seed).sort("timesteps")
-        panels = [SCALE * curve["eval_pnl"].to_numpy()]
-        if paid:
+        panels = [scale * curve["eval_pnl"].to_numpy()]
+        if differs:
             panels.append(curve["eval_reward"].to_numpy())
         if known:
             panels.append(curve["optimality_gap"].cast(pl.Float64).clip(lower_bound=SMALLEST_GAP).to_numpy())
         for row, y in enumerate(panels, start=1):
             line = go.Scatter(x=curve["timesteps"].to_numpy(), y=y, name=f"seed {seed}", mode="lines+markers")
-            line.update(line={"color": colour, "width": 2}, marker={"size": 5}, hovertemplate="%{y:.2f}")
+            line.update(line={"color": color, "width": 2}, marker={"size": 5}, hovertemplate="%{y:.4~g}")
             figure.add_trace(line, row=row, col=1)
     dressed(figure, 260 + 200 * (len(titles) - 1))
-    if supremum is not None:
-        pnl = SCALE * curves["eval_pnl"].to_numpy()
-        _level(figure, SCALE * supremum, f"best possible {SCALE * supremum:.1f}", pnl)
+    if optimum is not None:
+        _level(figure, scale * optimum, _optimum_text(scale * optimum), scale * curves["eval_pnl"].to_numpy())
     if known:
         ticks = [digit * 10.0**power for power in range(-1, 5) for digit in (1, 2, 5)]
         figure.update_yaxes(type="log", tickvals=ticks, tickformat="~g", row=len(titles), col=1)
-    figure.update_xaxes(title="market steps of training, a seed", tickformat="~s", row=len(titles), col=1)
+    figure.update_xaxes(title="market steps of training, per seed", tickformat="~s", row=len(titles), col=1)
     return figure
 
 
 def figure_earnings(
-    records: Iterable[Record], cases: Sequence[str], supremum: float | None = None
+    records: Iterable[Record],
+    cases: Sequence[str],
+    optimum: float | None = None,
+    *,
+    scale: float = 1.0,
+    unit: str = PER_STEP,
 ) -> go.Figure:
-    """Own PnL a step by part, a bar a policy, with its total and 95% interval."""
+    """Return PnL per step by source, one bar per policy, with the total and its 95% interval.
+
+    `optimum` is that of total PnL in currency per step, a dashed line.
+    """
     own = {(r.case, r.metric): r for r in records if r.maker == 0 and r.metric.startswith("pnl_")}
     cases = [case for case in cases if (case, "pnl_total") in own]
     names = [escape(case) for case in cases]
     drawn = {}
     figure = stack([""], shares=[1.0])
-    for part, colour in PARTS.items():
-        held = [own.get((case, f"pnl_{part}")) for case in cases]
-        values = [SCALE * record.value if record else 0.0 for record in held]
-        if part != "fees" or any(values):
-            drawn[part] = colour
+    for part, color in PARTS.items():
+        found = [own.get((case, f"pnl_{part}")) for case in cases]
+        values = [scale * record.value if record else 0.0 for record in found]
+        if any(values):
+            drawn[part] = color
             bars = go.Bar(x=values, y=names, orientation="h", name=part, width=0.55)
-            bars.update(marker={"color": colour, "line": {"width": 0}}, hovertemplate="%{x:.2f}")
+            bars.update(marker={"color": color, "line": {"width": 0}}, hovertemplate="%{x:.4~g}")
             figure.add_trace(bars)
     totals = [own[case, "pnl_total"] for case in cases]
-    half = [SCALE * (interval(record)[1] - record.value) for record in totals]
-    diamonds = go.Scatter(
-        x=[SCALE * record.value for record in totals], y=names, name="total", mode="markers"
-    )
+    half = [abs(scale) * (interval(record)[1] - record.value) for record in totals]
+    diamonds = go.Scatter(x=[scale * r.value for r in totals], y=names, name="total", mode="markers")
     diamonds.update(
         marker={"symbol": "diamond", "size": 10, "color": INK, "line": {"color": PAPER, "width": 1.5}}
     )
     diamonds.update(error_x={"array": half, "color": INK, "thickness": 1.5, "width": 5})
-    diamonds.update(hovertemplate="%{x:.2f}")
+    diamonds.update(hovertemplate="%{x:.4~g}")
     figure.add_trace(diamonds)
     dressed(figure, 110 + 38 * len(cases), left=min(16 + 8 * max(map(len, cases), default=0), 150))
     figure.update_annotations(text=f"{key('', drawn)}  ◆\u00a0total".strip())
     figure.update_layout(barmode="relative", hovermode="y unified")
     figure.update_yaxes(autorange="reversed", showgrid=False, tickfont={"color": INK, "size": 12.5})
-    title = "PnL a step × 100"
-    if supremum is not None:
-        figure.add_vline(SCALE * supremum, line={"color": INK, "width": 1.5, "dash": "dash"})
-        title += f"<br>dashed: best possible {SCALE * supremum:.1f}"
+    title = f"PnL, {escape(unit)}"
+    if optimum is not None:
+        figure.add_vline(scale * optimum, line={"color": INK, "width": 1.5, "dash": "dash"})
+        title += f"<br>dashed: {_optimum_text(scale * optimum)}"
     figure.update_xaxes(title=title, zeroline=True)
     return figure
 
 
-def figure_epsilon(
-    trace: pl.DataFrame, optimal_buy: float | None = None, optimal_sell: float | None = None
+def figure_episode(
+    trace: pl.DataFrame, path: int = 0, *, currency: str = "currency", relative: bool = True
 ) -> go.Figure:
-    """How often each epsilon is quoted, a panel a side, against the competitors' and the optimal one."""
-    best = {"buy": optimal_buy, "sell": optimal_sell}
-    edges = _epsilon_edges(trace, [value for value in best.values() if value is not None])
-    middle, width = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
-    makers = sorted(trace["maker"].unique())
-    rivals = {maker_name(maker, makers): OTHERS for maker in makers[1:]}
-    titles = [
-        key(f"{quote} ε, % of steps", {maker_name(0, makers): colour} | rivals) for _, quote, colour in SIDES
-    ]
-    figure = stack(titles, shares=[1.0, 1.0])
-    for row, (side, _, colour) in enumerate(SIDES, start=1):
-        top = 0.0
-        for maker in makers:
-            values = trace.filter(pl.col("maker") == maker)[f"epsilon_{side}"].to_numpy()
-            share = 100 * np.histogram(values, edges)[0] / len(values)
-            if maker == 0:
-                drawn = go.Bar(x=middle, y=share, width=width)
-                drawn.update(marker={"color": colour, "line": {"width": 0}})
-            elif np.ptp(values) < 1e-6:
-                # One epsilon all the time: a bar of 100% would dwarf the rest.
-                _upright(figure, float(values[0]), row, {"color": OTHERS, "width": 5})
-                continue
-            else:
-                drawn = go.Scatter(x=middle, y=share, mode="lines")
-                drawn.update(line={"color": OTHERS, "width": 2, "shape": "hvh"})
-            drawn.update(name=maker_name(maker, makers), hovertemplate="%{y:.1f}%")
-            figure.add_trace(drawn, row=row, col=1)
-            top = max(top, float(share.max()))
-        # Room for a word over the highest bar.
-        figure.update_yaxes(range=[0, 1.2 * top], row=row, col=1)
-    dressed(figure, 460)
-    for row, (side, _, _) in enumerate(SIDES, start=1):
-        value = best[side]
-        if value is not None:
-            note = {"text": "optimal", "font": {"size": 12, "color": INK}, "xshift": 4}
-            _upright(figure, value, row, {"color": INK, "width": 1.5, "dash": "dash"}, note)
-    figure.update_xaxes(range=[edges[0], edges[-1]], hoverformat=".3f")
-    figure.update_xaxes(title="ε, the spread against the exchange’s", row=2, col=1)
-    return figure
+    """Return one episode in panels: midprice, quotes, trades, inventory, PnL by source.
 
-
-def figure_skew(
-    trace: pl.DataFrame,
-    optimal_buy: float | None = None,
-    optimal_sell: float | None = None,
-    *,
-    exact: pl.DataFrame | None = None,
-) -> go.Figure:
-    """Mean epsilon a side ± a standard deviation by the inventory before it, and the time spent there.
-
-    `exact` is what the best maker quotes, dashed over the same inventories: inventory, epsilon_buy, epsilon_sell,
-    where a quote that is meant to lose counts as 1.
+    Quotes are drawn as distances from the midprice, in basis points of it if `relative`, else in currency.
+    `currency` is the name of the unit of prices and money, such as ticks.
     """
-    own = trace.filter(pl.col("maker") == 0)
-    inventory = own["inventory"].to_numpy()
-    low, high = np.quantile(inventory, [0.005, 0.995])
-    edges = np.linspace(low - 0.5, high + 0.5, 26 if high - low > 4 else 2)
-    counts, _ = np.histogram(inventory, edges)
-    enough = counts >= min(MIN_SAMPLES, counts.max())
-    middle, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
-    colours = {quote: colour for _, quote, colour in SIDES}
-    said = "mean ε ± deviation" + ("; dashed: exact" if exact is not None else "")
-    titles = [key(said, colours), "% of steps at that inventory"]
-    figure = stack(titles, shares=[0.7, 0.3])
-    drawn = []
-    for side, quote, colour in SIDES:
-        mean, deviation = _binned(inventory, own[f"epsilon_{side}"].to_numpy(), edges)
-        x, mean, deviation = middle[enough], mean[enough], deviation[enough]
-        drawn += [mean - deviation, mean + deviation]
-        figure.add_trace(band(x, mean - deviation, mean + deviation, colour), row=1, col=1)
-        line = go.Scatter(x=x, y=mean, name=f"{quote} ε", mode="lines+markers")
-        line.update(line={"color": colour, "width": 2.5}, marker={"size": 5}, hovertemplate="%{y:.3f}")
-        figure.add_trace(line, row=1, col=1)
-        if exact is not None:
-            near = exact.filter(pl.col("inventory").is_between(x[0] - width / 2, x[-1] + width / 2))
-            best = (
-                near.select("inventory", y=pl.col(f"epsilon_{side}").fill_nan(None))
-                .drop_nulls()
-                .sort("inventory")
-            )
-            curve = go.Scatter(
-                x=best["inventory"].to_numpy(), y=best["y"].to_numpy(), name=f"{quote} ε, exact"
-            )
-            curve.update(mode="lines" if best.height > 1 else "markers", hovertemplate="%{y:.3f}")
-            curve.update(line={"color": colour, "width": 2, "dash": "dash"}, marker={"symbol": "diamond"})
-            figure.add_trace(curve, row=1, col=1)
-            drawn.append(best["y"].to_numpy())
-    time = go.Bar(x=middle, y=100 * counts / counts.sum(), width=np.diff(edges), name="steps")
-    time.update(marker={"color": GREY, "line": {"width": 0}}, hovertemplate="%{y:.1f}%")
-    figure.add_trace(time, row=2, col=1)
-    dressed(figure, 460)
-    for value in {value for value in (optimal_buy, optimal_sell) if value is not None}:
-        _level(figure, value, "optimal", np.concatenate(drawn))
-    figure.update_xaxes(hoverformat=".0f")
-    figure.update_xaxes(title="inventory before the step, units", row=2, col=1)
-    figure.update_yaxes(rangemode="tozero", row=2, col=1)
-    return figure
-
-
-def figure_episode(trace: pl.DataFrame, path: int = 0) -> go.Figure:
-    """One episode, panel by panel: midprice, quotes, trades, inventory, PnL by part."""
     episode = trace.filter(pl.col("path") == path).sort("time")
     makers = sorted(episode["maker"].unique())
     own = episode.filter(pl.col("maker") == 0)
     gained = {part: own[f"pnl_{part}"].to_numpy().cumsum() for part in PARTS}
-    parts = {part: PARTS[part] for part in PARTS if part != "fees" or gained[part].any()}
+    parts = {part: PARTS[part] for part in PARTS if gained[part].any()}
     sides = {"ask": SELL, "bid": BUY} | {maker_name(maker, makers): OTHERS for maker in makers[1:]}
     titles = [
-        "midprice, currency",
-        key("quotes, bp", sides),
+        f"midprice, {currency}",
+        key(f"quotes relative to the midprice, {'bp' if relative else currency}", sides),
         key("trades, units", {"bought": BUY, "sold": SELL}),
         "inventory, units",
-        key("PnL", parts | {"total": INK}),
+        key(f"cumulative PnL, {currency}", parts | {"total": INK}),
     ]
     figure = stack(titles, shares=[0.17, 0.22, 0.17, 0.17, 0.27])
     time = own["time"].to_numpy()
 
-    def line(row: int, y: np.ndarray, name: str, colour: str, width: float = 1.8, **more) -> None:
-        drawn = go.Scatter(x=time, y=y, name=name, mode="lines", line={"color": colour, "width": width})
-        figure.add_trace(drawn.update(hovertemplate="%{y:.2f}", **more), row=row, col=1)
+    def line(row: int, y: np.ndarray, name: str, color: str, width: float = 1.8, **more) -> None:
+        drawn = go.Scatter(x=time, y=y, name=name, mode="lines", line={"color": color, "width": width})
+        figure.add_trace(drawn.update(hovertemplate="%{y:.5~g}", **more), row=row, col=1)
 
     line(1, own["mid"].to_numpy(), "midprice", INK)
     for maker in reversed(makers):
         quotes = episode.filter(pl.col("maker") == maker)
         mid = quotes["mid"].to_numpy()
-        for _, quote, colour in SIDES:
-            distance = 1e4 * (quotes[quote].to_numpy() - mid) / mid
-            rival = maker != 0
-            name = f"{maker_name(maker, makers)}’s {quote}" if rival else quote
-            line(2, distance, name, OTHERS if rival else colour, 1.2 if rival else 1.5)
-    for volume, sign, colour in (("bought", 1, BUY), ("sold", -1, SELL)):
+        for quote, color in (("bid", BUY), ("ask", SELL)):
+            distance = quotes[quote].to_numpy() - mid
+            if relative:
+                distance = 1e4 * distance / mid
+            competes = maker != 0
+            name = f"{maker_name(maker, makers)}’s {quote}" if competes else quote
+            line(2, distance, name, OTHERS if competes else color, 1.2 if competes else 1.5)
+    for volume, sign, color in (("bought", 1, BUY), ("sold", -1, SELL)):
         bars = go.Bar(x=time, y=sign * own[volume].to_numpy(), name=volume, width=0.9)
-        bars.update(marker={"color": colour, "line": {"width": 0}}, hovertemplate="%{y:.1f}")
+        bars.update(marker={"color": color, "line": {"width": 0}}, hovertemplate="%{y:.4~g}")
         figure.add_trace(bars, row=3, col=1)
     line(4, own["inventory"].to_numpy(), "inventory", INK, fill="tozeroy", fillcolor=faded(GREY, 0.25))
-    for part, colour in parts.items():
-        line(5, gained[part], part, colour)
+    for part, color in parts.items():
+        line(5, gained[part], part, color)
     line(5, np.sum(list(gained.values()), axis=0), "total", INK, 2.5)
     dressed(figure, 1000)
     figure.update_layout(barmode="relative")
@@ -265,45 +183,147 @@ def figure_episode(trace: pl.DataFrame, path: int = 0) -> go.Figure:
     return figure
 
 
+def figure_side_by_side(
+    traces: Mapping[str, pl.DataFrame],
+    path: int = 0,
+    *,
+    position: str = "inventory",
+    currency: str = "currency",
+) -> go.Figure:
+    """Return the same episode with several makers, one colour each: midprice, position and cumulative PnL.
+
+    `position` is the column of the positions; traces in which the market ended the episode are shorter.
+    """
+    episodes = {
+        name: trace.filter((pl.col("path") == path) & (pl.col("maker") == 0)).sort("time")
+        for name, trace in traces.items()
+    }
+    longest = max(episodes.values(), key=len)
+    colors = dict(zip(episodes, [SERIES[i % len(SERIES)] for i in range(len(episodes))], strict=True))
+    pnl = {name: episode["pnl_total"].to_numpy().cumsum() for name, episode in episodes.items()}
+    sharpe = {f"{name} {sharpe_text(episode)}": colors[name] for name, episode in episodes.items()}
+    panels = [
+        Panel(f"midprice, {currency}", [Line("midprice", longest["mid"].to_numpy(), INK)], 0.22),
+        Panel(
+            "position, units",
+            [Line(name, episode[position].to_numpy(), colors[name]) for name, episode in episodes.items()],
+            0.34,
+        ),
+        Panel(
+            f"cumulative PnL, {currency}; Sharpe ratio per step:",
+            [Line(name, y, colors[name], 2.2) for name, y in pnl.items()],
+            0.44,
+        ),
+    ]
+    return draw_panels(longest["time"].to_numpy(), panels, {2: sharpe})
+
+
+class Curve(NamedTuple):
+    """A column of a trace as a curve."""
+
+    name: str
+    color: str
+
+
+def figure_by_inventory(
+    trace: pl.DataFrame,
+    curves: Mapping[str, Curve],
+    title: str,
+    *,
+    inventory: str = "inventory",
+    levels: Iterable[float] = (),
+    exact: pl.DataFrame | None = None,
+) -> go.Figure:
+    """Return means ± a standard deviation of columns of a trace by inventory, and the share of steps at each inventory.
+
+    `curves` are columns of the trace of maker 0; null values are left out. `levels` are optimal values, dashed. `exact`
+    is an exact policy, dashed over the same inventories: a column `inventory`, and those of `curves`.
+    """
+    own = trace.filter(pl.col("maker") == 0)
+    held = own[inventory].to_numpy()
+    edges = _inventory_edges(held)
+    counts, _ = np.histogram(held, edges)
+    middle, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
+    colors = {curve.name: curve.color for curve in curves.values()}
+    described = f"{title}: mean ± std" + ("; dashed: exact" if exact is not None else "")
+    figure = stack([key(described, colors), "% of steps at that inventory"], shares=[0.7, 0.3])
+    drawn = []
+    for column, curve in curves.items():
+        known = own.filter(pl.col(column).is_not_null())
+        mean, std, count = _binned(known[inventory].to_numpy(), known[column].to_numpy(), edges)
+        enough = count >= max(min(MIN_SAMPLES, count.max()), 1)
+        x, mean, std = middle[enough], mean[enough], std[enough]
+        drawn += [mean - std, mean + std]
+        figure.add_trace(band(x, mean - std, mean + std, curve.color), row=1, col=1)
+        line = go.Scatter(x=x, y=mean, name=curve.name, mode="lines+markers")
+        line.update(line={"color": curve.color, "width": 2.5}, marker={"size": 5}, hovertemplate="%{y:.4~g}")
+        figure.add_trace(line, row=1, col=1)
+        if exact is not None and len(x):
+            near = exact.filter(pl.col("inventory").is_between(x[0] - width / 2, x[-1] + width / 2))
+            best = near.select("inventory", y=pl.col(column).fill_nan(None)).drop_nulls().sort("inventory")
+            dashed = go.Scatter(
+                x=best["inventory"].to_numpy(), y=best["y"].to_numpy(), name=f"{curve.name}, exact"
+            )
+            dashed.update(mode="lines" if best.height > 1 else "markers", hovertemplate="%{y:.4~g}")
+            dashed.update(
+                line={"color": curve.color, "width": 2, "dash": "dash"}, marker={"symbol": "diamond"}
+            )
+            figure.add_trace(dashed, row=1, col=1)
+            drawn.append(best["y"].to_numpy())
+    time = go.Bar(x=middle, y=100 * counts / counts.sum(), width=np.diff(edges), name="steps")
+    time.update(marker={"color": GREY, "line": {"width": 0}}, hovertemplate="%{y:.1f}%")
+    figure.add_trace(time, row=2, col=1)
+    dressed(figure, 460)
+    levels = set(levels)
+    for value in levels:
+        _level(figure, value, "optimal", np.concatenate([*drawn, list(levels)]))
+    figure.update_xaxes(hoverformat=".4~g")
+    figure.update_xaxes(title="inventory before the step, units", row=2, col=1)
+    figure.update_yaxes(rangemode="tozero", row=2, col=1)
+    return figure
+
+
 def maker_name(maker: int, makers: Sequence[int]) -> str:
-    """What a figure calls a maker."""
+    """Return the name of a maker in figures."""
     if maker == 0:
         return "maker"
     return "competitor" if len(makers) == 2 else f"competitor {maker}"
 
 
-def _epsilon_edges(trace: pl.DataFrame, marks: list[float], bins: int = 60) -> np.ndarray:
-    """Bins over what is quoted by anyone and what is marked, with a margin."""
-    values = np.concatenate([trace["epsilon_buy"].to_numpy(), trace["epsilon_sell"].to_numpy()])
-    low = min([float(np.quantile(values, 0.001)), *marks])
-    high = max([float(np.quantile(values, 0.999)), *marks])
-    margin = max(0.08 * (high - low), 0.03)
-    return np.linspace(low - margin, high + margin, bins + 1)
+def sharpe_text(episode: pl.DataFrame) -> str:
+    """Return the mean over the standard deviation of a step's PnL in one episode, as text."""
+    pnl = episode["pnl_total"].to_numpy()
+    std = pnl.std()
+    return f"{pnl.mean() / std:.3f}".replace("-", "−") if std > 0 else "–"
 
 
-def _binned(x: np.ndarray, y: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of y in each bin of x; not a number where a bin is empty."""
+def _optimum_text(value: float) -> str:
+    return f"exact optimum {with_error(value, figures=4)[0]}"
+
+
+def _inventory_edges(held: np.ndarray) -> np.ndarray:
+    """Return the edges of bins over all inventories but the rarest 1%: a bin for each of a few whole numbers."""
+    low, high = np.quantile(held, [0.005, 0.995])
+    if high - low <= BINS and np.all(held == np.round(held)):
+        return np.arange(np.round(low) - 0.5, np.round(high) + 1.0)
+    margin = 0.5 if high - low > 4 or high == low else 0.02 * (high - low)
+    return np.linspace(low - margin, high + margin, (BINS if high > low else 1) + 1)
+
+
+def _binned(x: np.ndarray, y: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the mean and standard deviation of y in each bin of x, NaN where a bin is empty, and the counts."""
     y = y.astype(np.float64)
     count, first, second = (np.histogram(x, edges, weights=y**power)[0] for power in (0, 1, 2))
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = first / count
-        return mean, np.sqrt(np.maximum(second / count - mean**2, 0.0))
+        return mean, np.sqrt(np.maximum(second / count - mean**2, 0.0)), count
 
 
 def _level(figure: go.Figure, y: float, name: str, beside: np.ndarray) -> None:
-    """A dashed line across the first panel, named at its left end, and room for what is drawn beside it."""
+    """Add a dashed line across the first panel, named at its left end, and make room for what is drawn beside it."""
     low, high = min(y, float(beside.min())), max(y, float(beside.max()))
-    room = max(high - low, 1e-3)
+    room = max(high - low, 1e-3 * max(abs(low), abs(high), 1e-6))
     figure.update_yaxes(range=[low - 0.08 * room, high + 0.2 * room], row=1, col=1)
     place = {"row": 1, "col": 1, "line": {"color": INK, "width": 1.5, "dash": "dash"}}
     note = {"text": name, "font": {"size": 12, "color": INK}}
     figure.add_hline(y, **place, annotation=note, annotation_position="top left")
-
-
-def _upright(figure: go.Figure, x: float, row: int, line: dict, note: dict | None = None) -> None:
-    """An upright line in a panel, with a note at its top."""
-    place = {"row": row, "col": 1, "line": line}
-    if note is None:
-        figure.add_vline(x, **place)
-    else:
-        figure.add_vline(x, **place, annotation=note, annotation_position="top right")

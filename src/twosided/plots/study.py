@@ -12,12 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 import polars as pl
-from jaxtyping import Float
 from numpy import ndarray
 from plotly.subplots import make_subplots
 
 from twosided.core.formatting import Z_95
-from twosided.plots.style import BUY, GREY, INK, PAPER, SELL, SERIES, band, dressed, faded, key
+from twosided.plots.style import GREY, INK, PAPER, SERIES, band, dressed, faded, key
 
 COLOURS = (*SERIES, INK, GREY)
 MAX_MARKERS = 40
@@ -111,38 +110,6 @@ def figure_distributions(
             figure.add_trace(line, row=row, col=1)
     figure.update_xaxes(hoverformat=".4~g")
     return figure.update_yaxes(rangemode="tozero")
-
-
-def figure_book(
-    levels: Float[ndarray, "levels"], volumes: Float[ndarray, "levels"], mid: float = 100.0
-) -> go.Figure:
-    """One snapshot of an exchange's book, as figure 6 of Ganesh et al. (2019): what is bid and what is asked.
-
-    `levels` are distances from the mid as fractions of it and `volumes` what they hold in units of trade; both
-    sides are the same.
-    """
-    levels, volumes = np.asarray(levels, np.float64), np.asarray(volumes, np.float64)
-    figure = make_subplots(
-        rows=1, cols=1, subplot_titles=[key("volume at each price, units", {"bids": BUY, "asks": SELL})]
-    )
-    gaps = np.diff(np.sort(np.concatenate([-levels, levels])))
-    width = 0.8 * mid * gaps[gaps > 0].min(initial=np.inf)
-    best = levels.min()
-    for name, sign, colour in (("bid", -1, BUY), ("ask", 1, SELL)):
-        price = mid * (1 + sign * levels)
-        bars = go.Bar(x=price, y=volumes, name=f"{name} volume", hovertemplate="%{y:.3f}")
-        bars.update(marker={"color": colour, "line": {"width": 0}})
-        figure.add_trace(bars.update(width=width if np.isfinite(width) else None))
-    dressed(figure, 340)
-    for name, sign, side in (("bid", -1, "left"), ("ask", 1, "right")):
-        price = mid * (1 + sign * best)
-        note = {"text": f"{name} {price:.3f}", "font": {"size": 12, "color": INK}, "xshift": 4 * sign}
-        place = {"annotation": note, "annotation_position": f"top {side}"}
-        figure.add_vline(price, line={"color": INK, "width": 1, "dash": "dot"}, **place)
-    figure.add_vline(mid, line={"color": INK, "width": 1.5, "dash": "dash"})
-    # Room for the words over the bars.
-    figure.update_yaxes(range=[0, 1.2 * max(float(volumes.max()), 1e-9)])
-    return figure.update_xaxes(title=f"price, currency; dashed: mid {mid:.2f}", hoverformat=".3f")
 
 
 def figure_bars(

@@ -19,7 +19,7 @@ import numpy as np
 
 from twosided.core import store
 from twosided.core.evaluation import evaluate, trace
-from twosided.core.optimum import NotExact, Optimum, optimum
+from twosided.core.optimum import NotExact, Optimum, optimum, stored
 from twosided.core.policy import Policy
 from twosided.core.records import MEAN, find, mean_of_cases, to_frame
 from twosided.core.scenario import Scenario
@@ -130,8 +130,7 @@ def _optimum(scenario: Scenario) -> tuple[Optimum | None, dict[str, Any]]:
         best = optimum(scenario)
     except NotExact as error:
         return None, {"why_not": str(error)}
-    described = {name: getattr(best, name) for name in ("value", "metric", "name", "source", "attained")}
-    return best, described | {"metrics": dict(best.metrics)}
+    return best, dict(stored(best))
 
 
 def _table(policy: Policy) -> dict[str, Any] | None:
@@ -147,7 +146,7 @@ def _table(policy: Policy) -> dict[str, Any] | None:
     return {
         "cells": list(policy.cells.labels),
         "actions": names,
-        "changes": None if others else first.tolist(),
+        "values": None if others else first.tolist(),
         "probabilities": np.asarray(policy.table).tolist(),
     }
 

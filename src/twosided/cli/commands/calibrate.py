@@ -15,7 +15,7 @@ from twosided.dealer.book_files import write_book
 from twosided.dealer.book_plots import figure_book_fit
 from twosided.dealer.calibration import BookFit, fit_book, reference_book, sample_curves
 from twosided.dealer.reference_book import ReferenceBook
-from twosided.report.page import figure_page
+from twosided.report.pages import figure_page
 from twosided.settings import Settings
 
 

@@ -4,24 +4,21 @@ import json as json_format
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
-import jax
-import numpy as np
 import polars as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from twosided.cli.heston_page import COLUMNS, heston_page, parameter_rows
 from twosided.cli.terminal import stopping, time_left
 from twosided.core import store
 from twosided.core.errors import Refusal
 from twosided.core.validation import check, check_seed
 from twosided.data.bar_files import read_bars
 from twosided.data.bars import Bars, format_time
-from twosided.heston.blocks import blocks_of, variance_path
-from twosided.heston.checks import STATISTICS, predictive, statistics
+from twosided.heston.blocks import blocks_of
 from twosided.heston.files import (
     PROCESS,
     REFITS,
@@ -34,21 +31,8 @@ from twosided.heston.files import (
 )
 from twosided.heston.fit import HestonFit, Likelihood, fit_heston, rolling
 from twosided.heston.grid import POINTS
-from twosided.heston.plots import (
-    SYMBOLS,
-    figure_level,
-    figure_marginals,
-    figure_pairs,
-    figure_predictive,
-    figure_ranks,
-    figure_refits,
-    figure_traces,
-    figure_volatility,
-)
-from twosided.heston.priors import Prior, WeakPrior, draw_prior
+from twosided.heston.priors import Prior, WeakPrior
 from twosided.heston.sampler import Sampling
-from twosided.report.document import Section, document, header
-from twosided.report.page import Provenance, provenance_html
 from twosided.settings import Settings, dump
 
 
@@ -251,83 +235,6 @@ class CalibrateHeston:
         return None if self.bars_per_year is None else 1 / self.bars_per_year
 
 
-def heston_page(
-    fit: HestonFit, bars: Bars, seed: int = 0, settings: str = "", refits: pl.DataFrame | None = None
-) -> str:
-    """The page of a fit as HTML, and of the refits that it is the last of."""
-    keys = jax.random.split(jax.random.key(seed), 4000)
-    drawn = jax.vmap(lambda key: draw_prior(fit.prior, key))(keys)
-    prior = {name: np.asarray(getattr(drawn, name), float) for name in fit.draws}
-    seen = statistics(fit.sample.returns, fit.sample.years_per_bar)
-    title = "The Heston model, calibrated"
-    summary = (
-        f"From {len(fit.sample.returns):,} returns in {len(fit.sample.blocks):,} blocks of {fit.sample.size}: what they"
-        " say of how volatility moves, with what uncertainty, and whether the sampler is to be trusted."
-    )
-    sections = (
-        Section("Volatility", VOLATILITY, figure_volatility(fit, variance_path(fit.sample.blocks))),
-        *([] if refits is None else [Section("Refits", REFITTED, figure_refits(refits))]),
-        Section("What the data changed", MARGINALS, figure_marginals(fit.draws, prior)),
-        Section("Posterior pairs", PAIRS, figure_pairs(fit.draws), min_width=640),
-        Section(
-            "Does the model make such data?",
-            PREDICTIVE,
-            figure_predictive(predictive(fit, seed=seed), seen, STATISTICS),
-        ),
-        Section("Traces", TRACES, figure_traces(fit.draws)),
-        Section("Ranks", RANKS, figure_ranks(fit.draws)),
-        Section("θ, one chain and the mean of chains", LEVEL, figure_level(fit.draws["theta"])),
-    )
-    facts = {"prior": fit.prior.name, "likelihood": fit.likelihood, "sampler": fit.sampling.sampler}
-    facts |= {
-        "effective samples a second": f"{fit.effective / fit.chains.seconds:.3g}",
-        "sampling took": f"{fit.chains.seconds:.0f} s, {fit.chains.gradients:,} gradients",
-        "divergences": str(fit.diverging),
-        "E-BFMI": f"{fit.energy_share:.2f}",
-        "log likelihoods, missed by the grid by": f"{fit.misjudged:.2g}",
-    }
-    return document(
-        title,
-        header(title, summary),
-        _complaints_html(fit),
-        _table_html(fit),
-        _report_html(bars, fit),
-        *(section.html() for section in sections),
-        provenance_html(
-            Provenance(f"twosided calibrate heston --settings {store.SETTINGS}", settings, facts)
-        ),
-    )
-
-
-VOLATILITY = (
-    "What the filter knew at each time, from the bars up to it alone; parameters' uncertainty is in the band. Today's"
-    " value is where simulated paths start."
-)
-REFITTED = (
-    "What each window said when it ended, knowing no later bar; refused fits are not to be used. Everything else on"
-    " this page is of the last window."
-)
-MARGINALS = (
-    "Where a posterior looks like its prior, the data say nothing of that parameter: believe it accordingly."
-)
-PAIRS = (
-    "Ridges are what the data cannot tell apart; σ and κ, which together decide how far variance strays, often lie on"
-    " one."
-)
-PREDICTIVE = (
-    "Each simulated data set has parameters of its own from the posterior. A line far outside its histogram is a"
-    " feature of the data that the model lacks."
-)
-TRACES = "Chains that agree look alike, without trend; one that stays apart has found something else."
-RANKS = (
-    "A chain that agrees with the others has its draws among all ranks: the lines are level, but for chance."
-)
-LEVEL = (
-    "The mean of chains, point by point, wanders less than one chain because it is a mean. It is no better chain: its"
-    " spread is not the posterior’s, and everything else on this page pools the draws instead."
-)
-
-
 def _counts(refits: pl.DataFrame) -> dict[str, int]:
     return {"windows": len(refits), "refused": int(refits["refused"].sum())}
 
@@ -336,48 +243,8 @@ def _table(fit: HestonFit) -> Table:
     table = Table(
         title=f"Heston, per year; {len(fit.sample.returns):,} returns, {len(fit.sample.blocks):,} blocks"
     )
-    for name in ("", "median", "90% interval", "R-hat", "effective: bulk", "tail"):
-        table.add_column(name, justify="right" if name else "left")
-    for label, *cells in _rows(fit):
+    for i, name in enumerate(COLUMNS):
+        table.add_column(name, justify="right" if i else "left")
+    for label, *cells in parameter_rows(fit):
         table.add_row(label, *cells)
     return table
-
-
-def _rows(fit: HestonFit) -> list[list[str]]:
-    rows = []
-    for name, d in fit.diagnoses.items():
-        interval = f"{d.low:.4g} to {d.high:.4g}"
-        rows.append(
-            [SYMBOLS[name], f"{d.median:.4g}", interval, f"{d.rhat:.3f}", f"{d.bulk:.0f}", f"{d.tail:.0f}"]
-        )
-    mean, low, high = fit.variance[-1]
-    return [*rows, ["variance today", f"{mean:.4g}", f"{low:.4g} to {high:.4g}", "", "", ""]]
-
-
-def _table_html(fit: HestonFit) -> str:
-    head = ("per year", "median", "90% interval", "R-hat", "effective: bulk", "tail")
-    cells = "".join(f'<th scope="col">{name}</th>' for name in head)
-    body = "".join(
-        f'<tr><th scope="row">{escape(label)}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
-        for label, *rest in _rows(fit)
-    )
-    return (
-        '<section><h2>The parameters</h2><div class="scroll" tabindex="0" role="region" aria-label="The parameters">'
-        f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div></section>"
-    )
-
-
-def _report_html(bars: Bars, fit: HestonFit) -> str:
-    left = [("returns over gaps, left out", f"{fit.sample.gaps:,}")] if fit.sample.gaps else []
-    # A fit may be told another year than its bars', or have that of an earlier window.
-    year = {"bars per year": f"{1 / fit.sample.years_per_bar:,.0f}"}
-    facts = [*(dict(bars.summary()) | year).items(), ("returns in a block", f"{fit.sample.size:,}"), *left]
-    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts)
-    return f'<section><h2>The bars</h2><dl class="facts">{items}</dl></section>'
-
-
-def _complaints_html(fit: HestonFit) -> str:
-    if not fit.complaints:
-        return '<p class="verdict">The chains agree.</p>'
-    lead = "Do not use these draws. " if fit.refused else ""
-    return f'<p class="verdict bad"><b>{lead}{escape(" ".join(fit.complaints))}</b></p>'

@@ -1,4 +1,4 @@
-"""Runs beside each other: `twosided compare` on common chance, `twosided runs` to see what there are."""
+"""Runs beside each other: `twosided compare` on common random numbers, and the list of `twosided runs`."""
 
 import json as json_format
 from collections.abc import Iterator
@@ -15,12 +15,14 @@ from twosided.cli.commands.output import print_records
 from twosided.cli.commands.run import settings_of
 from twosided.core import store
 from twosided.core.evaluation import evaluate, trace
+from twosided.core.market import Market
+from twosided.core.metrics import SHARPE, find_metric
 from twosided.core.names import kebab
 from twosided.core.policy import Policy
 from twosided.core.records import MEAN, Record, find, from_frame, mean_of_cases
 from twosided.core.scenario import Scenario
 from twosided.core.validation import check, check_seed
-from twosided.report.page import Provenance, page
+from twosided.report.pages import Provenance, results_page
 from twosided.runs.results import trained_policies
 from twosided.runs.settings import RunError, check_fit, named
 from twosided.settings import Settings, SettingsError
@@ -28,22 +30,22 @@ from twosided.settings import Settings, SettingsError
 
 @dataclass(frozen=True)
 class Compare:
-    """Judge the makers of several runs side by side on common chance, and write a page.
+    """Evaluate the makers of several runs side by side on common random numbers, and write a page.
 
-    Each plays in the market that it learned in. Runs of one kind of market draw the same chance, so where their prices
-    and clients are the same, all meet the same of them.
+    Each maker is evaluated in the market that it was trained in. Runs of one kind of market draw the same random
+    numbers, so all makers meet the same prices and clients where these have the same parameters.
     """
 
     runs: tuple[Path, ...]
     """Folders of the runs, finished or not."""
     policies: tuple[Policy, ...] = ()
-    """Makers to judge beside them, in the market of the first run; repeat for several."""
+    """Policies to evaluate beside them, in the market of the first run. Repeat for several."""
     steps: int = 1_000_000
-    """Market steps that each maker is judged on."""
+    """Evaluation steps per policy."""
     seed: int = 0
-    """Decides everything that is random."""
+    """Seed of all random numbers."""
     out: Path = Path("compare.html")
-    """Where the page is written."""
+    """File of the page."""
     json: bool = False
     """Print the records as JSON."""
 
@@ -60,27 +62,30 @@ class Compare:
         first, *rest = kinds
         for other in rest:
             if kinds[other] != kinds[first]:
-                raise RunError(f"{other} is of the {kinds[other]} and {first} of the {kinds[first]}")
+                raise RunError(
+                    f"runs must be of one kind of market, but {other} is of {kinds[other]} "
+                    f"and {first} of {kinds[first]}"
+                )
         others, scenario = named(self.policies), trained[first].scenario
         check_fit(scenario, others.values())
         records: list[Record] = []
         traces: dict[str, pl.DataFrame] = {}
         for (name, one), run in zip(trained.items(), self.runs, strict=True):
-            own, best = self._judged(name, one.scenario, trained_policies(one, run))
+            own, best = self._evaluated(name, one.scenario, trained_policies(one, run))
             records += own
             traces[name] = self._trace(one.scenario, best)
         records += evaluate(scenario, others, self.seed, self.steps)
         traces |= {name: self._trace(scenario, policy) for name, policy in others.items()}
-        store.write(self.out, self._page(records, traces, list(others)))
-        print_records(records, self.json)
+        store.write(self.out, self._page(scenario.market, records, traces, list(others)))
+        print_records(records, scenario.market.metrics(), self.json)
         if not self.json:
             Console().print(f"the page: {self.out}", highlight=False)
         return 0
 
-    def _judged(
+    def _evaluated(
         self, name: str, scenario: Scenario, policies: dict[str, Policy]
     ) -> tuple[list[Record], Policy]:
-        """The records of a run, the mean of its seeds, and the policy of the seed that is paid most."""
+        """Return the mean over the seeds of a run, and the policy of the seed with the highest reward."""
         found = evaluate(scenario, policies, self.seed, self.steps)
         best = max(policies, key=lambda case: find(found, case, "reward").value)
         return mean_of_cases(found, list(policies), name), policies[best]
@@ -88,11 +93,15 @@ class Compare:
     def _trace(self, scenario: Scenario, policy: Policy) -> pl.DataFrame:
         return trace(scenario, policy, self.seed)
 
-    def _page(self, records: list[Record], traces: dict[str, pl.DataFrame], others: list[str]) -> str:
-        return page(
-            "Makers side by side",
+    def _page(
+        self, market: Market, records: list[Record], traces: dict[str, pl.DataFrame], others: list[str]
+    ) -> str:
+        return results_page(
+            "Market makers side by side",
             records,
-            summary=f"{_said(traces)} A run stands for the mean of its seeds, its episode for the best of them.",
+            market.metrics(),
+            market.dashboard(),
+            summary=f"{_prices_met(traces)} A run is the mean of its seeds; its episode is that of the best seed.",
             compared=others,
             side_by_side=traces,
             provenance=Provenance(command=" ".join(["twosided compare", *map(str, self.runs)])),
@@ -101,40 +110,50 @@ class Compare:
 
 @dataclass(frozen=True)
 class Runs:
-    """What runs there are, how far each is and what it found."""
+    """List the runs of a folder, with their progress and results."""
 
     folder: Path = Path("runs")
-    """Where the runs are."""
+    """Folder of the runs."""
     json: bool = False
-    """Print it as JSON."""
+    """Print the list as JSON."""
 
     def __call__(self, settings: Settings) -> int:
         if not self.folder.is_dir():
             raise RunError(f"there is no folder {self.folder}")
         found = list(_found(self.folder))
         if self.json:
-            print(json_format.dumps(found, indent=1))
+            print(json_format.dumps([row for row, _ in found], indent=1))
             return 0
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
-        for name in ("run", "market", "learner", "seeds", "done", "PnL × 100", "Sharpe × 100"):
+        for name in ("run", "market", "learner", "seeds", "done", "PnL", "Sharpe"):
             numeric = name not in ("run", "market", "learner")
             table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-        for row in found:
-            numbers = ["" if row[key] is None else f"{100 * row[key]:.1f}" for key in ("pnl", "sharpe")]
-            words = [
+        for row, market in found:
+            table.add_row(
                 row["run"],
                 row["market"],
                 row["learner"],
                 str(row["seeds"]),
                 f"{100 * row['done']:.0f}%",
-            ]
-            table.add_row(*words, *numbers)
+                _pnl_text(market, row["pnl"]),
+                "" if row["sharpe"] is None else SHARPE.text(row["sharpe"])[0],
+            )
+        table.caption, table.caption_justify = "PnL and Sharpe ratio: per step, mean of seeds.", "left"
         Console().print(table)
         return 0
 
 
-def _found(folder: Path) -> Iterator[dict[str, Any]]:
-    """The runs of a folder, the oldest first; of those that are finished, what the mean of their seeds earns."""
+def _pnl_text(market: Market, value: float | None) -> str:
+    """Return PnL per step in the market's unit; empty where there is none yet."""
+    if value is None:
+        return ""
+    metric = find_metric(market.metrics(), "pnl_total")
+    unit = metric.unit.removesuffix(" per step").replace("currency", "")
+    return f"{metric.text(value, brief=True)[0]} {unit}".strip()
+
+
+def _found(folder: Path) -> Iterator[tuple[dict[str, Any], Market]]:
+    """Yield the runs of a folder, oldest first, with the results of those that are finished, and their markets."""
     paths = list(folder.glob(f"*/{store.SETTINGS}"))
     for path in sorted(paths, key=lambda path: path.stat().st_mtime):
         try:
@@ -150,7 +169,7 @@ def _found(folder: Path) -> Iterator[dict[str, Any]]:
         means = {
             record.metric: record.value for record in records if (record.case, record.maker) == (MEAN, 0)
         }
-        yield {
+        row = {
             "run": str(path.parent),
             "market": kebab(type(settings.market).__name__),
             "learner": kebab(type(settings.learner).__name__),
@@ -159,16 +178,17 @@ def _found(folder: Path) -> Iterator[dict[str, Any]]:
             "pnl": means.get("pnl_total"),
             "sharpe": means.get("sharpe"),
         }
+        yield row, settings.scenario.market
 
 
 def _names(folders: tuple[Path, ...]) -> list[str]:
-    """Runs by the last part of their paths, or by all of it where that is the same for two."""
+    """Return the names of runs: the last part of their paths, or the whole path where two would have the same name."""
     short = [folder.resolve().name for folder in folders]
     return short if len(set(short)) == len(short) else [str(folder) for folder in folders]
 
 
-def _said(traces: dict[str, pl.DataFrame]) -> str:
-    """Who met the same prices, as far as all of them lived: not makers in other markets, or with a longer memory."""
+def _prices_met(traces: dict[str, pl.DataFrame]) -> str:
+    """Return which makers met the same prices, in the steps before their markets ended."""
     mids = {name: s.filter(pl.col("maker") == 0).select("path", "time", "mid") for name, s in traces.items()}
     first = next(iter(mids))
     others = []
@@ -177,5 +197,5 @@ def _said(traces: dict[str, pl.DataFrame]) -> str:
         if not both.select((pl.col("mid") == pl.col("mid_right")).all()).item():
             others.append(name)
     if not others:
-        return "All met the same prices."
-    return f"Not all met the same prices: those of {', '.join(others)} are others than those of {first}."
+        return "All makers met the same prices."
+    return f"Prices differ: those of {', '.join(others)} are not those of {first}."

@@ -79,5 +79,5 @@ class Evaluate:
         records = evaluate(scenario, judged, seed=self.seed, steps=self.steps, optimum=best)
         if self.out is not None:
             store.write_frame(self.out, to_frame(records))
-        print_records(records, self.json)
+        print_records(records, scenario.market.metrics(), self.json)
         return 0

@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import equinox as eqx
 from rich.console import Console
@@ -11,14 +10,13 @@ from rich.console import Console
 from twosided.cli.commands.output import print_records
 from twosided.cli.terminal import Display, stopping
 from twosided.core import store
-from twosided.core.names import kebab
-from twosided.dealer.market import DealerMarket
 from twosided.papers.ganesh2019 import CITATION, COMPETITORS, PUBLISHED
-from twosided.report.page import KnownOptimum, LearnedTable, Provenance, Published, page
+from twosided.report.pages import Published
+from twosided.runs.page import run_page
 from twosided.runs.results import RunResults, read_results
 from twosided.runs.run import SnapshotCallback, run
 from twosided.runs.settings import RunError, TrainSettings
-from twosided.settings import Settings, build, describe, dump, load, read
+from twosided.settings import Settings, build, dump, load, read
 
 TRAIN = "twosided.runs.settings:TrainSettings"
 
@@ -100,101 +98,32 @@ def _train(settings: TrainSettings, text: str, folder: Path, json: bool) -> int:
 
 
 def _present(folder: Path, json: bool) -> None:
-    """Print a finished run's verdict and write its page."""
+    """Print the results of a finished run and write its page."""
     results = read_results(folder)
     settings, text = settings_of(folder)
     _page_of(folder, settings, text)(results)
-    print_records(results.records, json)
+    print_records(results.records, settings.scenario.market.metrics(), json)
     if not json:
         Console().print(f"the page: {folder / store.REPORT}", highlight=False)
 
 
 def _page_of(folder: Path, settings: TrainSettings, text: str) -> SnapshotCallback:
-    """Writes the page of a run: as it stands while it goes on, and when it is finished."""
+    """Return a function that writes the page of a run, finished or not."""
 
     def write(results: RunResults) -> None:
-        content = _content(settings, text, results)
-        store.write(folder / store.REPORT, content)
+        store.write(folder / store.REPORT, run_page(settings, text, results, _published(settings)))
 
     return write
 
 
-def _content(settings: TrainSettings, text: str, results: RunResults) -> str:
-    about = results.about
-    seconds = {f"{part} took": f"{value:.0f} s" for part, value in about.get("seconds", {}).items()}
-    made = {"machine": about["host"]} | seconds | about["versions"] if "host" in about else {}
-    done = about.get("done", 1.0)
-    going_on = f" It still learns: {100 * done:.0f}% of the training is done." if done < 1 else ""
-    return page(
-        _title(settings),
-        results.records,
-        summary=_summary(settings) + going_on,
-        reloads=bool(going_on),
-        compared=[about.get("optimum", {}).get("name", "")],
-        curves=results.curve,
-        trace=results.trace,
-        traced=about.get("traced", "seed 0"),
-        optimum=_known(about.get("optimum", {})),
-        why_no_optimum=about.get("optimum", {}).get("why_not", ""),
-        published=_published(settings),
-        table=LearnedTable(**about["table"]) if about.get("table") else None,
-        provenance=Provenance(
-            command=f"twosided train --settings {store.SETTINGS}",
-            settings=text,
-            facts=made,
-        ),
-    )
-
-
-def _known(optimum: dict[str, Any]) -> KnownOptimum | None:
-    if "value" not in optimum:
-        return None
-    metrics = optimum["metrics"]
-    return KnownOptimum(
-        optimum["value"],
-        optimum["metric"],
-        metrics.get("epsilon_buy_mean"),
-        metrics.get("epsilon_sell_mean"),
-        optimum["source"],
-    )
-
-
-def _title(settings: TrainSettings) -> str:
-    if settings.competitors:
-        return f"A market maker against {_against(settings)}"
-    return f"A market maker alone: {kebab(type(settings.market).__name__).replace('-', ' ')}"
-
-
-def _summary(settings: TrainSettings) -> str:
-    """What is going on, for somebody who has never seen it."""
-    makers, updates = 1 + len(settings.competitors), settings.learner.iterations
-    learned = (
-        f"One seat learned by trial and error in {updates:,} updates, {settings.seeds} times from scratch; "
-    )
-    if not isinstance(settings.market, DealerMarket):
-        market = describe(f"{type(settings.market).__module__}:{type(settings.market).__name__}").summary
-        return f"{market} {learned}this page says what it earns."
-    return (
-        f"Investors trade with whichever of {makers} makers offers the best price. A maker earns the spread between "
-        "its price and the midprice, may hedge what it holds on an exchange, at a cost, and gains or loses with the "
-        f"midprice on the rest. {learned}this page says what it earns and how far it is from the best."
-    )
-
-
-def _against(settings: TrainSettings) -> str:
-    """The competitors in words, by the paper's short name if they have one."""
-    name = _paper_name(settings)
-    return name or ", ".join(type(policy).__name__.lower() for policy in settings.competitors) or "nobody"
-
-
 def _published(settings: TrainSettings) -> Published | None:
-    """What the paper printed for the competitor of a run, if it had that one."""
+    """Return the values published for the scenario of a run, if there are any."""
     name = _paper_name(settings)
     return Published(CITATION, PUBLISHED[name]) if name else None
 
 
 def _paper_name(settings: TrainSettings) -> str | None:
-    """The short name of the competitor, if all else is as in the paper."""
+    """Return the short name of the competitor if everything else is as in the paper."""
     paper = TrainSettings()
     ours = (settings.market, settings.reward, settings.horizon)
     if not eqx.tree_equal(ours, (paper.market, paper.reward, paper.horizon)):

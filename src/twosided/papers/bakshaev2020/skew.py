@@ -10,7 +10,6 @@ from twosided.core.records import Parameter
 from twosided.core.scenario import Scenario
 from twosided.hedging.exact import hedging_optimum
 from twosided.hedging.market import HedgingMarket
-from twosided.hedging.plots import figure_side_by_side
 from twosided.papers.bakshaev2020 import UNIT
 from twosided.papers.bakshaev2020.common import (
     POLICY_LABELS,
@@ -51,7 +50,7 @@ from twosided.papers.learning import (
     over_replications,
     train_policies,
 )
-from twosided.plots import figure_lines
+from twosided.plots import figure_lines, figure_side_by_side
 
 BETAS = (0.5, 30.0, 60.0, 90.0, 120.0, 180.0)
 """Elasticities of demand to compare."""
@@ -200,7 +199,11 @@ def shown(beta: float) -> Callable[[Outcomes], list[Table | Figure]]:
         traces = found.frame(case, "traces")
         sides = {_label("SAC", skews): traces.filter(pl.col("skews") == skews) for skews in (True, False)}
         parts.append(
-            Figure("Figure 6", "The first seed of each on the same prices.", figure_side_by_side(sides))
+            Figure(
+                "Figure 6",
+                "The first seed of each on the same prices.",
+                figure_side_by_side(sides, position="net_position"),
+            )
         )
         parts.append(dashboard("The dashboard with skew", sides[_label("SAC", True)]))
         return parts

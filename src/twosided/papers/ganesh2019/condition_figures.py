@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import polars as pl
 
+from twosided.dealer.plots import figure_book, figure_skew
 from twosided.papers.base import (
     Cell,
     Claim,
@@ -31,7 +32,7 @@ from twosided.papers.ganesh2019.cases import (
     penalty_case,
 )
 from twosided.papers.ganesh2019.estimates import SCALE, UNIT, ZERO, exact, excess, learner, own
-from twosided.plots import figure_book, figure_distributions, figure_lines, figure_markouts, figure_skew
+from twosided.plots import figure_distributions, figure_lines, figure_markouts
 
 PENALTY_NAMES = {
     "none": "no penalty",
@@ -232,7 +233,7 @@ def figure_12(found: Outcomes) -> list[Table | Figure]:
         Figure(
             "Markouts",
             "What a unit traded with clients has earned so many steps later.",
-            figure_markouts(found.frame("toxic", "markouts")),
+            figure_markouts(found.frame("toxic", "markouts"), scale=SCALE, unit="bp per unit"),
         ),
     ]
 

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import polars as pl
 
+from twosided.dealer.plots import figure_epsilon, figure_skew
 from twosided.papers.base import Claim, Figure, Finding, Item, Outcomes, Table, all_of, greater, mean, within
 from twosided.papers.ganesh2019.cases import adaptive_case, fixed_case
-from twosided.papers.ganesh2019.estimates import NAMES, ZERO, exact, excess, learner
-from twosided.plots import figure_episode, figure_epsilon, figure_learning, figure_lines, figure_skew
+from twosided.papers.ganesh2019.estimates import NAMES, SCALE, ZERO, exact, excess, learner
+from twosided.plots import figure_episode, figure_learning, figure_lines
 
 CURVES = {
     "figure-8": "random-1",
@@ -22,7 +23,7 @@ def learning(competitor: str) -> Callable[[Outcomes], list[Table | Figure]]:
     def content(found: Outcomes) -> list[Table | Figure]:
         case = fixed_case(competitor)
         best = exact(found, case, "supremum")
-        figure = figure_learning(found.frame(case, "curve"), best)
+        figure = figure_learning(found.frame(case, "curve"), best, scale=SCALE, unit="bp per step")
         return [Figure(f"Against {NAMES[competitor]}", "A line a seed, from scratch.", figure)]
 
     return content
