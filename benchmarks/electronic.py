@@ -79,7 +79,9 @@ def main() -> None:
 @eqx.filter_jit
 def _simulated(scenario, policy, keys):
     def batch(key):
-        return episodes(scenario, policy, key, 2000, lambda observation, memory, step: step.reward).mean()
+        return episodes(
+            scenario, policy, key, 2000, lambda observation, policy_state, step: step.reward
+        ).mean()
 
     return jax.lax.map(batch, keys).mean()
 

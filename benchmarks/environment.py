@@ -90,7 +90,7 @@ def contestants(makers: tuple, markets: int, steps: int, investors: int, seed: i
 
 @eqx.filter_jit
 def _live(scenario: Scenario, policy: Policy, carry: Carry, key, steps: int):
-    def record(observation, memory, step: Step):
+    def record(observation, policy_state, step: Step):
         return step.observation, step.reward, step.terminated, step.truncated
 
     return rollout(scenario, policy, carry, key, steps, record)

@@ -59,7 +59,7 @@ def _run(market: Market, policy: Policy, markets: int, steps: int, seed: int):
 
 @eqx.filter_jit
 def _live(scenario, policy, carry, key, steps: int):
-    def record(observation, memory, step: Step):
+    def record(observation, policy_state, step: Step):
         return step.observation, step.reward, step.terminated, step.truncated
 
     return rollout(scenario, policy, carry, key, steps, record)

@@ -73,7 +73,7 @@ def contestants(paths: int, steps: int, seed: int, keys: str) -> dict:
 
 @eqx.filter_jit
 def _live(scenario: Scenario, policy: AvellanedaStoikov, carry: Carry, key, steps: int):
-    def record(observation, memory, step: Step):
+    def record(observation, policy_state, step: Step):
         return step.observation, step.reward, step.terminated, step.truncated
 
     return rollout(scenario, policy, carry, key, steps, record)

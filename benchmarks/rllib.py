@@ -240,7 +240,7 @@ def _judge(seed: int) -> Callable[[Any], float]:
     scenario = _scenario()
     supremum = optimum(scenario).value
 
-    def earned(observation: Any, memory: Any, step: Any) -> Any:
+    def earned(observation: Any, policy_state: Any, step: Any) -> Any:
         pnl = step.transition.pnl
         return (pnl.total - pnl.inventory + step.transition.expected_inventory_pnl)[0]
 
@@ -274,13 +274,13 @@ def _copied(algorithm: Any) -> Any:
         def init(self):
             return None
 
-        def act(self, shock, memory, observation):
+        def act(self, shock, state, observation):
             x = (features(observation) - self.mean) / (self.deviation + 1e-8)
             (w1, b1), (w2, b2), (w3, b3) = self.layers
             # The head's first half are means, in [-1, 1] whatever the bounds of an action.
             head = w3 @ jnp.tanh(w2 @ jnp.tanh(w1 @ x + b1) + b2) + b3
             share = (jnp.clip(head[: low.size], -1, 1) + 1) / 2
-            return unravel(low + share * (high - low)), memory
+            return unravel(low + share * (high - low)), state
 
     weights = {
         name: jnp.asarray(value.numpy()) for name, value in algorithm.get_module().state_dict().items()

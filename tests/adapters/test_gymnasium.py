@@ -81,8 +81,8 @@ class Counting(Policy):
     def init(self):
         return jnp.zeros(())
 
-    def act(self, shock, memory, observation):
-        return memory + 1, memory + 1
+    def act(self, shock, state, observation):
+        return state + 1, state + 1
 
 
 def walk(finite=False, horizon=4):

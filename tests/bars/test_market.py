@@ -271,7 +271,7 @@ def test_doing_nothing_earns_nothing_and_holding_earns_the_price():
         source=SimulatedBars(Bachelier(volatility=9.0, time_step=1e-4), substeps=3, relative_half_spread=1e-3)
     )
 
-    def record(observation, memory, step):
+    def record(observation, policy_state, step):
         t = step.transition
         return t.pnl, t.quotes, t.inventory
 

@@ -49,7 +49,7 @@ SEED = 4
 def rollouts(scenario, policy, keys):
     """Everything of every step, (batches, time, paths, makers)."""
 
-    def keep(observation, memory, step):
+    def keep(observation, policy_state, step):
         transition = step.transition
         kept = {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
         kept |= {"inventory": transition.inventory, "volume": transition.bought + transition.sold}
@@ -282,8 +282,8 @@ class Steady(Policy):
     def init(self):
         return None
 
-    def act(self, shock, memory, observation):
-        return Move(observation.last * 0 + 1), memory
+    def act(self, shock, state, observation):
+        return Move(observation.last * 0 + 1), state
 
 
 TOY = Scenario(Toy(income=0.3), (), horizon=5)
@@ -342,9 +342,9 @@ class TwoPrices(Policy):
     def init(self):
         return None
 
-    def act(self, shock, memory, observation):
+    def act(self, shock, state, observation):
         nothing = observation.inventory * 0
-        return DealerAction(jnp.array([-0.5, 0.3]), nothing + 0.2, nothing), memory
+        return DealerAction(jnp.array([-0.5, 0.3]), nothing + 0.2, nothing), state
 
 
 def test_quotes_by_tier_have_a_name_each():
@@ -384,8 +384,8 @@ class Still(Policy):
     def init(self):
         return None
 
-    def act(self, shock, memory, observation):
-        return Move(jnp.asarray(1.5)), memory
+    def act(self, shock, state, observation):
+        return Move(jnp.asarray(1.5)), state
 
 
 @pytest.mark.parametrize("q", [0.05, 0.5, 0.9])

@@ -27,8 +27,8 @@ class Diarist(Policy):
     def init(self):
         return jnp.zeros(())
 
-    def act(self, shock, memory, observation):
-        return Move(memory + 1), memory + 1
+    def act(self, shock, state, observation):
+        return Move(state + 1), state + 1
 
 
 class Echo(Policy):
@@ -40,8 +40,8 @@ class Echo(Policy):
     def init(self):
         return None
 
-    def act(self, shock, memory, observation):
-        return Move(observation.last + 1), memory
+    def act(self, shock, state, observation):
+        return Move(observation.last + 1), state
 
 
 class Uniform(Policy):
@@ -53,8 +53,8 @@ class Uniform(Policy):
     def init(self):
         return None
 
-    def act(self, shock, memory, observation):
-        return Move(shock), memory
+    def act(self, shock, state, observation):
+        return Move(shock), state
 
 
 class Two(Policy):
@@ -66,8 +66,8 @@ class Two(Policy):
     def init(self):
         return None
 
-    def act(self, shock, memory, observation):
-        return Move(jnp.asarray(2.0)), memory
+    def act(self, shock, state, observation):
+        return Move(jnp.asarray(2.0)), state
 
 
 class Couple(Policy):
@@ -79,8 +79,8 @@ class Couple(Policy):
     def init(self):
         return None
 
-    def act(self, shock, memory, observation):
-        return Move(jnp.array([1.0, 2.0]) * observation.last + 1), memory
+    def act(self, shock, state, observation):
+        return Move(jnp.array([1.0, 2.0]) * observation.last + 1), state
 
 
 class Rise(Reward):
@@ -89,9 +89,9 @@ class Rise(Reward):
     def init(self):
         return jnp.zeros(())
 
-    def __call__(self, memory, transition, seat):
+    def __call__(self, state, transition, seat):
         total = transition.pnl.total[seat]
-        return total - memory, total
+        return total - state, total
 
 
 class Seniority(Reward):
@@ -100,12 +100,12 @@ class Seniority(Reward):
     def init(self):
         return jnp.zeros(())
 
-    def __call__(self, memory, transition, seat):
-        return memory + 1, memory + 1
+    def __call__(self, state, transition, seat):
+        return state + 1, state + 1
 
 
-def everything(observation, memory, step):
-    return observation, memory, step
+def everything(observation, policy_state, step):
+    return observation, policy_state, step
 
 
 def run(scenario, policy, steps=10, paths=3, seed=0, record=everything):
@@ -165,7 +165,7 @@ def test_an_end_at_the_horizon_is_the_market_s():
 def test_nothing_is_kept_after_the_market_ends_an_episode():
     scenario = Scenario(Toy(lifetime=3.0, income=2.0), (), horizon=5)
 
-    def record(observation, memory, step):
+    def record(observation, policy_state, step):
         return step.transition.pnl.total, step.terminated
 
     pnl, ends = one_episode(scenario, Diarist(), record)
@@ -212,21 +212,21 @@ def test_the_dealer_market_starts_anew_with_the_next_book():
 
 def test_memories_outlive_an_episode_and_the_reward_s_does_not():
     scenario = Scenario(Toy(num_makers=2), (Diarist(),), reward=Seniority(), horizon=4)
-    carry, (_, memory, step) = run(scenario, Diarist(), 6)
-    assert column(memory) == [1, 2, 3, 4, 5, 6]
+    carry, (_, policy_state, step) = run(scenario, Diarist(), 6)
+    assert column(policy_state) == [1, 2, 3, 4, 5, 6]
     assert column(step.action.x[..., 1]) == [1, 2, 3, 4, 5, 6]
     assert column(step.reward) == [1, 2, 3, 4, 1, 2]
-    np.testing.assert_array_equal(carry.memory, 6)
-    np.testing.assert_array_equal(carry.state.memories[0], 6)
+    np.testing.assert_array_equal(carry.policy_state, 6)
+    np.testing.assert_array_equal(carry.state.policy_states[0], 6)
 
 
 def test_a_rollout_goes_on_where_the_last_one_stopped():
     scenario = Scenario(Toy(num_makers=2), (Diarist(),), reward=Seniority(), horizon=4)
     carry, _ = run(scenario, Diarist(), 3)
-    _, (acted_on, memory, step) = rollout(scenario, Diarist(), carry, jax.random.key(9), 3, everything)
+    _, (acted_on, policy_state, step) = rollout(scenario, Diarist(), carry, jax.random.key(9), 3, everything)
     assert column(acted_on.age) == [3, 0, 1]
     assert column(step.truncated) == [True, False, False]
-    assert column(memory) == [4, 5, 6]
+    assert column(policy_state) == [4, 5, 6]
     assert column(step.reward) == [4, 1, 2]
 
 
@@ -276,7 +276,7 @@ def test_several_learners_sit_in_the_first_seats():
     # An end is everybody's.
     assert column(step.truncated) == [False, False, False, True, False, False]
     assert step.terminated.shape == (6, 3)
-    np.testing.assert_array_equal(carry.state.memories[0], 6)
+    np.testing.assert_array_equal(carry.state.policy_states[0], 6)
 
 
 def test_every_learner_s_reward_remembers_its_own():
@@ -308,7 +308,7 @@ TIGHT, WIDE = (
 )
 
 
-def total_pnl(observation, memory, step):
+def total_pnl(observation, policy_state, step):
     return step.transition.pnl.total
 
 
@@ -335,7 +335,7 @@ def test_competitors_that_draw_have_chance_of_their_own():
 # Common chance.
 
 
-def market_s_chance(observation, memory, step):
+def market_s_chance(observation, policy_state, step):
     """What the market decides whoever trades in it: price, book, and how many investors buy and sell."""
     seen, transition = observation, step.transition
     return seen.mid, seen.spread, seen.volumes, transition.bought.sum(), transition.sold.sum(), step.action
@@ -375,16 +375,16 @@ def test_a_rollout_is_a_plain_loop_over_time_and_paths():
     key_scenario, _ = jax.random.split(key)
     shocks = scenario.shocks(key_scenario, (steps, paths))
     for path in range(paths):
-        state, observation, memory = (
+        state, observation, policy_state = (
             jax.tree.map(lambda leaf, path=path: leaf[path], part)
-            for part in (carry.state, carry.observation, carry.memory)
+            for part in (carry.state, carry.observation, carry.policy_state)
         )
         for time in range(steps):
             shock = jax.tree.map(lambda leaf, at=(time, path): leaf[at], shocks)
             before = observation
-            action, memory = policy.act(None, memory, observation)
+            action, policy_state = policy.act(None, policy_state, observation)
             state, step = scenario.step(state, action, shock)
-            expected = jax.tree.leaves((before, memory, step))
+            expected = jax.tree.leaves((before, policy_state, step))
             actual = jax.tree.leaves(jax.tree.map(lambda leaf, at=(time, path): leaf[at], kept))
             for a, b in zip(actual, expected, strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-6)
@@ -392,14 +392,14 @@ def test_a_rollout_is_a_plain_loop_over_time_and_paths():
             if step.terminated or step.truncated:
                 state, observation = scenario.restart(state, shock)
         np.testing.assert_array_equal(after.observation.age[path], observation.age)
-        np.testing.assert_array_equal(after.memory[path], memory)
+        np.testing.assert_array_equal(after.policy_state[path], policy_state)
 
 
 def test_episodes_run_from_their_start_to_the_horizon():
-    acted_on, memory, step = one_episode(Scenario(Toy(), (), horizon=6), Diarist(), everything)
+    acted_on, policy_state, step = one_episode(Scenario(Toy(), (), horizon=6), Diarist(), everything)
     assert column(acted_on.age) == [0, 1, 2, 3, 4, 5]
     # A maker that remembers has lived through an episode of which nothing is kept.
-    assert column(memory) == [7, 8, 9, 10, 11, 12]
+    assert column(policy_state) == [7, 8, 9, 10, 11, 12]
     assert column(step.truncated) == [False] * 5 + [True]
     # The coin of the start is of the same draw as the others, and none is used twice.
     np.testing.assert_array_equal(acted_on.coin[1:], step.observation.coin[:-1])

@@ -248,7 +248,9 @@ def test_policy_state_persists_across_episodes():
     state, _ = scenario.reset(first)
     state, _ = scenario.step(state, PersistentQuoter().act(None, None, observation())[0], second)
     again, _ = scenario.restart(state, second)
-    for old, new in zip(jax.tree.leaves(state.memories), jax.tree.leaves(again.memories), strict=True):
+    for old, new in zip(
+        jax.tree.leaves(state.policy_states), jax.tree.leaves(again.policy_states), strict=True
+    ):
         np.testing.assert_array_equal(old, new)
 
 

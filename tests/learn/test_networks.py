@@ -314,10 +314,10 @@ def test_together_at_their_best_they_need_no_chance():
     both = joint_policy(alone)
     assert both.shocks(jax.random.key(0), (4, 2)) is None
     assert both.init() is None
-    action, memory = both.act(None, None, THREE_SEEN)
+    action, state = both.act(None, None, THREE_SEEN)
     seen = [jax.tree.map(lambda leaf, i=i: leaf[i], THREE_SEEN) for i in range(3)]
     assert_close(action, stacked([alone[i].act(None, None, seen[i])[0] for i in range(3)]))
-    assert memory is None
+    assert state is None
     # No two play alike, on what they see nor on the same.
     same = both.act(None, None, jax.tree.map(lambda leaf: leaf[jnp.zeros(3, int)], THREE_SEEN))[0]
     assert len(np.unique(action.epsilon_buy)) == len(np.unique(same.epsilon_buy)) == 3

@@ -49,7 +49,7 @@ def valued(scenarios, learners, states):
     def one(scenario, learner, state):
         policy = learner.policy(scenario, state, explore=True)
         _, seen = rollout(
-            scenario, policy, state.carry, jax.random.key(1), HORIZON, lambda seen, memory, step: seen
+            scenario, policy, state.carry, jax.random.key(1), HORIZON, lambda seen, policy_state, step: seen
         )
         agent = state.agents
         scale = jnp.sqrt(agent.returns.variance) if learner.normalize_rewards else 1.0

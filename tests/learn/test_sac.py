@@ -51,7 +51,7 @@ def valued(scenarios, learners, states):
         policy, agent = learner.policy(scenario, state, explore=True), state.agents
         scale = jnp.sqrt(agent.returns.variance) if learner.normalize_rewards else 1.0
 
-        def value(observation, memory, step):
+        def value(observation, policy_state, step):
             # The box is [-2, 4]: the number 1 is its middle.
             x = jnp.append(agent.observations(features(observation)), (step.action.x[0] - 1) / 3)
             return observation, scale * jnp.stack([critic(x)[0] for critic in agent.critics.value])
@@ -307,7 +307,7 @@ class Proportional(Policy):
     def init(self):
         return None
 
-    def act(self, shock, memory, observation):
+    def act(self, shock, state, observation):
         return Move(-self.gain * observation.inventory), None
 
 

@@ -60,7 +60,7 @@ def test_what_is_learned_is_the_value_of_what_is_followed(chain, sarsa):
         state = jax.tree.map(lambda leaf, i=i: leaf[i], progress.states)
         followed = learner.policy(SCENARIO, state, explore=True)
         exact = bootstrapped_values(chain, followed, CELLS, learner.gamma, learner.trace_decay)
-        misses.append(np.asarray(state.carry.memory.q[0]) - exact)
+        misses.append(np.asarray(state.carry.policy_state.q[0]) - exact)
     # Values are between -5 and -8. Where |I| = 2 the maker comes a few hundred times in 5,000 days.
     inner = np.abs(np.array(misses)[:, 1:4])
     assert inner.max() < 0.8
@@ -99,7 +99,7 @@ def test_a_few_days_by_the_book():
     steps, key = 40, jax.random.key(3)
     carry = start(scenario, maker, key, 1)
 
-    def record(observation, memory, step):
+    def record(observation, policy_state, step):
         return CELLS(observation), CELLS(step.observation), step.reward, step.truncated
 
     after, (cells, following, rewards, ends) = rollout(
@@ -124,7 +124,7 @@ def test_a_few_days_by_the_book():
             q = q + 0.25 * error * trace
             trace = np.zeros((5, 3)) if final is not None else 0.9 * 0.7 * trace
         pending = cells[t], action, rewards[t], following[t] if ends[t] else None
-    np.testing.assert_allclose(after.memory.q[0], q, atol=1e-5)
+    np.testing.assert_allclose(after.policy_state.q[0], q, atol=1e-5)
 
 
 def test_a_market_that_ends_is_worth_nothing_after():
@@ -134,7 +134,7 @@ def test_a_market_that_ends_is_worth_nothing_after():
         total_timesteps=20_000, cells=Ages(), gamma=0.5, trace_decay=0.0, epsilon=0.5, epsilon_end=0.5
     )
     _, progress = train(scenario, learner, chunks=1)
-    values = np.asarray(progress.states.carry.memory.q[0, 0])
+    values = np.asarray(progress.states.carry.policy_state.q[0, 0])
     np.testing.assert_allclose(values.mean(1), [0.125, 0.25, 0.5, 1.0], atol=0.02)
 
 

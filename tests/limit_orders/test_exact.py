@@ -194,8 +194,8 @@ class Sized(StatelessPolicy):
     bid_size: float
     ask_size: float
 
-    def act(self, shock, memory, observation):
-        return LimitOrders(0.5, 0.5, self.bid_size, self.ask_size), memory
+    def act(self, shock, state, observation):
+        return LimitOrders(0.5, 0.5, self.bid_size, self.ask_size), state
 
 
 def test_a_size_below_a_unit_is_no_order():

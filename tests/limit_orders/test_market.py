@@ -95,7 +95,7 @@ def simulated():
     """Every step of some sessions of a maker that skews."""
     scenario = Scenario(LimitOrderMarket(), (), InventoryPenalty(running=0.3, final=0.4))
 
-    def record(observation, memory, step):
+    def record(observation, policy_state, step):
         t = step.transition
         return t.pnl, t.quotes, t.held, t.inventory, t.bought, t.sold, step.reward, step.terminated
 

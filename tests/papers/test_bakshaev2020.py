@@ -24,7 +24,7 @@ PATHS = 1024
 
 @eqx.filter_jit
 def simulated(scenario, policy, key):
-    def record(observation, memory, step):
+    def record(observation, policy_state, step):
         return step.transition.pnl.total[0], step.transition.inventory[0]
 
     return episodes(scenario, policy, key, PATHS, record)

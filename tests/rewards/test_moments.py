@@ -11,20 +11,20 @@ SERIES = np.random.default_rng(0).normal(1.0, 2.0, size=60)
 
 
 def paid(reward, series):
-    memory, values, memories = reward.init(), [], []
+    state, values, states = reward.init(), [], []
     for pnl in series:
-        memories.append(memory)
+        states.append(state)
         # Total PnL is spread - 2 + 10 - 0.5.
-        value, memory = reward(memory, transition(0.0, spread=float(pnl) - 7.5), 0)
+        value, state = reward(state, transition(0.0, spread=float(pnl) - 7.5), 0)
         values.append(float(value))
-    return np.array(values), memories
+    return np.array(values), states
 
 
 def test_it_is_the_derivative_of_the_sharpe_ratio():
-    values, memories = paid(DifferentialSharpe(rate=0.05, settle=10), SERIES)
+    values, states = paid(DifferentialSharpe(rate=0.05, settle=10), SERIES)
     np.testing.assert_array_equal(values[:10], 0.0)
     for time in (10, 35, 59):
-        first, second = float(memories[time].first), float(memories[time].second)
+        first, second = float(states[time].first), float(states[time].second)
 
         def sharpe(rate, first=first, second=second, pnl=SERIES[time]):
             a, b = first + rate * (pnl - first), second + rate * (pnl**2 - second)
@@ -35,20 +35,20 @@ def test_it_is_the_derivative_of_the_sharpe_ratio():
 
 
 def test_moments_are_plain_means_until_they_forget():
-    _, memories = paid(DifferentialSharpe(rate=0.05), SERIES)
+    _, states = paid(DifferentialSharpe(rate=0.05), SERIES)
     for time in (3, 20):
-        assert float(memories[time].first) == pytest.approx(SERIES[:time].mean(), rel=1e-4)
-        assert float(memories[time].second) == pytest.approx((SERIES[:time] ** 2).mean(), rel=1e-4)
-    last = float(memories[41].first), float(memories[40].first)
+        assert float(states[time].first) == pytest.approx(SERIES[:time].mean(), rel=1e-4)
+        assert float(states[time].second) == pytest.approx((SERIES[:time] ** 2).mean(), rel=1e-4)
+    last = float(states[41].first), float(states[40].first)
     assert last[0] == pytest.approx(0.95 * last[1] + 0.05 * SERIES[40], rel=1e-4)
 
 
 def test_steps_of_the_same_mean_are_paid_for_being_even():
-    # By construction the mean of D over a law with the memory's moments is -A (B - B) / 2 = 0; a calmer one earns.
-    memory = DifferentialSharpe().init()
-    memory = type(memory)(jnp.asarray(1.0), jnp.asarray(5.0), jnp.asarray(100, jnp.int32))
+    # By construction the mean of D over a law with the state's moments is -A (B - B) / 2 = 0; a calmer one earns.
+    state = DifferentialSharpe().init()
+    state = type(state)(jnp.asarray(1.0), jnp.asarray(5.0), jnp.asarray(100, jnp.int32))
     pay = [
-        np.mean([float(DifferentialSharpe()(memory, transition(0.0, spread=x - 7.5), 0)[0]) for x in pair])
+        np.mean([float(DifferentialSharpe()(state, transition(0.0, spread=x - 7.5), 0)[0]) for x in pair])
         for pair in ((-1.0, 3.0), (0.5, 1.5), (-3.0, 5.0))
     ]
     assert pay[0] == pytest.approx(0.0, abs=1e-5)
@@ -56,10 +56,10 @@ def test_steps_of_the_same_mean_are_paid_for_being_even():
 
 
 def test_variance_by_hand():
-    values, memories = paid(RunningVariance(weight=0.5, rate=0.05), SERIES)
+    values, states = paid(RunningVariance(weight=0.5, rate=0.05), SERIES)
     assert values[0] == pytest.approx(SERIES[0], rel=1e-5)
     for time in (1, 30):
-        apart = SERIES[time] - float(memories[time].first)
+        apart = SERIES[time] - float(states[time].first)
         assert values[time] == pytest.approx(SERIES[time] - 0.5 * apart**2, rel=1e-4)
 
 

@@ -44,11 +44,11 @@ THREE = transition([4.0, 0.0, 1.0], [-1.0, -2.0, 0.0], [10.0, -20.0, 30.0], [0.2
     ("expected_inventory", "totals"), [(False, [12.5, -22.5, 30.5]), (True, [2.75, -3.0, 1.25])]
 )
 def test_rewards_by_hand(seat, expected_inventory, totals):
-    reward, memory = TotalPnL(expected_inventory)(None, THREE, seat)
-    assert (reward, memory) == (totals[seat], None)
+    reward, state = TotalPnL(expected_inventory)(None, THREE, seat)
+    assert (reward, state) == (totals[seat], None)
     others = [total for other, total in enumerate(totals) if other != seat]
-    reward, memory = ExcessPnL(expected_inventory)(None, THREE, seat)
-    assert (reward, memory) == (totals[seat] - sum(others) / 2, None)
+    reward, state = ExcessPnL(expected_inventory)(None, THREE, seat)
+    assert (reward, state) == (totals[seat] - sum(others) / 2, None)
 
 
 def test_without_competitors_the_excess_is_the_total():
@@ -72,12 +72,12 @@ def test_penalties_by_hand(seat):
 
 
 def test_the_deviation_is_of_the_last_steps():
-    reward, memory = DeviationPenalty(weight=2.0, window=3, expected_inventory=False), None
+    reward, state = DeviationPenalty(weight=2.0, window=3, expected_inventory=False), None
     series, paid = [5.0, -1.0, 2.0, 2.0, 2.0, 8.0], []
-    memory = reward.init()
+    state = reward.init()
     for value in series:
         step = transition([0.0], [0.0], [value], [0.0])
-        pay, memory = reward(memory, step, 0)
+        pay, state = reward(state, step, 0)
         paid.append(float(pay))
     windows = [series[max(0, i - 2) : i + 1] for i in range(len(series))]
     expected = [window[-1] - 0.5 - 2 * np.std(window) for window in windows]
@@ -108,7 +108,7 @@ def test_expected_inventory_pnl_has_the_same_mean_and_almost_no_noise():
 
     @jax.jit
     def rewards(key):
-        def record(observation, memory, step):
+        def record(observation, policy_state, step):
             return [TotalPnL(expected)(None, step.transition, 0)[0] for expected in (True, False)]
 
         carry = start(scenario, makers[0], key, paths)

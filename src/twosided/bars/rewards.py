@@ -43,7 +43,7 @@ class ThresholdPenalty(Reward):
         nothing = jnp.zeros(())
         return ThresholdState(nothing, nothing, nothing, nothing)
 
-    def __call__(self, memory, transition, seat):
+    def __call__(self, state, transition, seat):
         seen = transition.observation
         if seen.close is None:
             raise AttributeError("threshold-penalty reads prices and cash as they are: scaled must be false")
@@ -55,7 +55,7 @@ class ThresholdPenalty(Reward):
         begin = ThresholdState(
             jnp.ones_like(held), held, jnp.full_like(held, 0.5), transition.quotes.mid[seat]
         )
-        before = jax.tree.map(lambda b, m: jnp.where(memory.steps == 0, b, m), begin, memory)
+        before = jax.tree.map(lambda b, m: jnp.where(state.steps == 0, b, m), begin, state)
         steps, inventories = before.steps + 1, before.inventory + inventory
         mids = before.mid + (high + low) / 2
         worth = jnp.where(inventory == 0, 1.0, inventory * close)
@@ -67,4 +67,4 @@ class ThresholdPenalty(Reward):
         earned = (pnl.total if self.marked else seen.profit + pnl.inventory)[seat]
         reward = earned - (high - low) * jnp.abs(ordered) - self.weight * jnp.minimum(much, 1.0)
         after = ThresholdState(steps, inventories, thresholds, mids)
-        return reward, jax.tree.map(lambda leaf: leaf.astype(memory.steps.dtype), after)
+        return reward, jax.tree.map(lambda leaf: leaf.astype(state.steps.dtype), after)

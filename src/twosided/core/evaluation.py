@@ -173,7 +173,7 @@ def _evaluation_key(seed: int) -> Any:
 
 @eqx.filter_jit
 def _trace(scenario: Scenario, policy: Policy, key: Any, paths: int) -> dict[str, Any]:
-    def record(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
+    def record(observation: Any, policy_state: Any, step: Step) -> dict[str, Any]:
         return trace_columns(scenario.market, step) | {VALID: jnp.ones_like(step.transition.held, bool)}
 
     return episodes(scenario, policy, key, paths, record)
@@ -195,7 +195,7 @@ def _measure(scenario: Scenario, policy: Policy, keys: Any, paths: int):
     return means, lowest.min(0), highest.max(0)
 
 
-def _quantities(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
+def _quantities(observation: Any, policy_state: Any, step: Step) -> dict[str, Any]:
     """Quantities of a step that are averaged, for every maker; `_squared` ones serve standard deviations."""
     transition = step.transition
     kept = {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}

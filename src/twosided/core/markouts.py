@@ -97,7 +97,7 @@ def _markouts(scenario: Scenario, policy: Policy, keys: Any, paths: int, lags: i
     """Path means of the markouts, (lags + 1, batches · paths, makers), and of the traded volume."""
     counted = scenario.horizon - lags + 1
 
-    def record(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
+    def record(observation: Any, policy_state: Any, step: Step) -> dict[str, Any]:
         transition = step.transition
         return {
             "spread": transition.pnl.spread,
@@ -127,7 +127,7 @@ def _markouts(scenario: Scenario, policy: Policy, keys: Any, paths: int, lags: i
 def _split(scenario: Scenario, policy: Policy, keys: Any, paths: int, window: Any) -> dict[str, Any]:
     """Path means of the parts of SPLIT, (batches · paths, makers)."""
 
-    def record(observation: Any, memory: Any, step: Step) -> dict[str, Any]:
+    def record(observation: Any, policy_state: Any, step: Step) -> dict[str, Any]:
         transition, quotes = step.transition, step.transition.quotes
         parts = {part: getattr(transition.pnl, part) for part in PARTS}
         return parts | {"won": transition.bought - transition.sold, "move": quotes.mid_after - quotes.mid}

@@ -17,7 +17,7 @@ class Carry(eqx.Module):
 
     state: ScenarioState
     observation: Any
-    memory: Any
+    policy_state: Any
     """State of the learner's policy."""
 
 
@@ -33,7 +33,7 @@ def rollout(
     key: PRNGKeyArray,
     steps: int,
     record: Callable[[Any, Any, Step], Any],
-    learn: Callable[[Any, Step], Any] = lambda memory, step: memory,
+    learn: Callable[[Any, Step], Any] = lambda policy_state, step: policy_state,
     unroll: int = 1,
 ) -> tuple[Carry, Any]:
     """Run a policy in the learner's seat for a number of steps, over as many episodes as they take.
@@ -81,13 +81,13 @@ def episodes(
         )
 
     if warm_up:
-        carry, _ = run(carry, 0, warm_up, lambda observation, memory, step: None)
+        carry, _ = run(carry, 0, warm_up, lambda observation, policy_state, step: None)
         # Where the market ended the warm-up episode, the next one is under way: all paths restart together.
         now = jax.tree.map(lambda leaf: leaf[warm_up], shocks)
-        carry = Carry(*jax.vmap(scenario.restart)(carry.state, now), carry.memory)
+        carry = Carry(*jax.vmap(scenario.restart)(carry.state, now), carry.policy_state)
 
-    def record_end(observation: Any, memory: Any, step: Step) -> tuple[Any, Any]:
-        return record(observation, memory, step), step.terminated
+    def record_end(observation: Any, policy_state: Any, step: Step) -> tuple[Any, Any]:
+        return record(observation, policy_state, step), step.terminated
 
     kept, ends = run(carry, warm_up, warm_up + scenario.horizon, record_end)[1]
     valid = jnp.cumsum(ends, axis=0, dtype=jnp.int32) - ends == 0
@@ -118,20 +118,20 @@ def _scan(
     shocks: ScenarioShock,
     policy_shocks: Any,
     record: Callable[[Any, Any, Step], Any],
-    learn: Callable[[Any, Step], Any] = lambda memory, step: memory,
+    learn: Callable[[Any, Step], Any] = lambda policy_state, step: policy_state,
     unroll: int = 1,
 ) -> tuple[Carry, Any]:
     """The loop over time: one path, mapped over paths, scanned over steps."""
 
     def one(carry: Carry, shock: ScenarioShock, policy_shock: Any) -> tuple[Carry, Any]:
-        acted, memory = policy.act(policy_shock, carry.memory, carry.observation)
+        acted, policy_state = policy.act(policy_shock, carry.policy_state, carry.observation)
         state, step = scenario.step(carry.state, acted, shock)
-        kept = record(carry.observation, memory, step)
+        kept = record(carry.observation, policy_state, step)
         done = step.terminated | step.truncated
         following = (state, step.observation)
         restarted = scenario.restart(state, shock)
         state, observation = jax.tree.map(lambda a, b: jnp.where(done, a, b), restarted, following)
-        return Carry(state, observation, learn(memory, step)), kept
+        return Carry(state, observation, learn(policy_state, step)), kept
 
     return jax.lax.scan(
         lambda carry, x: jax.vmap(one)(carry, *x), carry, (shocks, policy_shocks), unroll=unroll

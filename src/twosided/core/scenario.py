@@ -25,7 +25,7 @@ class ScenarioState(eqx.Module):
     observation: Any
     time: Int[Array, ""]
     reward: Any
-    memories: tuple[Any, ...]
+    policy_states: tuple[Any, ...]
 
 
 class ScenarioShock(eqx.Module):
@@ -110,32 +110,34 @@ class Scenario(eqx.Module):
             observation=observation,
             time=jnp.zeros((), jnp.int32),
             reward=jax.tree.map(lambda leaf: jnp.stack([leaf] * self.learners), self.reward.init()),
-            memories=tuple(policy.init() for policy in self.competitors),
+            policy_states=tuple(policy.init() for policy in self.competitors),
         )
         return state, self._learners(observation)
 
     def restart(self, state: ScenarioState, shock: ScenarioShock) -> tuple[ScenarioState, Any]:
         """Return the state at the start of a next episode, in which the competitors keep their policy states."""
         fresh, observation = self.reset(shock)
-        return eqx.tree_at(lambda s: s.memories, fresh, state.memories, is_leaf=_is_none), observation
+        return eqx.tree_at(
+            lambda s: s.policy_states, fresh, state.policy_states, is_leaf=_is_none
+        ), observation
 
     def step(self, state: ScenarioState, action: Any, shock: ScenarioShock) -> tuple[ScenarioState, Step]:
         """Advance by one step, with the learners' action; the competitors act by their policies."""
-        actions, memories = [action], []
+        actions, policy_states = [action], []
         if self.learners > 1:
             actions = [seat(action, i) for i in range(self.learners)]
         for i, policy in enumerate(self.competitors):
             observation = seat(state.observation, self.learners + i)
-            other, memory = policy.act(shock.seats[i], state.memories[i], observation)
+            other, policy_state = policy.act(shock.seats[i], state.policy_states[i], observation)
             actions.append(other)
-            memories.append(memory)
+            policy_states.append(policy_state)
         # One number stands for several where another maker's field has several, such as one epsilon for all tiers.
         joint = jax.tree.map(lambda *leaves: jnp.stack(jnp.broadcast_arrays(*leaves)), *actions)
         market, transition = self.market.step(state.market, joint, shock.market)
         pay = jax.vmap(self.reward, in_axes=(0, None, 0))
-        reward, reward_memory = pay(state.reward, transition, jnp.arange(self.learners))
+        reward, reward_state = pay(state.reward, transition, jnp.arange(self.learners))
         time = state.time + 1
-        after = ScenarioState(market, transition.observation, time, reward_memory, tuple(memories))
+        after = ScenarioState(market, transition.observation, time, reward_state, tuple(policy_states))
         step = Step(
             observed=state.observation,
             observation=self._learners(transition.observation),

@@ -114,6 +114,6 @@ class ActorCritic(OnlineLearner):
 
     def policy(self, scenario, state, explore=False):
         """What it prefers in each cell, or with `explore` the probabilities that it draws from."""
-        preferences = state.carry.memory.preferences[0]
+        preferences = state.carry.policy_state.preferences[0]
         table = jax.nn.softmax(preferences) if explore else greedy(preferences)
         return TabularPolicy(table, cells_of(scenario, self.cells), actions_of(scenario))

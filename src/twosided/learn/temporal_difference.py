@@ -148,7 +148,7 @@ class _TemporalDifference(OnlineLearner):
         )
 
     def policy(self, scenario, state, explore=False):
-        q = state.carry.memory.q[0]
+        q = state.carry.policy_state.q[0]
         table = greedy(q)
         return TabularPolicy(
             explored(table, self.epsilon_end) if explore else table,

@@ -34,17 +34,17 @@ class FixedOffset(StatelessPolicy):
     ask_offset: Scalar = 0.7
     """Ask less midprice, in the market's unit of offsets."""
 
-    def act(self, shock, memory, observation):
+    def act(self, shock, state, observation):
         dtype = observation.inventory.dtype
-        return LimitOrders(jnp.asarray(self.bid_offset, dtype), jnp.asarray(self.ask_offset, dtype)), memory
+        return LimitOrders(jnp.asarray(self.bid_offset, dtype), jnp.asarray(self.ask_offset, dtype)), state
 
 
 class DoNothing(StatelessPolicy):
     """Places no orders, as a reference."""
 
-    def act(self, shock, memory, observation):
+    def act(self, shock, state, observation):
         nothing = jnp.zeros_like(observation.inventory)
-        return LimitOrders(nothing, nothing, nothing, nothing), memory
+        return LimitOrders(nothing, nothing, nothing, nothing), state
 
 
 class BuyAndHold(StatelessPolicy):
@@ -56,10 +56,10 @@ class BuyAndHold(StatelessPolicy):
     def __check_init__(self):
         check("units", self.units, "finite", lambda: np.isfinite(self.units))
 
-    def act(self, shock, memory, observation):
+    def act(self, shock, state, observation):
         nothing = jnp.zeros_like(observation.inventory)
         missing = (self.units - observation.inventory).astype(nothing.dtype)
-        return LimitOrders(nothing, nothing, nothing, nothing, missing), memory
+        return LimitOrders(nothing, nothing, nothing, nothing, missing), state
 
 
 class AvellanedaStoikov(StatelessPolicy):
@@ -78,12 +78,12 @@ class AvellanedaStoikov(StatelessPolicy):
         _check_risk(self)
         check("horizon", self.horizon, "positive and finite", lambda: is_positive(self.horizon))
 
-    def act(self, shock, memory, observation):
+    def act(self, shock, state, observation):
         left = time_left(observation)
         left = self.horizon if left is None else left
         risk = self.risk_aversion * jnp.square(self.volatility) * left
         half = risk / 2 + jnp.log1p(self.risk_aversion / self.decay) / self.risk_aversion
-        return _around(half, risk * observation.inventory, observation), memory
+        return _around(half, risk * observation.inventory, observation), state
 
 
 class GueantLehalleFernandezTapia(StatelessPolicy):
@@ -102,14 +102,14 @@ class GueantLehalleFernandezTapia(StatelessPolicy):
         _check_risk(self)
         check("intensity", self.intensity, "positive and finite", lambda: is_positive(self.intensity))
 
-    def act(self, shock, memory, observation):
+    def act(self, shock, state, observation):
         ratio = jnp.log1p(self.risk_aversion / self.decay)
         growth = jnp.exp(ratio * (1 + self.decay / self.risk_aversion))
         risk = jnp.square(self.volatility) * self.risk_aversion / (2 * self.decay * self.intensity)
         skew = jnp.sqrt(risk * growth)
         return _around(
             ratio / self.risk_aversion + skew / 2, skew * observation.inventory, observation
-        ), memory
+        ), state
 
 
 class QuoteTable(StatelessPolicy):
@@ -124,7 +124,7 @@ class QuoteTable(StatelessPolicy):
     ask: Float[Array, "steps inventories"]
     """Ask less midprice, in the market's unit of offsets."""
 
-    def act(self, shock, memory, observation):
+    def act(self, shock, state, observation):
         steps, inventories = self.bid.shape
         row = 0
         if (remaining := time_left(observation)) is not None:
@@ -133,7 +133,7 @@ class QuoteTable(StatelessPolicy):
         place = jnp.round(observation.inventory - self.first).astype(jnp.int32)
         place = jnp.clip(place, 0, inventories - 1)
         dtype = observation.inventory.dtype
-        return LimitOrders(*(table[row, place].astype(dtype) for table in (self.bid, self.ask))), memory
+        return LimitOrders(*(table[row, place].astype(dtype) for table in (self.bid, self.ask))), state
 
 
 def time_left(observation: Any) -> Float[Array, ""] | None:

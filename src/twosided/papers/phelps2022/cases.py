@@ -112,7 +112,7 @@ def training_days(budget: Budget) -> int:
 def day(budget: Budget, report: Report) -> Outcome:
     """Slides 1.3.12 to 1.3.21: one day under π_2, and one of uninformed orders alone."""
 
-    def recorded(observation, memory, step: Step) -> dict:
+    def recorded(observation, policy_state, step: Step) -> dict:
         quotes = step.transition.quotes
         order = (step.transition.sold - step.transition.bought)[0]
         # In the market with one price, bid and ask both equal it.
@@ -398,7 +398,7 @@ def _limit(chain: ElectronicChain, learner: SARSA, changes: tuple[float, ...]) -
 
 def _learned_tables(progress: Progress) -> np.ndarray:
     """The action values of every learner: seeds, cells, actions."""
-    return np.asarray(progress.states.carry.memory.q)[:, 0]
+    return np.asarray(progress.states.carry.policy_state.q)[:, 0]
 
 
 def _value(best, policy: Policy) -> float:
