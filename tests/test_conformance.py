@@ -50,7 +50,7 @@ MARKETS = {
     "bars with all there is": BarsMarket(
         source=SimulatedBars(Heston(time_step=1e-3), substeps=3, relative_half_spread=1e-3),
         fills=ProbabilisticFill(),
-        whole=False,
+        whole_units=False,
         max_offset=0.02,
         maker_fee=-0.01,
         taker_rate=0.001,

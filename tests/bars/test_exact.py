@@ -1,4 +1,4 @@
-"""The best quotes on bars: what the program says they earn, the market pays; by hand; who is refused."""
+"""Exact quotes on bars: value by simulation and by hand calculation, symmetry, and refusals."""
 
 import dataclasses
 import functools
@@ -29,7 +29,7 @@ def quoting(**parameters):
     return BarsMarket(**settings | bounds | parameters)
 
 
-def penalised(market, horizon=100):
+def scenario_of(market, horizon=100):
     return Scenario(market, (), InventoryPenalty(running=0.002, time_step=1.0), horizon)
 
 
@@ -38,48 +38,56 @@ FILLS = {"through": {}, "probable": {"fills": ProbabilisticFill(touch=0.3, depth
 
 @functools.cache
 def solved(name):
-    return bars_optimum(penalised(quoting(**FILLS[name])), offsets=13, draws=200_000)
+    return bars_optimum(scenario_of(quoting(**FILLS[name])), offsets=13, draws=200_000)
 
 
 @pytest.mark.parametrize("name", FILLS)
-def test_the_market_pays_what_the_program_says(name):
+def test_exact_value_matches_simulation_and_other_quotes_earn_less(name):
     best = solved(name)
     others = {
         "wider": FixedOffset(1e-4, 1e-4),
         "no skew": FixedOffset(0.0, 0.0),
-        # One more unit before the maker stops buying.
+        # The maker stops buying one unit later.
         "late": QuoteTable(jnp.asarray(-4.0), jnp.asarray(1.0), best.policy.bid, best.policy.ask),
     }
-    records = evaluate(penalised(quoting(**FILLS[name])), {"best": best.policy, **others}, steps=400_000)
+    records = evaluate(scenario_of(quoting(**FILLS[name])), {"best": best.policy, **others}, steps=400_000)
     reward = find(records, "best", "reward")
-    # Of 200,000 draws the mean gain of a lot has an error of 3e-5, and both sides count.
+    # With 200,000 draws the standard error of the mean earnings of an order is 3e-5, for each of two sides.
     assert abs(reward.value - best.value) < 4 * np.hypot(reward.error, 5e-5)
     assert best.value == pytest.approx(best.maximum, abs=2e-4)
     for other in others:
         assert find(records, other, "reward").value < reward.value - 4 * reward.error
 
 
-def test_the_two_sides_are_each_others_mirror_and_bounds_are_kept():
+def test_quotes_are_symmetric_and_place_no_order_beyond_the_bounds():
     best = solved("through")
     np.testing.assert_allclose(best.bid, best.ask[::-1], atol=1e-4)
     assert (np.diff(best.bid) >= 0).all()
     assert best.bid[-1] == best.ask[0] == pytest.approx(6e-4)
 
 
-def test_a_price_that_stands_still_fills_touching_orders_always():
-    """Bid and ask at the mid fill in every bar, both: a rebate of 1 on each, and no inventory but the rest of it."""
-    still = SimulatedBars(Bachelier(initial=100.0, volatility=0.0, time_step=1.0), 2)
-    market = quoting(source=still, fills=TouchFill(), maker_rate=0.0, maker_fee=-1.0, initial_inventory=2.0)
-    best = bars_optimum(penalised(market, 10), offsets=3, draws=1)
-    # Two bars without a bid bring inventory to 0 and lose two rebates: dear. Holding 2 for ten bars costs 10 x 0.008.
+def test_quotes_at_a_constant_price_match_hand_calculation():
+    """With touch fills, a bid and an ask at the midprice both fill in every bar. Each earns a rebate of 1, and the
+    inventory does not change."""
+    constant = SimulatedBars(Bachelier(initial=100.0, volatility=0.0, time_step=1.0), 2)
+    market = quoting(
+        source=constant, fills=TouchFill(), maker_rate=0.0, maker_fee=-1.0, initial_inventory=2.0
+    )
+    best = bars_optimum(scenario_of(market, 10), offsets=3, draws=1)
+    # Two bars without a bid bring the inventory to 0 but forgo two rebates. Holding 2 units for ten bars costs less,
+    # 10 x 0.008.
     assert best.value == pytest.approx((10 * 2 - 10 * 0.002 * 4) / 10, rel=1e-5)
-    dear = dataclasses.replace(penalised(market, 10), reward=InventoryPenalty(running=1.0, time_step=1.0))
-    # Now it sheds both units at once: 1 + 1 in two bars of one rebate, at a cost of 1 for the unit held between.
-    assert bars_optimum(dear, offsets=3, draws=1).value == pytest.approx((1 - 1 + 1 + 8 * 2) / 10, rel=1e-5)
+    high_penalty = dataclasses.replace(
+        scenario_of(market, 10), reward=InventoryPenalty(running=1.0, time_step=1.0)
+    )
+    # Now it is optimal to sell both units: two bars with one rebate each, and a penalty of 1 for the unit held between.
+    assert bars_optimum(high_penalty, offsets=3, draws=1).value == pytest.approx(
+        (1 - 1 + 1 + 8 * 2) / 10, rel=1e-5
+    )
 
 
-def test_it_stands_beside_runs():
-    scenario = penalised(quoting(), 5)
+def test_optimum_of_the_market_is_that_of_bars_optimum():
+    scenario = scenario_of(quoting(), 5)
     known = optimum(scenario)
     assert known.metric == "reward" and known.value == bars_optimum(scenario).value > 0
 
@@ -87,19 +95,19 @@ def test_it_stands_beside_runs():
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"sizes": True}, "makers of two offsets"),
-        ({"source": SimulatedBars(Heston())}, "Brownian prices without drift"),
-        ({"source": SimulatedBars(GeometricBrownian(drift=0.1))}, "Brownian prices without drift"),
-        ({"size": 2.0}, "lots of one unit"),
-        ({"min_inventory": 0.0}, "bounds around 0"),
+        ({"sizes": True}, "makers that choose two offsets alone"),
+        ({"source": SimulatedBars(Heston())}, "a Brownian price without drift"),
+        ({"source": SimulatedBars(GeometricBrownian(drift=0.1))}, "a Brownian price without drift"),
+        ({"size": 2.0}, "orders of one unit"),
+        ({"min_inventory": 0.0}, "bounds on inventory on both sides of 0"),
         ({"max_inventory": 1e6}, "at most 1000 units apart"),
     ],
 )
-def test_markets_without_an_answer_are_refused(changes, why):
+def test_unsupported_markets_raise_not_exact(changes, why):
     with pytest.raises(NotExact, match=why):
-        bars_optimum(penalised(quoting(**changes)))
+        bars_optimum(scenario_of(quoting(**changes)))
 
 
-def test_rewards_without_an_answer_are_refused():
+def test_unsupported_rewards_raise_not_exact():
     with pytest.raises(NotExact, match="SpreadPnL"):
         bars_optimum(Scenario(quoting(), (), SpreadPnL()))

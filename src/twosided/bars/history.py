@@ -1,4 +1,4 @@
-"""Bars of files as a source, so that a market on them can be named in settings and on the command line."""
+"""Source of bars read from files, for settings and the command line."""
 
 from functools import cache
 from pathlib import Path
@@ -12,15 +12,15 @@ from twosided.data.bars import Bars
 
 
 class FileBars(BarSource):
-    """Bars of history, read from files; episodes start anywhere in them."""
+    """Recorded bars, read from files; episodes start at a random bar."""
 
     files: tuple[Path, ...] = eqx.field(static=True)
-    """Bars of one price, or of bid and ask in one file or two (CSV or Parquet; plain or .gz)."""
+    """Files with bars of one price, or of bid and ask in one file or two (CSV or Parquet, plain or .gz)."""
     window: int = eqx.field(static=True, default=200)
-    """Bars that an episode takes: at least the horizon, or the market ends episodes at the last bar; 0: all, from the
-    first."""
+    """Steps for which every start leaves enough bars; 0 for one start, at the first bar. With a window below the
+    horizon, episodes may be terminated at the last bar of the files."""
     timezone: str = eqx.field(static=True, default="UTC")
-    """The clock of dates without an offset."""
+    """Time zone of dates without a UTC offset."""
 
     def __check_init__(self):
         check("window", self.window, "at least 0", self.window >= 0)
@@ -28,8 +28,8 @@ class FileBars(BarSource):
 
     @property
     def history(self) -> RecordedBars:
-        """What is in the files."""
-        return _read(self.files, self.window, self.timezone)
+        """Record of all bars in the files."""
+        return _recorded(self.files, self.window, self.timezone)
 
     def shocks(self, key, shape):
         return self.history.shocks(key, shape)
@@ -49,11 +49,11 @@ class FileBars(BarSource):
 
 @cache
 def bars_of(files: tuple[Path, ...], timezone: str) -> Bars:
-    """The bars of files, which are read once in a process."""
+    """Return the bars of files, which are read once per process."""
     return read_bars(*files, timezone=timezone)
 
 
 @cache
-def _read(files: tuple[Path, ...], window: int, timezone: str) -> RecordedBars:
-    """Compiled programs hold what is in the files."""
+def _recorded(files: tuple[Path, ...], window: int, timezone: str) -> RecordedBars:
+    """Return the source of the bars of files; compiled programs hold the bars as constants."""
     return RecordedBars.of(bars_of(files, timezone), window or None)

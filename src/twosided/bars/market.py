@@ -1,21 +1,24 @@
-"""Limit orders and a market order on bars, real or simulated: what an order placed after bar t does in bar t+1.
+"""Limit orders and market orders on bars of open, high, low and close prices: orders of one bar trade in the next.
 
-With C_t the close of bar t (its mid), seen with all of the bar before acting, and q the inventory:
+Let C_t be the close of bar t, which is the midprice, and q the inventory. The maker observes bar t in full, then acts:
 
-    1. a market order for m units trades at the open of bar t+1, across the spread:    hedge PnL  -m (price - C_t)
-    2. a bid for b units rests at C_t (1 - δ_b), an ask for a units at C_t (1 + δ_a); each fills as a whole or not
-       at all, by how far bar t+1 went through it (twosided.limit_orders.fills), at its own price:  spread PnL
-       C_t Σ size δ
-    3. fees are paid, rebates received:                                                 fees PnL
-    4. what is held then is marked at the new close:                              inventory PnL  q' (C_{t+1} - C_t)
+    1. a market order for m units trades at the open of bar t+1, across the spread:
+                                                                      hedge PnL      -m (price - C_t)
+    2. a bid for b units rests at C_t (1 - δ_b) and an ask for a units at C_t (1 + δ_a); each fills in full or not at
+       all, by how far bar t+1 went through it (twosided.limit_orders.fills), at its own price:
+                                                                      spread PnL     C_t Σ size δ over the filled orders
+    3. fees are paid and rebates received:                            fees PnL
+    4. the position after the trades is marked at the new close:      inventory PnL  q_{t+1} (C_{t+1} - C_t)
 
-So whatever bar t+1 did to those who were filled in it is in the inventory part, and nothing is seen before it is paid
-for. Offsets are fractions of the close. An offset of `max_offset` or more is no order, nor is a size below one
-lot where
-sizes are whole. A broker cuts market orders, then each limit order alone, to what bounds on inventory and cash allow.
+The inventory part thus contains the move of bar t+1 against orders that it filled (adverse selection). No part of bar
+t+1 is observed before the action.
 
-Prices are in the currency of the bars, sizes in units. The observation is scaled: log prices over the close, in units
-of `max_offset`; unscaled it is the state of the paper's preset (`twosided.papers.heston_planning.scenario`).
+Offsets are fractions of the close. An offset of `max_offset` or more places no order, nor does a size below one unit
+where sizes are whole units. Orders are reduced to the bounds on inventory and cash: the market order first, then each
+limit order as if the other did not fill.
+
+Prices are in the currency of the bars, sizes in units. The scaled observation has log prices over the close, in units
+of `max_offset`. The unscaled observation is the state of Gore (2025) (`twosided.papers.heston_planning.scenario`).
 """
 
 from typing import Any
@@ -40,118 +43,135 @@ from twosided.limit_orders.fills import BarFill, TradeThroughFill
 from twosided.limit_orders.orders import LimitOrders, Trades
 from twosided.rewards.extras import InventoryMoments
 
-UNBOUNDED = 1e30
-"""Units that nobody runs out of."""
+UNLIMITED_CASH = 1e30
+"""Cash to spend where there is no bound on debt, in currency."""
 
 
 class BarsObservation(eqx.Module):
-    """What the maker sees after a bar. Scaled, prices are logarithms over the close, in units of `max_offset`."""
+    """Observation of the maker after a bar. With `scaled`, prices are log prices over the close, in units of
+    `max_offset`; else they are in currency."""
 
     inventory: Float[Array, "makers"]
     """q, in units."""
     open: Float[Array, "makers"]
+    """Open of the last bar."""
     high: Float[Array, "makers"]
+    """High of the last bar."""
     low: Float[Array, "makers"]
+    """Low of the last bar."""
     change: Float[Array, "makers"]
-    """Of the close since the bar before; unscaled, of (high + low) / 2."""
+    """Change of the close over the last bar; unscaled, the change of (high + low) / 2."""
     bought: Float[Array, "makers"]
-    """In the bar, in units, market orders included."""
+    """Units bought in the last bar, market orders included."""
     sold: Float[Array, "makers"]
+    """Units sold in the last bar, market orders included."""
     cash: Float[Array, "makers"] | None = None
-    """In currency; scaled: lots of `size` that may still be bought with it, at most 10, None if debt has no bound."""
+    """Cash, in currency. With `scaled`, cash above `min_cash` in orders of `size` units at the close, at most 10; None
+    without a bound on debt."""
     volatility: Float[Array, "makers"] | None = None
-    """Deviation of the close's changes so far, lately."""
+    """Exponentially weighted volatility of log changes of the close, in units of `max_offset`; with `scaled` only."""
     half_spread: Float[Array, "makers"] | None = None
+    """Half-spread at the close, as a fraction of the close in units of `max_offset`; with `scaled` only."""
     close: Float[Array, "makers"] | None = None
-    """Unscaled only, as are the next two."""
+    """Close of the last bar; None with `scaled`."""
     profit: Float[Array, "makers"] | None = None
-    """Cash received in the bar less cash paid, in currency."""
+    """Cash received less cash paid in the last bar, in currency; None with `scaled`."""
     inventory_pnl: Float[Array, "makers"] | None = None
-    """In the bar, in currency."""
+    """Inventory PnL of the last bar, in currency; None with `scaled`."""
 
 
 class BarsShock(eqx.Module):
-    """What chance decides in a step."""
+    """Random inputs of a step."""
 
     source: Any
+    """Shock of the source of bars."""
     bid: Any
-    """Of the fill of the maker's bid."""
+    """Shock of the fill of the bid."""
     ask: Any
+    """Shock of the fill of the ask."""
 
 
-class LastStep(eqx.Module):
-    """What a step leaves to be seen, in the units of the observation."""
+class StepResults(eqx.Module):
+    """Results of the last step that the maker observes, in the units of the observation before scaling."""
 
     change: Float[Array, ""]
+    """Log change of the close with `scaled`; else the change of (high + low) / 2, in currency."""
     bought: Float[Array, ""]
+    """Units bought, market orders included."""
     sold: Float[Array, ""]
+    """Units sold, market orders included."""
     profit: Float[Array, ""]
+    """Cash received less cash paid, in currency."""
     inventory_pnl: Float[Array, ""]
+    """Inventory PnL, in currency."""
 
 
 class BarsState(eqx.Module):
-    """Where the market stands before the maker acts."""
+    """State of the market before the maker acts."""
 
     price: Any
-    """Of the source of bars."""
+    """State of the source of bars."""
     cash: Float[Array, ""]
-    """From every trade at its own price, and fees; wealth is cash + inventory · close."""
+    """Cash from every trade at its own price, less fees, in currency; wealth is cash + inventory · close."""
     inventory: Float[Array, ""]
+    """q, in units."""
     variance: Float[Array, ""]
     """Exponentially weighted mean of squared log changes of the close."""
     count: Float[Array, ""]
-    """Of the changes in it."""
-    last: LastStep
+    """Number of log changes in `variance`."""
+    last_step: StepResults
+    """Results of the last step; 0 at the start of an episode."""
 
 
 class BarsMarket(Market):
-    """Limit orders and market orders on bars: those of one bar fill in the next."""
+    """Limit orders and market orders on bars: orders of one bar trade in the next."""
 
     takes_competitors = False
     extras = InventoryMoments
 
     source: BarSource = SimulatedBars()
-    """Where bars come from: a price process seen through substeps, or history."""
+    """Source of the bars: a simulated price process, or recorded bars."""
     fills: BarFill = TradeThroughFill()
-    """Which limit orders fill."""
+    """Rule that decides which limit orders fill."""
     size: Scalar = 1.0
-    """Units of a limit order whose maker does not say; at most `max_size`."""
+    """Size of a limit order where the maker does not choose it, in units; at most `max_size`."""
     max_size: Scalar = 10.0
-    """Largest limit order, in units."""
+    """Largest size of a limit order, in units."""
     max_market_order: Scalar = 10.0
-    """Largest market order, in units."""
+    """Largest size of a market order, in units."""
     sizes: bool = eqx.field(static=True, default=True)
-    """Makers choose sizes and market orders too; else they quote two offsets, for `size` units each."""
-    whole: bool = eqx.field(static=True, default=True)
-    """Sizes are cut to whole units, towards 0."""
+    """Let makers choose the sizes of limit orders, and market orders; otherwise they choose two offsets for orders of
+    `size` units."""
+    whole_units: bool = eqx.field(static=True, default=True)
+    """Round sizes toward 0 to whole units."""
     min_offset: Scalar = 0.0
-    """Smallest offset of a limit order, a fraction of the close."""
+    """Smallest offset of a limit order, as a fraction of the close; negative offsets cross the close."""
     max_offset: Scalar = 0.002
-    """An offset of so much or more is no order; a fraction of the close."""
+    """Offset from which on no order is placed, as a fraction of the close."""
     maker_fee: Scalar = 0.0
-    """Paid for a unit that a limit order trades, in currency; a rebate if below 0."""
+    """Fee per unit traded by a limit order, in currency; a rebate if negative."""
     taker_fee: Scalar = 0.0
-    """Paid for a unit that a market order trades, in currency."""
+    """Fee per unit traded by a market order, in currency; a rebate if negative."""
     maker_rate: Scalar = 0.0
-    """The same as a fraction of what is traded, in currency; a rebate if below 0."""
+    """Fee of a limit order as a fraction of its value; a rebate if negative. Added to `maker_fee`."""
     taker_rate: Scalar = 0.0
-    """Of market orders."""
+    """Fee of a market order as a fraction of its value; a rebate if negative. Added to `taker_fee`."""
     initial_inventory: Scalar = 0.0
     """q at the start of an episode, in units."""
     min_inventory: Scalar = -10.0
-    """In units; 0: nothing is sold short."""
+    """Smallest inventory, in units; 0 for no short sales."""
     max_inventory: Scalar = 10.0
-    """In units."""
+    """Largest inventory, in units."""
     initial_cash: Scalar = 0.0
-    """At the start of an episode, in currency."""
+    """Cash at the start of an episode, in currency."""
     min_cash: Scalar | None = None
-    """What is bought leaves at least so much cash, in currency; 0: no debt; none: no bound."""
-    memory: Scalar = 30.0
-    """Changes of the close that the observed volatility goes back to, in bars."""
+    """Smallest cash that a purchase may leave, in currency; 0 for no debt, none for no bound."""
+    volatility_window: Scalar = 30.0
+    """Effective window of the observed volatility, in bars: the weight of the last squared change is 1 over it."""
     scaled: bool = eqx.field(static=True, default=True)
-    """Show prices relative to the close and `max_offset`; else as they are, in currency."""
+    """Show log prices over the close in units of `max_offset`; otherwise prices and cash in currency."""
     num_makers: int = eqx.field(static=True, default=1)
-    """Only 1: nobody competes for these orders."""
+    """Always 1: the maker has no competitors."""
 
     def __check_init__(self):
         alone = "1 (nobody competes here: choose no competitors)"
@@ -172,17 +192,18 @@ class BarsMarket(Market):
         check("max_offset", high, f"above min_offset ({low}) and below 1", lambda: (high > low) & (high < 1))
         for name in ("maker_fee", "taker_fee", "maker_rate", "taker_rate", "initial_cash"):
             check(name, getattr(self, name), "finite", lambda name=name: np.isfinite(getattr(self, name)))
-        least, most = self.min_inventory, self.max_inventory
-        check("min_inventory", least, "finite", lambda: np.isfinite(least))
-        over = f"at least min_inventory ({least}) and finite"
-        check("max_inventory", most, over, lambda: is_at_least(most, least))
-        first, between = self.initial_inventory, f"from {least} to {most}"
-        check("initial_inventory", first, between, lambda: (first >= least) & (first <= most))
-        debt = self.min_cash
-        if debt is not None:
+        lower, upper = self.min_inventory, self.max_inventory
+        check("min_inventory", lower, "finite", lambda: np.isfinite(lower))
+        above = f"at least min_inventory ({lower}) and finite"
+        check("max_inventory", upper, above, lambda: is_at_least(upper, lower))
+        first, between = self.initial_inventory, f"from {lower} to {upper}"
+        check("initial_inventory", first, between, lambda: (first >= lower) & (first <= upper))
+        min_cash = self.min_cash
+        if min_cash is not None:
             bound = f"at most initial_cash ({self.initial_cash})"
-            check("min_cash", debt, bound, lambda: debt <= self.initial_cash)
-        check("memory", self.memory, "at least 1 and finite", lambda: is_at_least(self.memory, 1))
+            check("min_cash", min_cash, bound, lambda: min_cash <= self.initial_cash)
+        window = self.volatility_window
+        check("volatility_window", window, "at least 1 and finite", lambda: is_at_least(window, 1))
 
     @property
     def action_space(self) -> Box:
@@ -214,7 +235,7 @@ class BarsMarket(Market):
             inventory=nothing + self.initial_inventory,
             variance=nothing,
             count=nothing,
-            last=LastStep(*[nothing] * 5),
+            last_step=StepResults(*[nothing] * 5),
         )
         return state, self.observe(state)
 
@@ -228,9 +249,9 @@ class BarsMarket(Market):
         cash, pnl = trades.cash(before.mid.close), trades.pnl(state.inventory, change)
         log_change = jnp.log(close / before.mid.close)
         count = state.count + 1
-        # A plain mean at first: there is nothing to start from.
-        weight = jnp.maximum(1 / count, 1 / self.memory)
-        moved = (bar.mid.high + bar.mid.low - before.mid.high - before.mid.low) / 2
+        # A plain mean over the first window, as there is no estimate to start from.
+        weight = jnp.maximum(1 / count, 1 / self.volatility_window)
+        mid_range_change = (bar.mid.high + bar.mid.low - before.mid.high - before.mid.low) / 2
         bought = trades.bought + jnp.maximum(trades.ordered, 0.0)
         sold = trades.sold + jnp.maximum(-trades.ordered, 0.0)
         after = BarsState(
@@ -239,15 +260,17 @@ class BarsMarket(Market):
             inventory=state.inventory + trades.volume,
             variance=state.variance + weight * (jnp.square(log_change) - state.variance),
             count=count,
-            last=LastStep(log_change if self.scaled else moved, bought, sold, cash, pnl.inventory),
+            last_step=StepResults(
+                log_change if self.scaled else mid_range_change, bought, sold, cash, pnl.inventory
+            ),
         )
         bid, ask = before.mid.close - trades.bid_offset, before.mid.close + trades.ask_offset
         exchange = bar.mid.open - bar.half_spread_at_open, bar.mid.open + bar.half_spread_at_open
-        told = {
+        fields = {
             "pnl": pnl,
             "quotes": Quotes(before.mid.close, close, bid, ask, *exchange),
             "held": state.inventory,
-            # What fills knows where the price goes: the draw itself stands for what is expected.
+            # Fills depend on the price innovation, so the draw takes the place of its expectation.
             "expected_inventory_pnl": pnl.inventory,
             "inventory": after.inventory,
             "bought": trades.bought,
@@ -257,79 +280,82 @@ class BarsMarket(Market):
         return after, Transition(
             observation=self.observe(after),
             terminated=self.source.ended(price),
-            **jax.tree.map(lambda leaf: leaf[None], told),
+            **jax.tree.map(lambda leaf: leaf[None], fields),
         )
 
     def _trades(
         self, state: BarsState, action: LimitOrders, shock: BarsShock, close: Float[Array, ""], bar: QuotedBar
     ) -> Trades:
-        """What trades in a bar of what was ordered at the close before it."""
-        free = UNBOUNDED if self.min_cash is None else state.cash - self.min_cash
+        """Return the trades in a bar, of the orders placed at the close before it."""
+        spendable = UNLIMITED_CASH if self.min_cash is None else state.cash - self.min_cash
 
-        # A market order, at the open.
+        # The market order trades at the open.
         order = jnp.zeros_like(close)
         if action.market_order is not None:
-            order = self._of(action.market_order, close, -self.max_market_order, self.max_market_order)
+            order = self._clip(action.market_order, close, -self.max_market_order, self.max_market_order)
         slippage = bar.mid.open - close + jnp.sign(order) * bar.half_spread_at_open
         price = close + slippage
-        cost = price * (1 + self.taker_rate) + self.taker_fee
-        room = jnp.minimum(self.max_inventory - state.inventory, free / cost)
+        unit_cost = price * (1 + self.taker_rate) + self.taker_fee
+        max_purchase = jnp.minimum(self.max_inventory - state.inventory, spendable / unit_cost)
         order = jnp.clip(
-            order, -jnp.maximum(state.inventory - self.min_inventory, 0.0), jnp.maximum(room, 0.0)
+            order, -jnp.maximum(state.inventory - self.min_inventory, 0.0), jnp.maximum(max_purchase, 0.0)
         )
-        order = self._cut(order)
+        order = self._round(order)
         fees = jnp.abs(order) * (self.taker_fee + price * self.taker_rate)
-        held, free = state.inventory + order, free - order * price - fees
+        held, spendable = state.inventory + order, spendable - order * price - fees
 
-        # Limit orders, in the bar.
+        # The limit orders rest during the bar.
         bid, ask = (
-            self._of(x, close, self.min_offset, self.max_offset)
+            self._clip(x, close, self.min_offset, self.max_offset)
             for x in (action.bid_offset, action.ask_offset)
         )
         buy, sell = (
-            self._of(self.size if x is None else x, close, 0.0, self.max_size)
+            self._clip(self.size if x is None else x, close, 0.0, self.max_size)
             for x in (action.bid_size, action.ask_size)
         )
         bid_price, ask_price = close * (1 - bid), close * (1 + ask)
-        cost = bid_price * (1 + self.maker_rate) + self.maker_fee
-        room = jnp.minimum(self.max_inventory - held, free / jnp.maximum(cost, 1e-6 * close))
-        buy = self._cut(jnp.minimum(buy, jnp.maximum(room, 0.0)))
-        sell = self._cut(jnp.minimum(sell, jnp.maximum(held - self.min_inventory, 0.0)))
+        unit_cost = bid_price * (1 + self.maker_rate) + self.maker_fee
+        max_purchase = jnp.minimum(
+            self.max_inventory - held, spendable / jnp.maximum(unit_cost, 1e-6 * close)
+        )
+        buy = self._round(jnp.minimum(buy, jnp.maximum(max_purchase, 0.0)))
+        sell = self._round(jnp.minimum(sell, jnp.maximum(held - self.min_inventory, 0.0)))
         through = (bid_price - bar.lowest_ask) / bid_price, (bar.highest_bid - ask_price) / ask_price
-        reached = self.fills.filled(shock.bid, through[0]), self.fills.filled(shock.ask, through[1])
-        bought = jnp.where(reached[0] & (bid < self.max_offset) & bar.follows, buy, 0.0)
-        sold = jnp.where(reached[1] & (ask < self.max_offset) & bar.follows, sell, 0.0)
+        filled = self.fills.filled(shock.bid, through[0]), self.fills.filled(shock.ask, through[1])
+        bought = jnp.where(filled[0] & (bid < self.max_offset) & bar.contiguous, buy, 0.0)
+        sold = jnp.where(filled[1] & (ask < self.max_offset) & bar.contiguous, sell, 0.0)
         fees = fees + (bought + sold) * self.maker_fee
         fees = fees + (bought * bid_price + sold * ask_price) * self.maker_rate
         return Trades(bought, close * bid, sold, close * ask, order, slippage, fees)
 
-    def _of(self, decided: Any, like: Float[Array, ""], low: Any, high: Any) -> Float[Array, ""]:
-        """The one maker's decision, within bounds."""
-        decided = jnp.asarray(decided)
-        return jnp.clip(decided.reshape(-1)[0], low, high).astype(like.dtype)
+    def _clip(self, value: Any, like: Float[Array, ""], low: Any, high: Any) -> Float[Array, ""]:
+        """Return the choice of the one maker, clipped to its bounds."""
+        value = jnp.asarray(value)
+        return jnp.clip(value.reshape(-1)[0], low, high).astype(like.dtype)
 
-    def _cut(self, size: Float[Array, ""]) -> Float[Array, ""]:
-        return jnp.trunc(size) if self.whole else size
+    def _round(self, size: Float[Array, ""]) -> Float[Array, ""]:
+        return jnp.trunc(size) if self.whole_units else size
 
     def observe(self, state: BarsState) -> BarsObservation:
-        bar, last = self.source.bar(state.price), state.last
+        """Return the observation of the maker, from the last bar and the results of the last step."""
+        bar, last = self.source.bar(state.price), state.last_step
         mid = bar.mid
         common = {"inventory": state.inventory, "bought": last.bought, "sold": last.sold}
         if self.scaled:
-            lots = None
+            orders = None
             if self.min_cash is not None:
-                lots = jnp.minimum((state.cash - self.min_cash) / (mid.close * self.size), 10.0)
-            seen = {
+                orders = jnp.minimum((state.cash - self.min_cash) / (mid.close * self.size), 10.0)
+            observed = {
                 "open": jnp.log(mid.open / mid.close) / self.max_offset,
                 "high": jnp.log(mid.high / mid.close) / self.max_offset,
                 "low": jnp.log(mid.low / mid.close) / self.max_offset,
                 "change": last.change / self.max_offset,
-                "cash": lots,
+                "cash": orders,
                 "volatility": jnp.sqrt(state.variance) / self.max_offset,
                 "half_spread": bar.half_spread / mid.close / self.max_offset,
             }
         else:
-            seen = {
+            observed = {
                 "open": mid.open,
                 "high": mid.high,
                 "low": mid.low,
@@ -339,7 +365,7 @@ class BarsMarket(Market):
                 "profit": last.profit,
                 "inventory_pnl": last.inventory_pnl,
             }
-        return BarsObservation(**jax.tree.map(lambda leaf: leaf[None], common | seen))
+        return BarsObservation(**jax.tree.map(lambda leaf: leaf[None], common | observed))
 
     def optimum(self, scenario: "Scenario") -> Optimum:
         from twosided.bars.optimum import exact_offsets

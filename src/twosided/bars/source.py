@@ -1,8 +1,8 @@
-"""Where bars come from: any price process seen through substeps, or history.
+"""Sources of bars: a price process simulated in substeps, or a record of bars.
 
-A source is deterministic given its shock, like a price process. What a bar shows is the mid; trades by others happen
-about it, so the lowest price that somebody could have bought at, and the highest that somebody could have sold at, are
-kept apart: with bars of bid and ask they are the ask's low and the bid's high, with bars of trades the bar's own.
+A source is deterministic given its shock, like a price process. Bars are those of the midprice. The lowest price at
+which one could buy and the highest at which one could sell are separate: with bars of bid and ask they are the low of
+the ask and the high of the bid, with bars of one price the low and the high of that price.
 """
 
 import abc
@@ -25,93 +25,98 @@ from twosided.prices.process import PriceProcess
 
 
 class QuotedBar(eqx.Module):
-    """A bar of the mid, and what could be traded at in it; in currency."""
+    """Bar of the midprice, and the prices at which one could trade in it; in currency."""
 
     mid: Bar
+    """Bar of the midprice."""
     lowest_ask: Float[Array, "*bars"]
-    """At which a resting order to buy was reached."""
+    """Lowest ask in the bar: it touches a bid at this price or above."""
     highest_bid: Float[Array, "*bars"]
-    """At which a resting order to sell was reached."""
+    """Highest bid in the bar: it touches an ask at this price or below."""
     half_spread_at_open: Float[Array, "*bars"]
-    """That a market order pays at the open."""
+    """Half-spread at the open, which a market order pays."""
     half_spread: Float[Array, "*bars"]
-    """At the close, for what is to be seen."""
-    follows: Bool[Array, "*bars"]
-    """Whether it comes right after the bar before it: over a gap no limit order rests."""
+    """Half-spread at the close, which is observed."""
+    contiguous: Bool[Array, "*bars"]
+    """Whether the bar directly follows the previous bar; no limit order rests over a gap."""
 
     @classmethod
     def around(cls, mid: Bar, relative_half_spread: Scalar) -> "QuotedBar":
-        """Asks above the mid by the half-spread, a fraction of it, and bids below; no gap before it."""
-        half, follows = relative_half_spread, jnp.ones((), bool)
+        """Return a bar without a gap before it whose asks and bids are the midprice plus and less the half-spread, a
+        fraction of the midprice."""
+        half, contiguous = relative_half_spread, jnp.ones((), bool)
         return cls(
-            mid, mid.low * (1 + half), mid.high * (1 - half), mid.open * half, mid.close * half, follows
+            mid, mid.low * (1 + half), mid.high * (1 - half), mid.open * half, mid.close * half, contiguous
         )
 
 
 class BarSource(eqx.Module):
-    """Bars, one after the other."""
+    """Source of consecutive bars."""
 
     @abc.abstractmethod
     def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Any:
-        """What chance decides, with the given leading axes."""
+        """Draw the random inputs, with the given leading axes."""
 
     @abc.abstractmethod
     def reset(self, shock: Any) -> Any:
-        """The state at the start of an episode, its first bar seen."""
+        """Return the state at the start of an episode, after its first bar."""
 
     @abc.abstractmethod
     def step(self, state: Any, shock: Any) -> Any:
-        """The state one bar later."""
+        """Return the state one bar later."""
 
     @abc.abstractmethod
     def bar(self, state: Any) -> QuotedBar:
-        """The last bar that the state has seen."""
+        """Return the last bar of a state."""
 
     @abc.abstractmethod
     def ended(self, state: Any) -> Bool[Array, ""]:
-        """Whether no bar follows."""
+        """Whether the source has no further bar."""
 
     @property
     @abc.abstractmethod
     def history(self) -> "RecordedBars | None":
-        """The record that the bars come from, if they do."""
+        """Record that the bars come from; None for simulated bars."""
 
 
 class BarModel(BarSource):
-    """What is expected of the bars of another source: paths go on from where that one stood."""
+    """Model of the bars that follow each bar of a record."""
 
     record: eqx.AbstractVar["RecordedBars"]
-    """The bars that it goes on from."""
+    """Record of the bars that paths start from."""
 
     @property
     def history(self):
-        """None: they are expected, and were not."""
+        """None: the bars of a model are simulated."""
         return None
 
     def prepare(self, tell: Callable[[str], None]) -> None:
-        """Do now, and say how it goes, what takes long and would be done when the model is first asked for."""
+        """Do the slow work of the first use now, such as fitting, and report progress to `tell`."""
 
     @abc.abstractmethod
     def continued(self, place: Any, shock: Any) -> Any:
-        """The state where the other source stands at `place`: the same last bar, and what is expected of the next."""
+        """Return the start of a path at `place`, a state of `record`: its last bar is that of the record."""
 
 
 class SimulatedState(eqx.Module):
-    """Where the price stands, and the bar that led there."""
+    """State of a simulated source: the state of its price process, and the last bar."""
 
     price: Any
+    """State of the price process."""
     bar: Bar
+    """Last bar of the midprice."""
 
 
 class SimulatedBars(BarSource):
-    """Bars of a price process, by substeps of its time step."""
+    """Bars of a price process, simulated in substeps of its time step."""
 
     price: PriceProcess = GeometricBrownian(initial=100.0, volatility=0.5, time_step=1 / 5_256_000)
-    """How the mid moves in a substep; by default a tenth of a minute of a year that never closes."""
+    """Price process of the midprice; one step per substep. Default: steps of 0.1 minutes in a year of 525,600."""
     substeps: int = eqx.field(static=True, default=10)
-    """Steps of the price in a bar."""
+    """Steps of the price process in a bar."""
     relative_half_spread: Scalar = 0.0
-    """That a market order pays, and a resting order is reached at the better for; a fraction of the mid."""
+    """Half-spread around the midprice, as a fraction of it: a market order pays it, and the price must go as far beyond
+    a limit order to reach it."""
 
     def __check_init__(self):
         check("substeps", self.substeps, "from 1 to 100000", 1 <= self.substeps <= 100_000)
@@ -122,7 +127,7 @@ class SimulatedBars(BarSource):
         return self.price.shocks(key, (*shape, self.substeps))
 
     def reset(self, shock):
-        """An episode starts at a price, a bar in which nothing moved."""
+        """Return the start of an episode: a bar in which the price did not move."""
         price = self.price.reset(jax.tree.map(lambda leaf: leaf[0], shock))
         return SimulatedState(price, Bar(price.mid, price.mid, price.mid, price.mid))
 
@@ -137,50 +142,56 @@ class SimulatedBars(BarSource):
 
     @property
     def history(self):
-        """None: every path is another."""
+        """None: the bars are simulated."""
         return None
 
 
 class RecordedBars(BarSource):
-    """Bars of history, from a start that chance decides; made by `of`."""
+    """Recorded bars; episodes start at a random bar. Use `of` to make them."""
 
     bars: QuotedBar
-    """Of the whole record, in order."""
+    """All bars of the record, in order of time."""
     window: int = eqx.field(static=True)
-    """Bars that an episode takes after its first: starts are so early that they are there, and one more. Who goes on to
-    the last bar ends there."""
+    """Steps for which every start leaves enough bars, with one bar to spare. An episode that reaches the last bar of
+    the record is terminated there."""
 
     @classmethod
     def of(cls, bars: Bars, window: int | None = None) -> "RecordedBars":
-        """From bars of one price, or of bid and ask; times tell gaps.
+        """Make a source from bars of one price, or of bid and ask; gaps are found from the times.
 
-        Without a window an episode starts at the first bar and may take all but the last. Raises ValueError.
+        Without a window, an episode starts at the first bar and may take all steps but the last. Raises ValueError if
+        prices are not positive and finite, or not those of bars, or if the window is out of range.
         """
         price = _checked("", bars.price)
         bid = price if bars.bid is None else _checked("bid ", bars.bid)
         ask = price if bars.ask is None else _checked("ask ", bars.ask)
-        number = price.shape[1]
-        check("bars", number, "at least 3", number >= 3)
-        steps = number - 2 if window is None else window
-        check("window", steps, f"from 1 to {number - 2}, two less than the bars", 1 <= steps <= number - 2)
-        # A spread that is crossed for a moment, as bars of two files may be, pays nobody.
+        num_bars = price.shape[1]
+        check("bars", num_bars, "at least 3", num_bars >= 3)
+        steps = num_bars - 2 if window is None else window
+        check(
+            "window",
+            steps,
+            f"from 1 to {num_bars - 2} (the number of bars less 2)",
+            1 <= steps <= num_bars - 2,
+        )
+        # Bars of two files may cross for a moment; a negative spread would pay market orders.
         half = np.maximum(ask - bid, 0.0) / 2
         rows: list[Any] = [x.astype(np.float32) for x in (*price, ask[2], bid[1], half[0], half[3])]
-        follows: Any = bars.contiguous
-        return cls(QuotedBar(Bar(*rows[:4]), *rows[4:], follows=follows), steps)
+        contiguous: Any = bars.contiguous
+        return cls(QuotedBar(Bar(*rows[:4]), *rows[4:], contiguous=contiguous), steps)
 
     @property
     def history(self):
-        """Itself."""
+        """This record."""
         return self
 
     @property
     def number(self) -> int:
-        """Of bars."""
+        """Number of bars."""
         return self.bars.mid.close.shape[0]
 
     def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Int[Array, "..."]:
-        """The bar that an episode would start from: nothing else is left to chance."""
+        """Draw the first bars of episodes, the only random inputs."""
         return jax.random.randint(key, shape, 0, self.number - 1 - self.window)
 
     def reset(self, shock):
@@ -197,17 +208,17 @@ class RecordedBars(BarSource):
 
 
 def _checked(side: str, quotes: OHLC) -> NDArray[np.float64]:
-    """Open, high, low and close, a row each, if they are bars. Raises ValueError."""
+    """Return the rows of open, high, low and close. Raises ValueError if they are not prices of bars."""
     rows = np.stack([np.asarray(getattr(quotes, name), float) for name in OHLC_FIELDS])
     for name, array in zip(OHLC_FIELDS, rows, strict=True):
         bad = ~(np.isfinite(array) & (array > 0))
         if bad.any():
             row = int(bad.argmax())
             raise ValueError(f"{side}{name} must be positive and finite, but bar {row} has {array[row]}")
-    first, high, low, last = rows
-    bad = (low > np.minimum(first, last)) | (high < np.maximum(first, last))
+    open, high, low, close = rows
+    bad = (low > np.minimum(open, close)) | (high < np.maximum(open, close))
     if bad.any():
         raise ValueError(
-            f"{side}open and close must be from low to high, but those of bar {int(bad.argmax())} are not"
+            f"{side}open and close must be between low and high, but those of bar {int(bad.argmax())} are not"
         )
     return rows
