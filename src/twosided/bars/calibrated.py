@@ -1,4 +1,4 @@
-"""A model of bars for planning: what was known of the Heston model after each bar, and nothing that came later."""
+"""Heston model of bars for planning, fitted on rolling windows; after each bar it uses only the bars so far."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -18,16 +18,16 @@ from twosided.bars.source import BarModel, RecordedBars
 from twosided.core.errors import Refusal
 from twosided.core.validation import check
 from twosided.data.bars import Bars
-from twosided.heston.blocks import FEWEST, make_blocks
-from twosided.heston.fit import HestonFit, filter_blocks, rolling
-from twosided.heston.law import Parameters
+from twosided.heston.blocks import MIN_BLOCKS, make_blocks
+from twosided.heston.fit import HestonFit, filter_blocks, rolling_fits
 from twosided.heston.priors import Prior, WeakPrior, draw_prior
+from twosided.heston.transition import Parameters
 
-ROUGH = 30
-"""Bars that the variance before the first fit is a mean of."""
+REALIZED_WINDOW = 30
+"""Number of returns in the realized variance that stands in for the filter before the first fit."""
 
 
-def heston_bars(
+def heston_bars_from_fits(
     bars: Bars,
     fits: Iterable[tuple[int, HestonFit]],
     *,
@@ -36,35 +36,41 @@ def heston_bars(
     draws: int = 200,
     seed: int = 0,
 ) -> HestonBars:
-    """The model of some bars, from fits and the number of the bar after each one's window, as `rolling` gives them.
+    """Make the model of bars from fits of windows of them, in the form in which `rolling_fits` yields them.
 
-    After a bar the parameters are draws from the last fit that had ended by then, or from the prior before the first;
-    the variance is that of the filter at the fit's medians, over its window and the bars since. Time is in the years of
-    the first fit's bars.
+    Each fit comes with the index of the bar after its window. The parameters after a bar are `draws` draws from the
+    last fit whose window had ended by then, or from the prior before the first one. The variance is that of the filter
+    at the posterior medians of the fit, over its window and the bars since. The length of a year is that of the first
+    fit.
+
+    Raises ValueError if the windows are not in order.
     """
     fits = list(fits)
     check(
         "fits",
         [end for end, _ in fits],
-        "of windows in order",
+        "in order of the ends of their windows",
         all(a < b for (a, _), (b, _) in pairwise(fits)),
     )
-    rng, number = np.random.default_rng(seed), len(bars)
-    first = prior or WeakPrior()
+    rng, num_bars = np.random.default_rng(seed), len(bars)
+    prior = prior or WeakPrior()
     keys = jax.random.split(jax.random.key(seed), draws)
-    rows = [_picked(jax.vmap(lambda key: draw_prior(first, key))(keys))]
+    rows = [_rows(jax.vmap(lambda key: draw_prior(prior, key))(keys))]
     years = fits[0][1].sample.years_per_bar if fits else bars.years_per_bar
-    fit_of, volatility = np.zeros(number, int), _rough(bars, years)
-    deviation = volatility / 4
+    fit_index, volatility = np.zeros(num_bars, int), _realized_volatility(bars, years)
+    volatility_std = volatility / 4
     for i, (end, fit) in enumerate(fits):
-        some = rng.choice(next(iter(fit.draws.values())).size, draws)
+        index = rng.choice(next(iter(fit.draws.values())).size, draws)
         rows.append(
-            {name: fit.draws[name].ravel()[some] if name in fit.draws else np.zeros(draws) for name in _NAMES}
+            {
+                name: fit.draws[name].ravel()[index] if name in fit.draws else np.zeros(draws)
+                for name in _NAMES
+            }
         )
-        # Known from its last bar on, until the next one is.
-        begin, until = end - 1, fits[i + 1][0] - 1 if i + 1 < len(fits) else number
-        fit_of[begin:until] = i + 1
-        volatility[begin:until], deviation[begin:until] = _filtered(bars, fit, begin, until)
+        # A fit is used from the last bar of its window to that of the next one.
+        begin, until = end - 1, fits[i + 1][0] - 1 if i + 1 < len(fits) else num_bars
+        fit_index[begin:until] = i + 1
+        volatility[begin:until], volatility_std[begin:until] = _filtered_volatility(bars, fit, begin, until)
     table = {
         field: jnp.asarray(np.stack([row[name] for row in rows]), jnp.float32)
         for name, field in _NAMES.items()
@@ -72,89 +78,97 @@ def heston_bars(
     return HestonBars(
         record=RecordedBars.of(bars),
         draws=HestonDraws(**table),
-        fit=jnp.asarray(fit_of),
+        fit_index=jnp.asarray(fit_index),
         volatility=jnp.asarray(volatility, jnp.float32),
-        deviation=jnp.asarray(deviation, jnp.float32),
+        volatility_std=jnp.asarray(volatility_std, jnp.float32),
         years_per_bar=years,
         substeps=substeps,
     )
 
 
-_NAMES = {"kappa": "reversion", "theta": "level", "sigma": "vol_of_vol", "rho": "correlation", "mu": "drift"}
+_NAMES = {
+    "kappa": "mean_reversion",
+    "theta": "long_run_variance",
+    "sigma": "vol_of_vol",
+    "rho": "correlation",
+    "mu": "drift",
+}
+"""Names in `HestonDraws` of the parameters of a fit."""
 
 
-def _picked(parameters: Parameters) -> dict[str, ndarray]:
+def _rows(parameters: Parameters) -> dict[str, ndarray]:
     return {name: np.broadcast_to(getattr(parameters, name), parameters.theta.shape) for name in _NAMES}
 
 
-def _rough(bars: Bars, years: float) -> Float[ndarray, "bars"]:
-    """Root of the mean square of the last returns a year, where nothing better is known; of the bars so far alone."""
-    squares, seen = np.square(bars.returns), _returns_so_far(bars)
+def _realized_volatility(bars: Bars, years: float) -> Float[ndarray, "bars"]:
+    """Return the realized volatility per year of the last REALIZED_WINDOW returns up to each bar."""
+    squares, counts = np.square(bars.returns), _return_counts(bars)
     sums = np.concatenate([[0.0], np.cumsum(squares)])
-    low = np.maximum(seen - ROUGH, 0)
-    means = (sums[seen] - sums[low]) / np.maximum(seen - low, 1)
-    # Before the price has moved, the prior's own level.
+    low = np.maximum(counts - REALIZED_WINDOW, 0)
+    means = (sums[counts] - sums[low]) / np.maximum(counts - low, 1)
+    # Until the price changes, the prior's median of the variance.
     return np.sqrt(np.where(means > 0, means / years, 0.05))
 
 
-def _filtered(bars: Bars, fit: HestonFit, begin: int, until: int) -> tuple[ndarray, ndarray]:
-    """Mean and deviation of √V after bars begin ... until - 1, at a fit's medians; each from its past alone.
+def _filtered_volatility(bars: Bars, fit: HestonFit, begin: int, until: int) -> tuple[ndarray, ndarray]:
+    """Return the filtered mean and standard deviation of √V after bars begin ... until - 1.
 
-    Blocks of as many returns as the fit's end at every bar, not only where the fit's do: those that end a number of
-    returns after the fit's own are a filter of their own, which begins that much later in the window.
+    The parameters are the medians of the fit. The blocks have the fit's size, but the last block must end at each of
+    the bars, not only where a block of the fit ends. Hence there is one filter for each offset of the ends of blocks
+    from those of the fit; it starts that many returns later in the window.
     """
-    size, number = fit.sample.size, len(fit.sample.blocks)
+    size, num_blocks = fit.sample.size, len(fit.sample.blocks)
     median = {name: jnp.asarray(np.median(x)) for name, x in fit.draws.items()}
     parameters = Parameters(**{"mu": jnp.zeros(()), **median})
-    returns, seen = bars[:until].returns, _returns_so_far(bars[:until])
-    since = seen[begin:] - seen[begin]
-    mean, deviation = np.empty(until - begin), np.empty(until - begin)
-    for late in range(min(size, since[-1] + 1)):
-        first = seen[begin] + late - number * size
-        kept = returns[first : first + (len(returns) - first) // size * size]
-        found = filter_blocks(parameters, make_blocks(kept.reshape(-1, size), fit.sample.years_per_bar))
-        here = since % size == late
-        block = number - 1 + since[here] // size
-        mean[here], deviation[here] = np.asarray(found.mean)[block], np.asarray(found.deviation)[block]
-    return mean, deviation
+    returns, counts = bars[:until].returns, _return_counts(bars[:until])
+    since = counts[begin:] - counts[begin]
+    mean, std = np.empty(until - begin), np.empty(until - begin)
+    for offset in range(min(size, since[-1] + 1)):
+        first = counts[begin] + offset - num_blocks * size
+        complete = returns[first : first + (len(returns) - first) // size * size]
+        found = filter_blocks(parameters, make_blocks(complete.reshape(-1, size), fit.sample.years_per_bar))
+        selected = since % size == offset
+        block = num_blocks - 1 + since[selected] // size
+        mean[selected], std[selected] = np.asarray(found.mean)[block], np.asarray(found.std)[block]
+    return mean, std
 
 
-def _returns_so_far(bars: Bars) -> Int[ndarray, "bars"]:
-    """How many of the bars' returns there are up to each of them."""
+def _return_counts(bars: Bars) -> Int[ndarray, "bars"]:
+    """Return the number of returns up to each bar."""
     return np.cumsum(bars.contiguous)
 
 
 class CalibratedBars(BarModel):
-    """The model of bars of files, fitted to the last of them every so many; what a market on `file-bars` plans with."""
+    """Heston model of the bars of files, refitted on a rolling window; for planning in a market on `file-bars`."""
 
     files: tuple[Path, ...] = eqx.field(static=True)
-    """Bars of one price, or of bid and ask in one file or two: the market's own files."""
+    """Files of the market: bars of one price, or of bid and ask in one file or two."""
     refit: int = eqx.field(static=True, default=1000)
-    """Bars between fits."""
+    """Number of bars between fits."""
     window: int = eqx.field(static=True, default=1000)
-    """Bars of a fit: the last so many."""
+    """Number of bars of a fit."""
     block: int = eqx.field(static=True, default=10)
-    """Returns that a fit takes together: a fit costs what its blocks cost."""
+    """Number of returns in a block; the cost of a fit is proportional to its number of blocks."""
     substeps: int = eqx.field(static=True, default=10)
     """Steps of the model in a bar."""
     timezone: str = eqx.field(static=True, default="UTC")
-    """The clock of dates without an offset."""
+    """Time zone of dates without a UTC offset."""
 
     def __check_init__(self):
         for name in ("refit", "window", "block", "substeps"):
             check(name, getattr(self, name), "at least 1", getattr(self, name) >= 1)
-        fewest = FEWEST * self.block + 1
+        min_window = MIN_BLOCKS * self.block + 1
         check(
             "window",
             self.window,
-            f"at least {fewest} for {FEWEST} blocks of {self.block}",
-            self.window >= fewest,
+            f"at least {min_window} for {MIN_BLOCKS} blocks of {self.block}",
+            self.window >= min_window,
         )
 
     @property
     def model(self) -> HestonBars:
-        """Fitted when it is first asked for, unless that was done before by `prepare`."""
-        # Whoever asks while a program is traced must not leave what is traced in it.
+        """The fitted model; it is fitted on first use, unless `prepare` has done so."""
+        # A first use within a traced program must not store traced values in the model.
         with jax.ensure_compile_time_eval():
             self.prepare(lambda text: None)
         return _FITTED[self]
@@ -165,28 +179,28 @@ class CalibratedBars(BarModel):
         return FileBars(self.files, window=0, timezone=self.timezone).history
 
     def prepare(self, tell):
-        """Read and fit the files, once in a process; compiled programs hold what was found."""
+        """Read the files and fit the model, once per process; compiled programs hold the result as constants."""
         if self in _FITTED:
             return
         bars = bars_of(self.files, self.timezone)
         if len(bars) < self.window:
             raise Refusal(
-                f"{' and '.join(bars.sources)}: the model is fitted to windows of {self.window} bars, but there are"
+                f"{' and '.join(bars.sources)}: the model is fitted on windows of {self.window} bars, but there are"
                 f" {len(bars)}"
             )
-        number = len(range(self.window, len(bars) + 1, self.refit))
-        since = time.perf_counter()
+        num_fits = len(range(self.window, len(bars) + 1, self.refit))
+        started = time.perf_counter()
 
-        def told(fits: Iterable[tuple[int, HestonFit]]) -> Iterator[tuple[int, HestonFit]]:
+        def reported(fits: Iterable[tuple[int, HestonFit]]) -> Iterator[tuple[int, HestonFit]]:
             for done, (end, fit) in enumerate(fits, 1):
-                left = (time.perf_counter() - since) / done * (number - done)
-                # It is drawn from all the same: it knows more than the fit before it.
-                doubt = f", not to be trusted (R-hat {fit.rhat:.2f})" if fit.refused else ""
-                tell(f"fit {done} of {number} of the model of the bars{doubt}, {left:.0f} s left")
+                left = (time.perf_counter() - started) / done * (num_fits - done)
+                # A rejected fit is used all the same: it has more information than the fit before it.
+                rejected = f", rejected (R-hat {fit.rhat:.2f})" if fit.rejected else ""
+                tell(f"fit {done} of {num_fits} of the model of the bars{rejected}, {left:.0f} s left")
                 yield end, fit
 
-        fits = told(rolling(bars, self.window, self.refit, block=self.block))
-        _FITTED[self] = heston_bars(bars, fits, substeps=self.substeps)
+        fits = reported(rolling_fits(bars, self.window, self.refit, block=self.block))
+        _FITTED[self] = heston_bars_from_fits(bars, fits, substeps=self.substeps)
 
     def shocks(self, key, shape):
         return self.model.shocks(key, shape)
@@ -208,3 +222,4 @@ class CalibratedBars(BarModel):
 
 
 _FITTED: dict[CalibratedBars, HestonBars] = {}
+"""Fitted models of this process."""

@@ -1,10 +1,10 @@
-"""Bars that the Heston model expects to follow, at parameters drawn from what was known of them at the time.
+"""Heston model of the bars that follow a bar of a record, with parameter uncertainty.
 
-A path begins where a record of bars stood after bar t: with its last bar and spread, one draw of the parameters from
-the fit that was the last at t, and a variance drawn from the filter at t. From there on it is Heston's own. A fit is
-known from the bar at which its window ended, so nothing that a path begins with comes from later than t.
+A path starts from the state of a record after bar t: its last bar and spread, one posterior draw of the parameters from
+the last fit available at t, and a variance drawn from the filter's distribution at t. From there on it follows the
+Heston model. A fit is available from the last bar of its window on, so no path uses information from after bar t.
 
-`twosided.bars.calibrated` makes one of bars and their fits.
+`twosided.bars.calibrated` makes the model from bars and their fits.
 """
 
 from typing import Any
@@ -20,49 +20,61 @@ from twosided.prices.bars import Bar, step_bar
 
 
 class HestonDraws(eqx.Module):
-    """Parameters, a row a fit; per year."""
+    """Posterior draws of the Heston parameters, one row per fit; per year."""
 
-    reversion: Float[Array, "fits draws"]
-    level: Float[Array, "fits draws"]
+    mean_reversion: Float[Array, "fits draws"]
+    """κ, mean-reversion rate of the variance."""
+    long_run_variance: Float[Array, "fits draws"]
+    """θ, long-run variance."""
     vol_of_vol: Float[Array, "fits draws"]
+    """σ, volatility of the variance."""
     correlation: Float[Array, "fits draws"]
+    """ρ, correlation between price and variance."""
     drift: Float[Array, "fits draws"]
+    """μ, drift of the price."""
 
 
 class HestonBarsShock(eqx.Module):
-    """What chance decides: where a path begins, and a bar of it."""
+    """Random inputs of the start of a path and of one bar."""
 
     bar: Int[Array, "*batch"]
+    """Bar of the record that a path starts from."""
     draw: Int[Array, "*batch"]
+    """Index of the draw of the parameters."""
     variance: Float[Array, "*batch"]
-    """Standard normal."""
+    """Standard normal of the initial volatility."""
     price: Any
-    """Of the substeps."""
+    """Shocks of the price process, one per substep."""
 
 
 class HestonBarsState(eqx.Module):
-    """Where a path stands, by its own parameters."""
+    """State of a path, with its parameters."""
 
     process: Heston
+    """Price process with the parameters of this path."""
     price: HestonState
+    """State of the price process."""
     bar: Bar
+    """Last bar."""
     relative_half_spread: Float[Array, ""]
-    """That of the bar where it began, a fraction of the mid."""
+    """Half-spread of the bar that the path started from, as a fraction of the midprice."""
 
 
 class HestonBars(BarModel):
-    """Bars of Heston's model from where a record stood, each path by parameters of its own."""
+    """Heston model of the bars that follow each bar of a record; each path has its own draw of the parameters."""
 
     record: RecordedBars
+    """Record of bars that paths start from."""
     draws: HestonDraws
-    fit: Int[Array, "bars"]
-    """The row of the last fit that was known after each bar."""
+    """Draws of the parameters: row 0 from the prior, then one row per fit."""
+    fit_index: Int[Array, "bars"]
+    """Row of `draws` of the last fit available after each bar."""
     volatility: Float[Array, "bars"]
-    """Mean of √V after each bar, V per year, by that fit and the bars so far."""
-    deviation: Float[Array, "bars"]
-    """Of √V."""
+    """Filtered mean of √V after each bar, with V per year, from that fit and the bars so far."""
+    volatility_std: Float[Array, "bars"]
+    """Filtered standard deviation of √V after each bar."""
     years_per_bar: float
-    """Length of a bar."""
+    """Length of a bar in years."""
     substeps: int = eqx.field(static=True, default=10)
     """Steps of the model in a bar."""
 
@@ -70,29 +82,29 @@ class HestonBars(BarModel):
         key_bar, key_draw, key_variance, key_price = jax.random.split(key, 4)
         return HestonBarsShock(
             jax.random.randint(key_bar, shape, 0, self.record.number),
-            jax.random.randint(key_draw, shape, 0, self.draws.level.shape[1]),
+            jax.random.randint(key_draw, shape, 0, self.draws.long_run_variance.shape[1]),
             jax.random.normal(key_variance, shape),
             Heston().shocks(key_price, (*shape, self.substeps)),
         )
 
     def reset(self, shock):
-        """A path from any bar of the record."""
+        """Return the start of a path from a random bar of the record."""
         return self.continued(shock.bar, shock)
 
     def continued(self, place, shock):
-        drawn = jax.tree.map(lambda leaf: leaf[self.fit[place], shock.draw], self.draws)
-        variance = jnp.square(self.volatility[place] + self.deviation[place] * shock.variance)
+        drawn = jax.tree.map(lambda leaf: leaf[self.fit_index[place], shock.draw], self.draws)
+        variance = jnp.square(self.volatility[place] + self.volatility_std[place] * shock.variance)
         process = Heston(
             drift=drawn.drift,
-            reversion=drawn.reversion,
-            level=drawn.level,
+            mean_reversion=drawn.mean_reversion,
+            long_run_variance=drawn.long_run_variance,
             vol_of_vol=drawn.vol_of_vol,
             correlation=drawn.correlation,
             time_step=jnp.asarray(self.years_per_bar / self.substeps, variance.dtype),
         )
         bar = self.record.bar(place)
         close = bar.mid.close
-        # Where a path starts is the record's: of the process only what moves it is used.
+        # The path starts from the record's price; the initial price and variance of the process are not used.
         return HestonBarsState(process, HestonState(close, variance), bar.mid, bar.half_spread / close)
 
     def step(self, state, shock):

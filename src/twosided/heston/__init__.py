@@ -1,1 +1,1 @@
-"""The Heston model: price process, exact moments, Bayesian calibration from bars."""
+"""The Heston model: price process, exact moments and Bayesian calibration to bars."""

@@ -1,11 +1,11 @@
-"""Bars to blocks of returns.
+"""Blocks of returns, made from bars.
 
-A block is `size` log returns one after the other, over δ = size · Δ years. What is kept of it is its return, and the
-sum of squares of its returns about their mean: where the variance moves little within a block, nothing else says
-anything of it.
+A block is `size` consecutive log returns over δ = size · Δ years. It is summarized by its return and by the sum of the
+squared deviations of its returns from their mean. For a variance that is constant within the block, these two
+statistics are sufficient.
 
-Returns over gaps (bars missing, nights, weekends) are left out, and the variance stands still meanwhile: time is that
-of trading. Years are those of `Bars.years_per_bar` unless the caller knows better.
+Returns over gaps (missing bars, nights, weekends) are left out, and the variance is held constant across a gap: time is
+trading time. A year is defined by `Bars.years_per_bar` unless the caller gives another value.
 """
 
 from dataclasses import dataclass
@@ -20,112 +20,119 @@ from twosided.core.errors import Refusal
 from twosided.core.validation import check
 from twosided.data.bars import Bars
 
-FEWEST = 20
-"""Blocks that a calibration needs."""
+MIN_BLOCKS = 20
+"""Minimum number of blocks for a calibration."""
 
 
 class Blocks(eqx.Module):
-    """What blocks of returns say; in years."""
+    """Sufficient statistics of blocks of returns; time in years."""
 
-    move: Float[Array, "blocks"]
-    """Log return over √δ."""
-    squares: Float[Array, "blocks"]
-    """Sum of squares of its returns about their mean, over Δ: V times a χ²."""
-    freedom: Float[Array, ""]
-    """The χ²'s degrees of freedom, size - 1."""
+    scaled_return: Float[Array, "blocks"]
+    """Log return of the block over √δ."""
+    sum_squares: Float[Array, "blocks"]
+    """Sum of the squared deviations of its returns from their mean, over Δ: V times a χ² variable."""
+    degrees_of_freedom: Float[Array, ""]
+    """Degrees of freedom of the χ² variable, size - 1."""
     length: Float[Array, ""]
-    """δ, years."""
+    """δ, length of a block in years."""
 
     def __len__(self) -> int:
-        return self.move.shape[0]
+        return self.scaled_return.shape[0]
 
     @property
-    def number(self) -> Float[Array, ""]:
-        """Returns in a block."""
-        return self.freedom + 1
+    def returns_per_block(self) -> Float[Array, ""]:
+        """Number of returns in a block, n."""
+        return self.degrees_of_freedom + 1
 
     @property
-    def total(self) -> Float[Array, "blocks"]:
-        """Sum of squares of a block's returns about 0, over Δ: n V in the mean."""
-        return self.squares + jnp.square(self.move)
+    def total_squares(self) -> Float[Array, "blocks"]:
+        """Sum of the squared returns of a block, over Δ; its expectation is n V."""
+        return self.sum_squares + jnp.square(self.scaled_return)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The blocks of some bars, and where they come from."""
+    """Blocks of returns and the bars that they were made from."""
 
     blocks: Blocks
+    """Sufficient statistics of the blocks."""
     size: int
-    """Returns in a block."""
+    """Number of returns in a block."""
     years_per_bar: float
-    """Δ."""
+    """Δ, length of a bar in years."""
     time: Float[ndarray, "blocks"]
-    """Of the last bar of each block, seconds since 1970 UTC."""
+    """Time of the last bar of each block, in seconds since 1970 UTC."""
     returns: Float[ndarray, "returns"]
-    """Those that are in blocks."""
-    bars: int
-    gaps: int
-    """Returns left out because bars are missing before them."""
-    rest: int
-    """Oldest returns left out because they do not fill a block."""
+    """Log returns that are in blocks."""
+    num_bars: int
+    """Number of bars."""
+    num_gaps: int
+    """Number of returns left out because bars are missing before them."""
+    num_dropped: int
+    """Number of oldest returns left out because they do not fill a block."""
     sources: tuple[str, ...]
+    """Names of the files or other sources of the bars."""
 
 
-def blocks_of(
-    bars: Bars, *, size: int | None = None, most: int = 1000, years_per_bar: float | None = None
+def make_sample(
+    bars: Bars, *, size: int | None = None, max_blocks: int = 1000, years_per_bar: float | None = None
 ) -> Sample:
-    """Blocks of the closes' log returns; of a size that makes at most `most` of them unless one is given."""
+    """Group the log returns of the closes into blocks.
+
+    Without a `size`, the smallest one that makes at most `max_blocks` blocks is used. Raises ValueError for a bad
+    argument, and Refusal if there are fewer than MIN_BLOCKS blocks or if the price never changes.
+    """
     if size is not None:
         check("block", size, "at least 1", size >= 1)
     if years_per_bar is None:
         years_per_bar = bars.years_per_bar
     check("years_per_bar", years_per_bar, "positive and finite", 0 < years_per_bar < np.inf)
-    kept = bars.contiguous[1:]
-    time, returns = bars.time[1:][kept], bars.returns
+    contiguous = bars.contiguous[1:]
+    time, returns = bars.time[1:][contiguous], bars.returns
     if size is None:
-        size = max(1, -(-len(returns) // most))
-    number = len(returns) // size
-    if number < FEWEST:
+        size = max(1, -(-len(returns) // max_blocks))
+    num_blocks = len(returns) // size
+    if num_blocks < MIN_BLOCKS:
         raise Refusal(
-            f"{' and '.join(bars.sources)}: {len(returns)} returns make {number} blocks of {size}, where a calibration"
-            f" needs {FEWEST}"
+            f"{' and '.join(bars.sources)}: {len(returns)} returns make {num_blocks} blocks of {size}, but a"
+            f" calibration needs at least {MIN_BLOCKS}"
         )
     if not returns.any():
-        raise Refusal(f"{' and '.join(bars.sources)}: the price never moves, so that there is nothing to fit")
-    rest = len(returns) - number * size
-    returns, time = returns[rest:], time[rest:]
+        raise Refusal(f"{' and '.join(bars.sources)}: the price never changes, so there is nothing to fit")
+    num_dropped = len(returns) - num_blocks * size
+    returns, time = returns[num_dropped:], time[num_dropped:]
     return Sample(
-        blocks=make_blocks(returns.reshape(number, size), years_per_bar),
+        blocks=make_blocks(returns.reshape(num_blocks, size), years_per_bar),
         size=size,
         years_per_bar=years_per_bar,
-        time=time.reshape(number, size)[:, -1],
+        time=time.reshape(num_blocks, size)[:, -1],
         returns=returns,
-        bars=len(bars),
-        gaps=int(np.sum(~kept)),
-        rest=rest,
+        num_bars=len(bars),
+        num_gaps=int(np.sum(~contiguous)),
+        num_dropped=num_dropped,
         sources=bars.sources,
     )
 
 
-def make_blocks(returns: Float[ndarray, "blocks size"], years: float) -> Blocks:
-    """Blocks of returns of intervals of so many years."""
+def make_blocks(returns: Float[ndarray, "blocks size"], years_per_return: float) -> Blocks:
+    """Return the sufficient statistics of blocks of log returns over intervals of `years_per_return` years."""
     size = returns.shape[1]
-    squares = np.square(returns - returns.mean(1, keepdims=True)).sum(1) / years
+    sum_squares = np.square(returns - returns.mean(1, keepdims=True)).sum(1) / years_per_return
     return Blocks(
-        move=jnp.asarray(returns.sum(1) / np.sqrt(size * years)),
-        squares=jnp.asarray(squares),
-        freedom=jnp.asarray(size - 1.0),
-        length=jnp.asarray(size * years),
+        scaled_return=jnp.asarray(returns.sum(1) / np.sqrt(size * years_per_return)),
+        sum_squares=jnp.asarray(sum_squares),
+        degrees_of_freedom=jnp.asarray(size - 1.0),
+        length=jnp.asarray(size * years_per_return),
     )
 
 
-def variance_path(blocks: Blocks, window: int = 30) -> Float[ndarray, "blocks"]:
-    """A rough variance around every block, from the squares of about `window` returns on either side."""
-    number, total = float(blocks.number), np.asarray(blocks.total, float)
+def realized_variance(blocks: Blocks, window: int = 30) -> Float[ndarray, "blocks"]:
+    """Return the realized variance per year around each block, from about `window` returns on either side."""
+    number, total = float(blocks.returns_per_block), np.asarray(blocks.total_squares, float)
     reach = max(1, round(window / number))
     sums = np.cumsum(np.concatenate([[0.0], total]))
-    at = np.arange(len(total))
-    low, high = np.maximum(at - reach, 0), np.minimum(at + reach + 1, len(total))
+    index = np.arange(len(total))
+    low, high = np.maximum(index - reach, 0), np.minimum(index + reach + 1, len(total))
     means = (sums[high] - sums[low]) / ((high - low) * number)
-    # A quiet stretch of a coarse price may have no squares at all.
+    # The squared returns of a coarsely quoted price may all be zero over a quiet period.
     return np.maximum(means, 0.02 * total.mean() / number)

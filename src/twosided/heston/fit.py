@@ -1,9 +1,11 @@
-"""A calibration from beginning to end, and refits that start from the last one.
+"""Calibration of the Heston model to bars, and rolling refits that start from the previous fit.
 
-The likelihood is the grid's (grid.py) or that of the variance's path, sampled jointly with the parameters (law.py): the
-same law twice, so that the two must agree. A fit begins with the posterior's mode, found on a wide grid by gradient;
-the grid then moves to where the filter is at the mode, chains start around it, twice as wide as its curvature says
-(nearer where that is too steep), and the curvature is the first mass matrix.
+The likelihood integrates the variance out on a grid (grid.py), or the variance path is sampled jointly with the
+parameters (transition.py). Both use the same distribution of a block, so that the two posteriors must agree.
+
+A fit first finds the posterior's mode by gradient, on a wide grid, and moves the grid to where the filter is at the
+mode. The chains start around the mode, with twice the standard deviation that the curvature there implies (nearer where
+the potential would be too high), and the inverse of the curvature is the initial inverse mass matrix.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,111 +20,140 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from twosided.data.bars import Bars
-from twosided.heston.blocks import Blocks, Sample, blocks_of, variance_path
-from twosided.heston.grid import POINTS, Filtered, Grid, filtered, misjudged, own_grid
-from twosided.heston.law import Parameters
+from twosided.heston.blocks import Blocks, Sample, make_sample, realized_variance
+from twosided.heston.grid import (
+    DEFAULT_POINTS,
+    FilteredVolatility,
+    Grid,
+    adapted_grid,
+    filter_volatility,
+    grid_error,
+)
 from twosided.heston.posterior import (
     as_floats,
-    brought_near,
     grid_potential,
     path_potential,
     posterior_mode,
-    wide_grid,
+    pull_toward_mode,
+    widen_grid,
 )
-from twosided.heston.priors import Prior, WeakPrior, constrain, start_at
+from twosided.heston.priors import Prior, WeakPrior, constrain, initial_point
 from twosided.heston.process import Heston
-from twosided.heston.sampler import Chains, Diagnosis, Sampling, diagnose, energy_share, sample
+from twosided.heston.sampler import Chains, PosteriorSummary, Sampling, e_bfmi, run_chains, summarize
+from twosided.heston.transition import Parameters
 
-AGREED, APART = 1.01, 1.05
-"""R-hat: below the first chains agree (Vehtari et al. 2021), above the second they are not to be used."""
-MOST_DIVERGING = 0.02
-"""Share of draws."""
-MOST_MISJUDGED = 0.5
-"""Of log likelihood: weights that put such an error right would leave three quarters of the effective draws."""
+CONVERGED_RHAT, REJECTED_RHAT = 1.01, 1.05
+"""R-hat up to which chains count as converged (Vehtari et al. 2021), and from which on a fit is rejected."""
+MAX_DIVERGENT_SHARE = 0.02
+"""Share of divergent draws above which a fit is rejected."""
+MAX_GRID_ERROR = 0.5
+"""Bound of a fit's grid error, in log likelihood.
+
+Importance weights that correct an error of this size would leave three quarters of the effective sample size.
+"""
 Likelihood = Literal["grid", "path"]
 
 
 @dataclass(frozen=True)
 class HestonFit:
-    """What bars say of the Heston model."""
+    """Posterior of the Heston parameters given bars: draws, diagnostics and filtered variance."""
 
     sample: Sample
+    """Blocks of returns that were fitted."""
     prior: Prior
+    """Prior of the parameters."""
     sampling: Sampling
+    """Settings of the sampler."""
     likelihood: Likelihood
+    """Likelihood: the variance integrated out on a grid, or its path sampled."""
     draws: dict[str, Float[ndarray, "chains draws"]]
-    """Of the parameters, per year."""
+    """Draws of each parameter that is not fixed, per year."""
     chains: Chains
-    diagnoses: dict[str, Diagnosis]
+    """Unconstrained draws and the sampler's statistics."""
+    summaries: dict[str, PosteriorSummary]
+    """Posterior summary of each parameter."""
     grid: Grid
-    misjudged: float
-    """Deviation over draws of what the grid makes of their log likelihood less what a fine one of their own does."""
+    """Grid of the likelihood."""
+    grid_error: float
+    """Standard deviation over draws of the log likelihood on the grid less that on a fine grid of each draw's own."""
     variance: Float[ndarray, "blocks 3"]
-    """V at the end of each block, per year: mean and 5% and 95% quantiles, the parameters' uncertainty included."""
+    """Filtered V at the end of each block, per year: mean, 5% and 95% quantile, with the parameters' uncertainty."""
 
     @property
     def rhat(self) -> float:
-        """The largest; NaN if one is, as that of chains that do not move."""
-        return float(np.max([d.rhat for d in self.diagnoses.values()]))
+        """Largest R-hat of the parameters; NaN if one is NaN, as for chains that do not move."""
+        return float(np.max([s.rhat for s in self.summaries.values()]))
 
     @property
-    def effective(self) -> float:
-        """Samples, of the parameter that has fewest."""
-        return min(min(d.bulk, d.tail) for d in self.diagnoses.values())
+    def effective_samples(self) -> float:
+        """Smallest effective sample size of the parameters, of bulk and tail."""
+        return min(min(s.ess_bulk, s.ess_tail) for s in self.summaries.values())
 
     @property
-    def energy_share(self) -> float:
-        return energy_share(self.chains.energy)
+    def e_bfmi(self) -> float:
+        """Smallest E-BFMI of the chains (Betancourt 2016)."""
+        return e_bfmi(self.chains.energy)
 
     @property
     def diverging(self) -> int:
+        """Number of divergent draws."""
         return int(self.chains.diverging.sum())
 
     @property
-    def complaints(self) -> list[str]:
-        """Why it is not to be trusted, in sentences; none if it is."""
-        said = []
-        if not self.rhat <= AGREED:
-            worst = list(self.diagnoses)[int(np.argmax([d.rhat for d in self.diagnoses.values()]))]
-            said.append(
-                f"The chains disagree: R-hat of {worst} is {self.rhat:.3f}, and below {AGREED} they would agree."
+    def warnings(self) -> list[str]:
+        """Reasons not to trust the fit, a sentence each; empty if there are none."""
+        found = []
+        if not self.rhat <= CONVERGED_RHAT:
+            worst = list(self.summaries)[int(np.argmax([s.rhat for s in self.summaries.values()]))]
+            found.append(
+                f"The chains have not converged: R-hat of {worst} is {self.rhat:.3f} and should be at most"
+                f" {CONVERGED_RHAT}."
             )
-        if self.effective < 100 * self.sampling.chains and self.sampling.draws >= 200:
-            said.append(f"Some parameter has only {self.effective:.0f} effective samples: take more draws.")
+        if self.effective_samples < 100 * self.sampling.num_chains and self.sampling.num_samples >= 200:
+            found.append(
+                f"The smallest effective sample size is {self.effective_samples:.0f}: increase num_samples."
+            )
         if self.diverging:
-            said.append(f"{self.diverging} draws diverged: parts of the posterior may be out of reach.")
-        if self.energy_share < 0.3:
-            said.append(f"The energy moves too little from draw to draw (E-BFMI {self.energy_share:.2f}).")
-        if not self.misjudged < MOST_MISJUDGED:
-            said.append(
-                f"The grid misses the draws' log likelihoods by {self.misjudged:.2g} (a deviation): take more points."
+            found.append(f"{self.diverging} draws diverged: the chains may not reach parts of the posterior.")
+        if self.e_bfmi < 0.3:
+            found.append(
+                f"E-BFMI is {self.e_bfmi:.2f}, below 0.3: the energy changes too little between draws."
+            )
+        if not self.grid_error < MAX_GRID_ERROR:
+            found.append(
+                f"The grid's log-likelihood error has a standard deviation of {self.grid_error:.2g}: increase points."
             )
         time = float(np.median(self.draws["kappa"])) * float(self.sample.blocks.length)
         if time > 0.5:
-            said.append(
-                f"A block is {time:.2g} times as long as the variance's memory 1/κ: take smaller blocks."
+            found.append(
+                f"A block is {time:.2g} times as long as the variance's mean-reversion time 1/κ: use smaller blocks."
             )
-        return said
+        return found
 
     @property
-    def refused(self) -> bool:
-        """Whether the draws are not to be used at all."""
-        return not self.rhat < APART or self.diverging > MOST_DIVERGING * self.chains.diverging.size
+    def rejected(self) -> bool:
+        """Whether the draws must not be used: R-hat is too large, or too many draws diverged."""
+        return (
+            not self.rhat < REJECTED_RHAT or self.diverging > MAX_DIVERGENT_SHARE * self.chains.diverging.size
+        )
 
     def parameters(self, chain: int, draw: int) -> Parameters:
-        """One draw."""
+        """Return the parameters of one draw."""
         values = {name: jnp.asarray(x[chain, draw]) for name, x in self.draws.items()}
         return Parameters(**{"mu": jnp.zeros(()), **values})
 
     def process(self, *, time_step: float | None = None, initial: float = 100.0) -> Heston:
-        """The process at the posterior's medians, from today's variance; steps of a bar unless others are given."""
+        """Return the price process at the posterior medians, starting from the variance at the end of the data.
+
+        `time_step` is in years, and a bar by default.
+        """
         median = {name: float(np.median(x)) for name, x in self.draws.items()}
         return Heston(
             initial=initial,
             drift=median.get("mu", 0.0),
             initial_variance=float(self.variance[-1, 0]),
-            reversion=median["kappa"],
-            level=median["theta"],
+            mean_reversion=median["kappa"],
+            long_run_variance=median["theta"],
             vol_of_vol=median["sigma"],
             correlation=median["rho"],
             time_step=self.sample.years_per_bar if time_step is None else time_step,
@@ -130,35 +161,37 @@ class HestonFit:
 
 
 def fit_heston(
-    sample_: Sample,
+    sample: Sample,
     prior: Prior | None = None,
     sampling: Sampling | None = None,
     *,
     likelihood: Likelihood = "grid",
-    points: int = POINTS,
+    points: int = DEFAULT_POINTS,
     start: HestonFit | None = None,
     seed: int = 0,
     progress: Callable[[float], None] = lambda share: None,
 ) -> HestonFit:
-    """Draws from the posterior.
+    """Sample the posterior of the Heston parameters given blocks of returns.
 
-    `start` is a fit of other bars of the same market, which saves most of the warm-up; one that was refused saves none.
+    `start` is a fit of other bars of the same market: it replaces the search for the mode and reduces the warm-up to a
+    third. A rejected one is ignored. `points` is the number of grid points, and `progress` is called with the share of
+    iterations done.
     """
     prior, sampling = prior or WeakPrior(), sampling or Sampling()
-    blocks = sample_.blocks
-    start = None if start is not None and start.refused else start
+    blocks = sample.blocks
+    start = None if start is not None and start.rejected else start
     if start is None:
         grid, z, covariance = posterior_mode(prior, blocks, points)
     else:
-        grid, z, covariance = _from(start, prior, blocks, points)
-        sampling = replace(sampling, warmup=max(20, sampling.warmup // 3))
+        grid, z, covariance = _warm_start(start, prior, blocks, points)
+        sampling = replace(sampling, num_warmup=max(20, sampling.num_warmup // 3))
     rng = np.random.default_rng(seed)
-    wide = 2.0 if start is None else 1.0
+    dispersion = 2.0 if start is None else 1.0
     root = np.linalg.cholesky(covariance)
-    starts = z + wide * rng.normal(size=(sampling.chains, len(z))) @ root.T
-    starts = brought_near(prior, blocks, grid, z, starts)
+    starts = z + dispersion * rng.normal(size=(sampling.num_chains, len(z))) @ root.T
+    starts = pull_toward_mode(prior, blocks, grid, z, starts)
     if likelihood == "grid":
-        found = sample(
+        chains = run_chains(
             grid_potential(prior),
             (blocks, grid),
             as_floats(starts),
@@ -168,33 +201,39 @@ def fit_heston(
             progress,
         )
     else:
-        # Around the mode's parameters, on the path that has no surprises, the normals' own scale is 1.
-        starts = np.concatenate([starts, 0.1 * rng.normal(size=(sampling.chains, len(blocks)))], axis=1)
-        mass = np.concatenate([np.diag(covariance), np.ones(len(blocks))])
-        found = sample(
-            path_potential(prior), blocks, as_floats(starts), as_floats(mass), sampling, seed, progress
+        # The normals of the path have unit scale; they start near 0, the path without innovations.
+        starts = np.concatenate([starts, 0.1 * rng.normal(size=(sampling.num_chains, len(blocks)))], axis=1)
+        inverse_mass = np.concatenate([np.diag(covariance), np.ones(len(blocks))])
+        chains = run_chains(
+            path_potential(prior),
+            blocks,
+            as_floats(starts),
+            as_floats(inverse_mass),
+            sampling,
+            seed,
+            progress,
         )
     number = len(prior.names)
-    found = found._replace(z=found.z[..., :number])
-    parameters = _constrain_all(prior, jnp.asarray(found.z.reshape(-1, number)))
+    chains = chains._replace(z=chains.z[..., :number])
+    parameters = _constrain_all(prior, jnp.asarray(chains.z.reshape(-1, number)))
     draws = {
-        name: np.asarray(getattr(parameters, name), float).reshape(found.z.shape[:2]) for name in prior.names
+        name: np.asarray(getattr(parameters, name), float).reshape(chains.z.shape[:2]) for name in prior.names
     }
     return HestonFit(
-        sample=sample_,
+        sample=sample,
         prior=prior,
         sampling=sampling,
         likelihood=likelihood,
         draws=draws,
-        chains=found,
-        diagnoses={name: diagnose(x) for name, x in draws.items()},
+        chains=chains,
+        summaries={name: summarize(x) for name, x in draws.items()},
         grid=grid,
-        misjudged=_misjudged(parameters, blocks, grid, seed),
-        variance=_variance(parameters, blocks, grid, seed),
+        grid_error=_grid_error(parameters, blocks, grid, seed),
+        variance=_posterior_variance(parameters, blocks, grid, seed),
     )
 
 
-def rolling(
+def rolling_fits(
     bars: Bars,
     window: int,
     every: int,
@@ -203,34 +242,35 @@ def rolling(
     *,
     block: int = 1,
     years_per_bar: float | None = None,
-    points: int = POINTS,
+    points: int = DEFAULT_POINTS,
     seed: int = 0,
-    begin: int | None = None,
+    first_end: int | None = None,
 ) -> Iterator[tuple[int, HestonFit]]:
-    """Fits of the last `window` bars at every `every`-th of them, each started from the one before, if it was sound.
+    """Fit windows of `window` bars, one every `every` bars.
 
-    Gives the number of the bar after the window and the fit, which knows no bar from there on: years are those of the
-    first window's bars too, unless they are given. The first window is the first that there is, or ends before bar
-    `begin`. Windows of one length share what was compiled.
+    Each fit starts from the previous one unless that was rejected.
+    Yields pairs of the index of the bar after the window and the fit. A fit uses no bar from that index on; the length
+    of a year, if it is not given, comes from the first window. The first window is the first `window` bars, or the one
+    that ends before bar `first_end`. Windows of one length share the compiled programs.
     """
     years = bars[:window].years_per_bar if years_per_bar is None else years_per_bar
     fit = None
-    for end in range(window if begin is None else begin, len(bars) + 1, every):
-        part = blocks_of(bars[end - window : end], size=block, years_per_bar=years)
-        fit = fit_heston(part, prior, sampling, points=points, start=fit, seed=(seed + end) % 2**31)
+    for end in range(window if first_end is None else first_end, len(bars) + 1, every):
+        sample = make_sample(bars[end - window : end], size=block, years_per_bar=years)
+        fit = fit_heston(sample, prior, sampling, points=points, start=fit, seed=(seed + end) % 2**31)
         yield end, fit
 
 
 def filter_variance(
-    parameters: Parameters, sample_: Sample, points: int = POINTS
+    parameters: Parameters, sample: Sample, points: int = DEFAULT_POINTS
 ) -> Float[ndarray, "blocks"]:
-    """E[V | bars so far] at the end of each block, with known parameters."""
-    return np.asarray(filter_blocks(parameters, sample_.blocks, points).variance, float)
+    """Return E[V | bars so far] at the end of each block, for given parameters."""
+    return np.asarray(filter_blocks(parameters, sample.blocks, points).expected_variance, float)
 
 
-def filter_blocks(parameters: Parameters, blocks: Blocks, points: int = POINTS) -> Filtered:
-    """What the filter knows of √V at the end of each block, with known parameters."""
-    return filtered(parameters, blocks, own_grid(parameters, blocks, points))
+def filter_blocks(parameters: Parameters, blocks: Blocks, points: int = DEFAULT_POINTS) -> FilteredVolatility:
+    """Return the filter's moments of √V at the end of each block, for given parameters."""
+    return filter_volatility(parameters, blocks, adapted_grid(parameters, blocks, points))
 
 
 @cache
@@ -242,33 +282,39 @@ def _constrain_all(prior: Prior, z: Any) -> Parameters:
     return _constrainer(prior)(z)
 
 
-def _from(fit: HestonFit, prior: Prior, blocks: Blocks, points: int) -> tuple[Grid, ndarray, ndarray]:
-    """What `posterior_mode` gives, from a fit of other blocks; its v0 is not theirs."""
+def _warm_start(fit: HestonFit, prior: Prior, blocks: Blocks, points: int) -> tuple[Grid, ndarray, ndarray]:
+    """Return a grid, a centre and a covariance as `posterior_mode` does, but from a fit of other blocks.
+
+    v0 comes from the new blocks.
+    """
     z = fit.chains.z.reshape(-1, fit.chains.z.shape[-1])
-    centre, covariance = np.median(z, axis=0), np.cov(z.T) + 1e-6 * np.eye(z.shape[1])
-    median = constrain(prior, as_floats(centre))._replace(v0=jnp.asarray(float(variance_path(blocks)[0])))
-    z = np.asarray(start_at(prior, median), float)
-    return wide_grid(prior, blocks, own_grid(median, blocks, points), z, covariance), z, covariance
+    center, covariance = np.median(z, axis=0), np.cov(z.T) + 1e-6 * np.eye(z.shape[1])
+    v0 = jnp.asarray(float(realized_variance(blocks)[0]))
+    median = constrain(prior, as_floats(center))._replace(v0=v0)
+    z = np.asarray(initial_point(prior, median), float)
+    return widen_grid(prior, blocks, adapted_grid(median, blocks, points), z, covariance), z, covariance
 
 
-def _variance(parameters: Parameters, blocks: Blocks, grid: Grid, seed: int, draws: int = 50) -> ndarray:
-    """V at the end of each block over some of the draws: a mixture of squared normals, by drawing from it."""
+def _posterior_variance(
+    parameters: Parameters, blocks: Blocks, grid: Grid, seed: int, draws: int = 50
+) -> ndarray:
+    """Return mean, 5% and 95% quantile of V at the end of each block, by sampling √V given some of the draws."""
     rng = np.random.default_rng(seed)
-    roots = []
-    for p in _some(parameters, draws, rng):
-        found = filtered(p, blocks, grid)
-        mean, deviation = np.asarray(found.mean, float), np.asarray(found.deviation, float)
-        roots.append(mean + deviation * rng.normal(size=(20, len(mean))))
-    v = np.square(np.concatenate(roots))
+    volatilities = []
+    for p in _random_draws(parameters, draws, rng):
+        found = filter_volatility(p, blocks, grid)
+        mean, std = np.asarray(found.mean, float), np.asarray(found.std, float)
+        volatilities.append(mean + std * rng.normal(size=(20, len(mean))))
+    v = np.square(np.concatenate(volatilities))
     return np.stack([v.mean(0), *np.quantile(v, [0.05, 0.95], axis=0)], axis=1)
 
 
-def _misjudged(parameters: Parameters, blocks: Blocks, grid: Grid, seed: int, draws: int = 20) -> float:
+def _grid_error(parameters: Parameters, blocks: Blocks, grid: Grid, seed: int, draws: int = 20) -> float:
     rng = np.random.default_rng(seed)
-    return float(np.std([misjudged(p, blocks, grid) for p in _some(parameters, draws, rng)]))
+    return float(np.std([grid_error(p, blocks, grid) for p in _random_draws(parameters, draws, rng)]))
 
 
-def _some(parameters: Parameters, number: int, rng: np.random.Generator) -> Iterator[Parameters]:
-    """Draws, taken at random."""
+def _random_draws(parameters: Parameters, number: int, rng: np.random.Generator) -> Iterator[Parameters]:
+    """Return random draws of the posterior, with replacement."""
     for i in rng.choice(len(parameters.kappa), size=number):
         yield Parameters(*(jnp.asarray(a)[i] if jnp.ndim(a) else a for a in parameters))

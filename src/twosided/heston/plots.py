@@ -1,4 +1,4 @@
-"""Figures of a calibration of Heston: how the chains went, what they found, and whether data look like it."""
+"""Figures of a Heston calibration: convergence of the chains, posterior, filtered volatility, predictive checks."""
 
 from collections.abc import Mapping
 from math import ceil
@@ -18,21 +18,24 @@ if TYPE_CHECKING:
     from twosided.heston.fit import HestonFit
 
 SYMBOLS = {
-    "kappa": "κ, a year",
-    "theta": "θ, a year",
-    "sigma": "σ, a year",
+    "kappa": "κ (per year)",
+    "theta": "θ (per year)",
+    "sigma": "σ (per year)",
     "rho": "ρ",
-    "v0": "v₀, a year",
-    "mu": "μ, a year",
+    "v0": "v₀ (per year)",
+    "mu": "μ (per year)",
 }
+"""Label of each parameter."""
 POSTERIOR, PRIOR, DATA = BLUE, GREY, VERMILLION
+"""Colours of posterior, prior and data."""
 RANK_BINS = 10
-MOST_POINTS = 500
-"""Draws in a panel of pairs, and times in a path."""
+"""Bins of a rank histogram."""
+MAX_POINTS = 500
+"""Maximum number of draws in a pair plot, and of times in a volatility path."""
 
 
 def figure_traces(draws: Mapping[str, Float[ndarray, "chains draws"]]) -> go.Figure:
-    """Every parameter's draws in turn, a line for each chain."""
+    """Trace plot: the draws of each parameter in order, one line per chain."""
     figure = stack([SYMBOLS[name] for name in draws], [1.0] * len(draws))
     for row, values in enumerate(draws.values(), start=1):
         for number, chain in enumerate(values):
@@ -45,7 +48,7 @@ def figure_traces(draws: Mapping[str, Float[ndarray, "chains draws"]]) -> go.Fig
 
 
 def figure_ranks(draws: Mapping[str, Float[ndarray, "chains draws"]]) -> go.Figure:
-    """How the ranks of each chain's draws among all are spread: level where chains agree."""
+    """Rank plot: histogram of the ranks of each chain's draws among those of all chains; flat if the chains agree."""
     figure = stack([SYMBOLS[name] for name in draws], [1.0] * len(draws))
     for row, values in enumerate(draws.values(), start=1):
         ranks = stats.rankdata(values).reshape(values.shape) / values.size
@@ -60,14 +63,16 @@ def figure_ranks(draws: Mapping[str, Float[ndarray, "chains draws"]]) -> go.Figu
             figure.add_trace(line.update(line_shape="hvh"), row=row, col=1)
         figure.add_hline(y=1, line={"color": INK, "width": 1, "dash": "dash"}, row=row, col=1)  # pyright: ignore[reportArgumentType]
     figure.update_yaxes(rangemode="tozero")
-    figure.update_xaxes(title="rank among all chains’ draws, as a share", row=len(draws), col=1)
+    figure.update_xaxes(
+        title="rank among the draws of all chains, divided by their number", row=len(draws), col=1
+    )
     figure.update_layout(showlegend=False)
     return dressed(figure, 60 + 130 * len(draws))
 
 
-def figure_level(theta: Float[ndarray, "chains draws"]) -> go.Figure:
-    """θ along one chain, and the mean of the chains at every draw: the two figures of the document behind this."""
-    figure = stack(["θ along one chain", f"θ, the mean of {len(theta)} chains"], [1.0, 1.0])
+def figure_theta(theta: Float[ndarray, "chains draws"]) -> go.Figure:
+    """Trace of θ in one chain, and of the mean of all chains at each draw."""
+    figure = stack(["θ in one chain", f"θ, mean of {len(theta)} chains"], [1.0, 1.0])
     for row, values in enumerate((theta[0], theta.mean(0)), start=1):
         figure.add_trace(_line(np.arange(len(values)), values, POSTERIOR, 1.0), row=row, col=1)
     low, high = float(theta[0].min()), float(theta[0].max())
@@ -82,7 +87,10 @@ def figure_marginals(
     prior: Mapping[str, Float[ndarray, "n"]],
     truth: Mapping[str, float] | None = None,
 ) -> go.Figure:
-    """The posterior of each parameter over its prior; where the two are one, the data say nothing."""
+    """Posterior density of each parameter over its prior density, with the true value if it is known.
+
+    Where the two are equal, the data carry no information about the parameter.
+    """
     colours = {"posterior": POSTERIOR, "prior": PRIOR} | ({"truth": DATA} if truth else {})
     figure = _panels([key(SYMBOLS[name], colours if not i else {}) for i, name in enumerate(draws)])
     for i, (name, values) in enumerate(draws.items()):
@@ -90,9 +98,9 @@ def figure_marginals(
         low, high = np.quantile(values, [0.001, 0.999])
         reach = high - low
         edges = np.linspace(low - 0.2 * reach, high + 0.2 * reach, 50)
-        for sample, colour in ((prior[name], PRIOR), (values.ravel(), POSTERIOR)):
-            counts, _ = np.histogram(sample, edges)
-            density = counts / (len(sample) * np.diff(edges))
+        for samples, colour in ((prior[name], PRIOR), (values.ravel(), POSTERIOR)):
+            counts, _ = np.histogram(samples, edges)
+            density = counts / (len(samples) * np.diff(edges))
             bars = go.Bar(x=(edges[:-1] + edges[1:]) / 2, y=density, width=np.diff(edges), hoverinfo="skip")
             bars.update(marker={"color": faded(colour, 0.55), "line": {"width": 0}})
             figure.add_trace(bars, row=row, col=col)
@@ -104,23 +112,23 @@ def figure_marginals(
 
 
 def figure_pairs(draws: Mapping[str, Float[ndarray, "chains draws"]]) -> go.Figure:
-    """Draws of every two parameters against each other."""
+    """Scatter plots of the draws of each pair of parameters."""
     names = list(draws)
     total = next(iter(draws.values())).size
-    thin = slice(None, None, max(1, total // MOST_POINTS))
+    shown = slice(None, None, max(1, total // MAX_POINTS))
     figure = make_subplots(
         rows=len(names) - 1, cols=len(names) - 1, shared_xaxes=True, shared_yaxes=True,
         horizontal_spacing=0.02, vertical_spacing=0.02,
     )  # fmt: skip
-    for row, below in enumerate(names[1:], start=1):
-        for col, across in enumerate(names[:row], start=1):
-            dots = go.Scatter(x=draws[across].ravel()[thin], y=draws[below].ravel()[thin], mode="markers")
+    for row, y_name in enumerate(names[1:], start=1):
+        for col, x_name in enumerate(names[:row], start=1):
+            dots = go.Scatter(x=draws[x_name].ravel()[shown], y=draws[y_name].ravel()[shown], mode="markers")
             dots.update(marker={"size": 3, "color": faded(POSTERIOR, 0.4)}, hoverinfo="skip")
             figure.add_trace(dots, row=row, col=col)
             if col == 1:
-                figure.update_yaxes(title=SYMBOLS[below].split(",")[0], row=row, col=col)
+                figure.update_yaxes(title=SYMBOLS[y_name].split(" ")[0], row=row, col=col)
             if row == len(names) - 1:
-                figure.update_xaxes(title=SYMBOLS[across].split(",")[0], row=row, col=col)
+                figure.update_xaxes(title=SYMBOLS[x_name].split(" ")[0], row=row, col=col)
     figure.update_layout(showlegend=False)
     return dressed(figure, 60 + 130 * (len(names) - 1))
 
@@ -128,15 +136,15 @@ def figure_pairs(draws: Mapping[str, Float[ndarray, "chains draws"]]) -> go.Figu
 def figure_predictive(
     simulated: Mapping[str, Float[ndarray, "n"]], observed: Mapping[str, float], titles: Mapping[str, str]
 ) -> go.Figure:
-    """Statistics of data sets simulated from the posterior, and the data's own."""
+    """Histograms of statistics of data sets simulated from the posterior, with the observed values."""
     colours = {"simulated": POSTERIOR, "data": DATA}
     figure = _panels([key(titles[name], colours if not i else {}) for i, name in enumerate(simulated)])
     for i, (name, values) in enumerate(simulated.items()):
         row, col = i // 2 + 1, i % 2 + 1
-        kept = np.sort(values[np.isfinite(values)])
-        # The last percent would squeeze the rest of a heavy-tailed statistic.
+        ordered = np.sort(values[np.isfinite(values)])
+        # The top percent of a heavy-tailed statistic would compress the rest of its histogram.
         bars = go.Histogram(
-            x=kept[: ceil(0.99 * len(kept))], nbinsx=30, marker={"color": faded(POSTERIOR, 0.55)}
+            x=ordered[: ceil(0.99 * len(ordered))], nbinsx=30, marker={"color": faded(POSTERIOR, 0.55)}
         )
         figure.add_trace(bars.update(hoverinfo="skip"), row=row, col=col)
         figure.add_vline(x=observed[name], line={"color": DATA, "width": 2}, row=row, col=col)  # pyright: ignore[reportArgumentType]
@@ -145,37 +153,37 @@ def figure_predictive(
     return dressed(figure, 60 + 190 * ceil(len(simulated) / 2))
 
 
-def figure_volatility(fit: "HestonFit", rough: Float[ndarray, "blocks"]) -> go.Figure:
-    """The filtered volatility with its 90% interval, and a rough one from the squares around each block."""
-    thin = np.unique(np.linspace(0, len(fit.variance) - 1, MOST_POINTS).astype(int))
-    mean, low, high = 100 * np.sqrt(fit.variance[thin].T)
-    time = (fit.sample.time[thin] * 1000).astype("datetime64[ms]")
-    colours = {"filtered, with 90%": POSTERIOR, "of the squares around": PRIOR}
-    figure = stack([key("volatility, % a year", colours)], [1.0])
+def figure_volatility(fit: "HestonFit", realized: Float[ndarray, "blocks"]) -> go.Figure:
+    """Filtered volatility with its 90% interval, and the volatility from the realized variance around each block."""
+    shown = np.unique(np.linspace(0, len(fit.variance) - 1, MAX_POINTS).astype(int))
+    mean, low, high = 100 * np.sqrt(fit.variance[shown].T)
+    time = (fit.sample.time[shown] * 1000).astype("datetime64[ms]")
+    colours = {"filtered, with 90% interval": POSTERIOR, "realized": PRIOR}
+    figure = stack([key("volatility (% per year)", colours)], [1.0])
     figure.add_trace(band(time, low, high, POSTERIOR))
-    figure.add_trace(_line(time, 100 * np.sqrt(rough[thin]), PRIOR, 1.0))
+    figure.add_trace(_line(time, 100 * np.sqrt(realized[shown]), PRIOR, 1.0))
     figure.add_trace(_line(time, mean, POSTERIOR, 1.8))
     figure.update_layout(showlegend=False)
     return dressed(figure, 320)
 
 
 def figure_refits(refits: pl.DataFrame) -> go.Figure:
-    """Every parameter's median with its 90% interval, at the end of each window; refused windows are marked."""
+    """Posterior median and 90% interval of each parameter at the end of each window; rejected fits are marked."""
     names = [name for name in SYMBOLS if name in refits.columns]
     time = (refits["time"].to_numpy() * 1000).astype("datetime64[ms]")
-    refused = refits["refused"].to_numpy()
-    colours = {"median, with 90%": POSTERIOR} | ({"refused": DATA} if refused.any() else {})
+    rejected = refits["rejected"].to_numpy()
+    colours = {"median, with 90% interval": POSTERIOR} | ({"rejected": DATA} if rejected.any() else {})
     figure = stack(
         [key(SYMBOLS[name], colours if not i else {}) for i, name in enumerate(names)], [1.0] * len(names)
     )
     for row, name in enumerate(names, start=1):
         median, low, high = (refits[column].to_numpy() for column in (name, f"{name}_low", f"{name}_high"))
         figure.add_trace(band(time, low, high, POSTERIOR), row=row, col=1)
-        # With dots, or a single window would not be seen.
+        # Markers make a single window visible.
         line = _line(time, median, POSTERIOR, 1.8).update(mode="lines+markers", marker={"size": 4})
         figure.add_trace(line, row=row, col=1)
-        if refused.any():
-            marks = go.Scatter(x=time[refused], y=median[refused], mode="markers", hoverinfo="skip")
+        if rejected.any():
+            marks = go.Scatter(x=time[rejected], y=median[rejected], mode="markers", hoverinfo="skip")
             marks.update(marker={"size": 9, "color": DATA, "symbol": "x"})
             figure.add_trace(marks, row=row, col=1)
     figure.update_layout(showlegend=False)

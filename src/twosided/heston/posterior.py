@@ -1,4 +1,4 @@
-"""The posterior of the Heston parameters: minus its logarithm by either likelihood, and where it is highest."""
+"""Posterior of the Heston parameters: negative log density by either likelihood, its mode and the curvature there."""
 
 from functools import cache
 from typing import Any
@@ -11,22 +11,31 @@ from numpy import ndarray
 from scipy import optimize
 
 from twosided.heston.blocks import Blocks
-from twosided.heston.grid import Grid, first_grid, own_grid, relative_log_likelihood
-from twosided.heston.law import Parameters, joint_log_density
-from twosided.heston.priors import Prior, constrain, log_prior, start_at
+from twosided.heston.grid import Grid, adapted_grid, initial_grid, relative_log_likelihood
+from twosided.heston.priors import Prior, constrain, initial_point, log_prior
 from twosided.heston.sampler import Potential
+from twosided.heston.transition import Parameters, joint_log_density
 
-ASIDE = 1.5
-"""Deviations of the posterior within which the grid suits the filter: further, it soon is too coarse for all."""
-STEEPEST = 6.0
-"""From the mode's potential to one so far aside, where a normal posterior's is 1.1; beyond, nothing is to be seen."""
-FURTHEST = 30.0
-"""From the mode's potential to a start's. Of a normal posterior's starts, twice as wide as it is, 99% are nearer."""
+WIDENING_STDS = 1.5
+"""Distance from the mode, in posterior standard deviations, up to which the grid is wide enough for the filter.
+
+A much larger distance would make the grid too coarse for all parameters.
+"""
+MAX_WIDENING_RISE = 6.0
+"""Largest rise of the potential, from the mode to a point at that distance, for which the grid is widened.
+
+For a normal posterior the rise is 1.1. Beyond the bound the posterior density is negligible.
+"""
+MAX_START_RISE = 30.0
+"""Largest rise of the potential from the mode to a chain's starting point.
+
+For a normal posterior and starting points spread twice as widely, 99% of them are within it.
+"""
 
 
 @cache
 def grid_potential(prior: Prior) -> Potential:
-    """Of the parameters alone."""
+    """Return the negative log posterior density of the parameters by the grid likelihood, up to a constant."""
 
     def potential(z, data):
         blocks, grid = data
@@ -37,130 +46,139 @@ def grid_potential(prior: Prior) -> Potential:
 
 @cache
 def path_potential(prior: Prior) -> Potential:
-    """Of the parameters, then of the path's normals."""
+    """Return the joint negative log posterior density of the parameters and of the normals of the variance path.
+
+    Its vector is the unconstrained parameters, then the normals.
+    """
     number = len(prior.names)
 
     def potential(z, blocks):
         own, normals = z[:number], z[number:]
-        seen, _ = joint_log_density(constrain(prior, own), normals, blocks)
-        return jnp.square(normals).sum() / 2 - log_prior(prior, own) - seen
+        log_density, _ = joint_log_density(constrain(prior, own), normals, blocks)
+        return jnp.square(normals).sum() / 2 - log_prior(prior, own) - log_density
 
     return potential
 
 
 @cache
-def _slope(prior: Prior) -> Any:
+def _value_and_gradient(prior: Prior) -> Any:
     return jax.jit(jax.value_and_grad(grid_potential(prior)))
 
 
 def posterior_mode(prior: Prior, blocks: Blocks, points: int) -> tuple[Grid, ndarray, ndarray]:
-    """A grid around the filter near the posterior's mode, the mode, and the inverse of the curvature there."""
-    guess = _guess(blocks)
-    grid = first_grid(blocks, points)
-    z = np.asarray(start_at(prior, guess), float)
+    """Return a grid around the filter near the posterior's mode, the mode, and the inverse Hessian there."""
+    guess = _initial_guess(blocks)
+    grid = initial_grid(blocks, points)
+    z = np.asarray(initial_point(prior, guess), float)
     for _ in range(2):
-        z = descend(prior, blocks, grid, z)
-        grid = own_grid(constrain(prior, as_floats(z)), blocks, points)
-    covariance = _curvature(prior, blocks, grid, z)
-    return wide_grid(prior, blocks, grid, z, covariance), z, covariance
+        z = find_mode(prior, blocks, grid, z)
+        grid = adapted_grid(constrain(prior, as_floats(z)), blocks, points)
+    covariance = _inverse_hessian(prior, blocks, grid, z)
+    return widen_grid(prior, blocks, grid, z, covariance), z, covariance
 
 
-def wide_grid(prior: Prior, blocks: Blocks, grid: Grid, z: ndarray, covariance: ndarray) -> Grid:
-    """A grid that is wide enough for the filter on either side of z too, along each axis of the posterior.
+def widen_grid(prior: Prior, blocks: Blocks, grid: Grid, z: ndarray, covariance: ndarray) -> Grid:
+    """Return a grid that is also wide enough for the filter on either side of z along each axis of the posterior.
 
-    Where the data say little, z may have a variance that hardly moves, and draws that let it move would leave the grid.
+    If the data carry little information, the variance may hardly move at z, and the grid of z would be too narrow for
+    draws at which it does move.
     """
     low, high = np.asarray(grid.low), np.asarray(grid.high)
     values, vectors = np.linalg.eigh(covariance)
-    most = _value(prior, blocks, grid, z) + STEEPEST
-    for away in ASIDE * (np.sqrt(values) * vectors).T:
-        for other in (z - away, z + away):
-            own = own_grid(constrain(prior, as_floats(other)), blocks, grid.points, deviations=4.0)
-            if _value(prior, blocks, own, other) < most:
+    max_value = _potential_value(prior, blocks, grid, z) + MAX_WIDENING_RISE
+    for offset in WIDENING_STDS * (np.sqrt(values) * vectors).T:
+        for point in (z - offset, z + offset):
+            own = adapted_grid(constrain(prior, as_floats(point)), blocks, grid.points, num_stds=4.0)
+            if _potential_value(prior, blocks, own, point) < max_value:
                 low, high = np.minimum(low, own.low), np.maximum(high, own.high)
     return Grid.of(blocks, as_floats(low), as_floats(high), grid.points)
 
 
-def _guess(blocks: Blocks) -> Parameters:
-    """From how the logarithm of realised variance moves between windows of 30 returns or more."""
-    returns, total = float(blocks.number), np.asarray(blocks.total, float)
+def _initial_guess(blocks: Blocks) -> Parameters:
+    """Return a guess from the changes of log realized variance between windows of at least 30 returns."""
+    returns, total = float(blocks.returns_per_block), np.asarray(blocks.total_squares, float)
     width = max(1, round(30 / returns))
     number = len(total) // width
-    realised = total[: number * width].reshape(number, width).mean(1) / returns
-    logs, noise = np.log(np.maximum(realised, 0.02 * realised.mean())), 2 / (returns * width)
-    step = max(float(np.diff(logs).var()) - 2 * noise, 0.3 * noise)
-    spread = max(float(logs.var()) - noise, 0.3 * noise)
+    realized = total[: number * width].reshape(number, width).mean(1) / returns
+    logs, noise = np.log(np.maximum(realized, 0.02 * realized.mean())), 2 / (returns * width)
+    step_variance = max(float(np.diff(logs).var()) - 2 * noise, 0.3 * noise)
+    variance = max(float(logs.var()) - noise, 0.3 * noise)
     time = float(blocks.length) * width
-    mean = float(realised.mean())
-    kappa = np.clip(step / (2 * spread), 1e-3, 1.0) / time
+    mean = float(realized.mean())
+    kappa = np.clip(step_variance / (2 * variance), 1e-3, 1.0) / time
     return Parameters(
         kappa=jnp.asarray(kappa),
         theta=jnp.asarray(mean),
-        sigma=jnp.asarray(float(np.sqrt(step / time * mean))),
+        sigma=jnp.asarray(float(np.sqrt(step_variance / time * mean))),
         rho=jnp.asarray(-0.1),
-        v0=jnp.asarray(float(realised[0])),
+        v0=jnp.asarray(float(realized[0])),
         mu=jnp.zeros(()),
     )
 
 
-def descend(
+def find_mode(
     prior: Prior, blocks: Blocks, grid: Grid, z: Float[ndarray, "dimensions"]
 ) -> Float[ndarray, "dimensions"]:
-    """The posterior's mode, downhill from z."""
+    """Return the posterior's mode on a grid, by L-BFGS-B from z."""
 
-    def value_and_slope(z):
-        value, slope = _slope(prior)(as_floats(z), (blocks, grid))
-        value, slope = float(value), np.asarray(slope, float)
-        good = np.isfinite(value) and np.all(np.isfinite(slope))
-        return (value, slope) if good else (1e10, np.zeros_like(z))
+    def value_and_gradient(z):
+        value, gradient = _value_and_gradient(prior)(as_floats(z), (blocks, grid))
+        value, gradient = float(value), np.asarray(gradient, float)
+        finite = np.isfinite(value) and np.all(np.isfinite(gradient))
+        return (value, gradient) if finite else (1e10, np.zeros_like(z))
 
-    # The first step is the slope itself, as far as the bounds: by its scale, no parameter moves by more than 1.
-    steep = max(1.0, float(np.abs(value_and_slope(z)[1]).max()))
+    # The first step is the gradient itself, within the bounds; divided by the scale, it moves no parameter by over 1.
+    scale = max(1.0, float(np.abs(value_and_gradient(z)[1]).max()))
     found = optimize.minimize(
-        lambda z: tuple(x / steep for x in value_and_slope(z)),
+        lambda z: tuple(x / scale for x in value_and_gradient(z)),
         z,
         jac=True,
         method="L-BFGS-B",
         bounds=[(a - 6, a + 6) for a in z],
-        # Beyond this the value has no digits left, in single precision.
+        # In single precision the value has no further digits.
         options={"maxiter": 60, "ftol": 1e-6},
     )
     return found.x
 
 
-def brought_near(
+def pull_toward_mode(
     prior: Prior,
     blocks: Blocks,
     grid: Grid,
     z: Float[ndarray, "dimensions"],
     starts: Float[ndarray, "chains dimensions"],
 ) -> Float[ndarray, "chains dimensions"]:
-    """Starts of chains, moved halfway to z as often as it takes until none is more than FURTHEST above it.
+    """Halve the distances of starting points from the mode z until their potential is low enough.
 
-    Where the posterior is anything but normal, its curvature at the mode sends some to where a chain would need
-    more than its warm-up to come back from.
+    It is low enough if it exceeds that of the mode by less than MAX_START_RISE. For a posterior far from normal,
+    starting points drawn from the curvature at the mode may be so far away that a chain would not return during its
+    warm-up.
     """
 
-    highest, starts = _value(prior, blocks, grid, z) + FURTHEST, starts.copy()
+    max_value, starts = _potential_value(prior, blocks, grid, z) + MAX_START_RISE, starts.copy()
     for i in range(len(starts)):
         for _ in range(20):
-            if _value(prior, blocks, grid, starts[i]) < highest:
+            if _potential_value(prior, blocks, grid, starts[i]) < max_value:
                 break
             starts[i] = (starts[i] + z) / 2
     return starts
 
 
-def _value(prior: Prior, blocks: Blocks, grid: Grid, z: ndarray) -> float:
-    """The potential, less what the sampler leaves out of it, so that grids can be compared."""
-    return float(_slope(prior)(as_floats(z), (blocks, grid))[0]) - float(np.sum(grid.highest, dtype=float))
+def _potential_value(prior: Prior, blocks: Blocks, grid: Grid, z: ndarray) -> float:
+    """Return the potential with the grid's constant, which the sampler leaves out, so that grids can be compared."""
+    value = float(_value_and_gradient(prior)(as_floats(z), (blocks, grid))[0])
+    return value - float(np.sum(grid.max_log_density, dtype=float))
 
 
-def _curvature(prior: Prior, blocks: Blocks, grid: Grid, z: ndarray) -> ndarray:
-    """The inverse of the potential's second derivatives, kept positive and within what priors allow."""
+def _inverse_hessian(prior: Prior, blocks: Blocks, grid: Grid, z: ndarray) -> ndarray:
+    """Return the inverse of the potential's Hessian.
+
+    The Hessian's eigenvalues are clipped to be positive, and large enough for the width of a prior.
+    """
     step, rows = 0.03, []
     for unit in np.eye(len(z)):
         up, down = (
-            np.asarray(_slope(prior)(as_floats(z + s * step * unit), (blocks, grid))[1], float)
+            np.asarray(_value_and_gradient(prior)(as_floats(z + s * step * unit), (blocks, grid))[1], float)
             for s in (1, -1)
         )
         rows.append((up - down) / (2 * step))
@@ -170,5 +188,5 @@ def _curvature(prior: Prior, blocks: Blocks, grid: Grid, z: ndarray) -> ndarray:
 
 
 def as_floats(x: Any) -> Any:
-    """An array in the precision that JAX is set to."""
+    """Return an array of JAX's default floating-point type."""
     return jnp.asarray(x, jnp.result_type(float))

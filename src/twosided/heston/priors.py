@@ -1,7 +1,7 @@
-"""Priors of the Heston parameters, per year, and the parameters without their constraints.
+"""Priors of the Heston parameters, per year, and their transforms to unconstrained vectors.
 
-A sampler moves in vectors z without bounds: logarithms of what is positive, a logistic transform of what lies between
-two numbers. `log_prior` counts the transform's volume.
+The sampler moves in unconstrained vectors z: the logarithm of a positive parameter, the logit of a parameter between
+two bounds. `log_prior` includes the log Jacobian determinant of the transform.
 """
 
 import abc
@@ -14,117 +14,117 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from twosided.core.validation import check, is_positive
-from twosided.heston.law import Parameters
+from twosided.heston.transition import Parameters
 
 
 @dataclass(frozen=True)
-class Law(abc.ABC):
-    """A law of one parameter."""
+class PriorDistribution(abc.ABC):
+    """Prior distribution of one parameter."""
 
     @abc.abstractmethod
     def distribution(self, theta: Any) -> Any:
-        """As numpyro has it; `theta` is the level of variance, for laws that stand on it."""
+        """Return the distribution as numpyro's; `theta` is the long-run variance, for those relative to it."""
 
 
 @dataclass(frozen=True)
-class LogNormal(Law):
-    """Positive, and its logarithm normal."""
+class LogNormal(PriorDistribution):
+    """Log-normal distribution."""
 
     median: float = 1.0
-    """In the parameter's unit."""
-    spread: float = 1.0
-    """Deviation of its natural logarithm."""
+    """Median, in the parameter's unit."""
+    log_std: float = 1.0
+    """Standard deviation of the natural logarithm."""
 
     def __post_init__(self):
         check("median", self.median, "positive and finite", lambda: is_positive(self.median))
-        check("spread", self.spread, "positive and finite", lambda: is_positive(self.spread))
+        check("log_std", self.log_std, "positive and finite", lambda: is_positive(self.log_std))
 
     def distribution(self, theta):
-        return _numpyro().LogNormal(jnp.log(self.median), self.spread)
+        return _distributions().LogNormal(jnp.log(self.median), self.log_std)
 
 
 @dataclass(frozen=True)
-class AroundLevel(Law):
-    """Log-normal around the level of variance θ."""
+class LogNormalAroundTheta(PriorDistribution):
+    """Log-normal distribution whose median is the long-run variance θ."""
 
-    spread: float = 1.0
-    """Deviation of the natural logarithm of its ratio to θ."""
+    log_std: float = 1.0
+    """Standard deviation of the natural logarithm of the ratio to θ."""
 
     def __post_init__(self):
-        check("spread", self.spread, "positive and finite", lambda: is_positive(self.spread))
+        check("log_std", self.log_std, "positive and finite", lambda: is_positive(self.log_std))
 
     def distribution(self, theta):
-        return _numpyro().LogNormal(jnp.log(theta), self.spread)
+        return _distributions().LogNormal(jnp.log(theta), self.log_std)
 
 
 @dataclass(frozen=True)
-class InverseGamma(Law):
-    """Inverse gamma: mean scale / (shape - 1)."""
+class InverseGamma(PriorDistribution):
+    """Inverse gamma distribution, with mean scale / (shape - 1)."""
 
     shape: float = 3.0
-    """How fast the upper tail falls."""
+    """Shape; the larger it is, the faster the upper tail falls."""
     scale: float = 0.4
-    """In the parameter's unit."""
+    """Scale, in the parameter's unit."""
 
     def __post_init__(self):
         check("shape", self.shape, "positive and finite", lambda: is_positive(self.shape))
         check("scale", self.scale, "positive and finite", lambda: is_positive(self.scale))
 
     def distribution(self, theta):
-        return _numpyro().InverseGamma(self.shape, self.scale)
+        return _distributions().InverseGamma(self.shape, self.scale)
 
 
 @dataclass(frozen=True)
-class TruncatedNormal(Law):
-    """Normal, cut off at 0."""
+class TruncatedNormal(PriorDistribution):
+    """Normal distribution truncated to positive values."""
 
     mean: float = 1.0
-    """Before it is cut, in the parameter's unit."""
-    deviation: float = 1.0
-    """Before it is cut, in the parameter's unit."""
+    """Mean before truncation, in the parameter's unit."""
+    std: float = 1.0
+    """Standard deviation before truncation, in the parameter's unit."""
 
     def __post_init__(self):
-        check("deviation", self.deviation, "positive and finite", lambda: is_positive(self.deviation))
+        check("std", self.std, "positive and finite", lambda: is_positive(self.std))
 
     def distribution(self, theta):
-        return _numpyro().TruncatedNormal(self.mean, self.deviation, low=0.0)
+        return _distributions().TruncatedNormal(self.mean, self.std, low=0.0)
 
 
 @dataclass(frozen=True)
-class Normal(Law):
-    """Normal."""
+class Normal(PriorDistribution):
+    """Normal distribution."""
 
     mean: float = 0.0
-    """In the parameter's unit."""
-    deviation: float = 1.0
-    """In the parameter's unit."""
+    """Mean, in the parameter's unit."""
+    std: float = 1.0
+    """Standard deviation, in the parameter's unit."""
 
     def __post_init__(self):
-        check("deviation", self.deviation, "positive and finite", lambda: is_positive(self.deviation))
+        check("std", self.std, "positive and finite", lambda: is_positive(self.std))
 
     def distribution(self, theta):
-        return _numpyro().Normal(self.mean, self.deviation)
+        return _distributions().Normal(self.mean, self.std)
 
 
 @dataclass(frozen=True)
-class Uniform(Law):
-    """Anything between two numbers, as likely."""
+class Uniform(PriorDistribution):
+    """Uniform distribution."""
 
     low: float = -1.0
-    """In the parameter's unit."""
+    """Lower bound, in the parameter's unit."""
     high: float = 1.0
-    """In the parameter's unit."""
+    """Upper bound, in the parameter's unit."""
 
     def __post_init__(self):
         check("high", self.high, f"finite and above low ({self.low})", -inf < self.low < self.high < inf)
 
     def distribution(self, theta):
-        return _numpyro().Uniform(self.low, self.high)
+        return _distributions().Uniform(self.low, self.high)
 
 
-def _support(law: Law) -> tuple[float, float]:
-    """Between which numbers a law's parameter lies."""
-    match law:
+def _support(distribution: PriorDistribution) -> tuple[float, float]:
+    """Return the bounds of a distribution's support."""
+    match distribution:
         case Uniform(low, high):
             return low, high
         case Normal():
@@ -133,67 +133,67 @@ def _support(law: Law) -> tuple[float, float]:
             return 0.0, inf
 
 
-_OTHERS = {"rho": (-1.0, 1.0), "mu": (-inf, inf)}
-"""Parameters that need not be positive, and their bounds."""
+_BOUNDS = {"rho": (-1.0, 1.0), "mu": (-inf, inf)}
+"""Bounds of the parameters that need not be positive."""
 
 
 @dataclass(frozen=True)
 class Prior(abc.ABC):
-    """What is believed of the parameters before the data, per year."""
+    """Prior of the Heston parameters, per year."""
 
-    kappa: Law
-    """κ, the rate at which variance returns to its level."""
-    theta: Law
-    """θ, the level of variance."""
-    sigma: Law
-    """σ, the volatility of variance."""
-    rho: Law
-    """ρ, the correlation of price and variance."""
-    v0: Law
-    """Variance where the data begin."""
-    mu: Law | None
-    """μ, the drift of the price; 0 if there is no law."""
+    kappa: PriorDistribution
+    """κ, mean-reversion rate of the variance."""
+    theta: PriorDistribution
+    """θ, long-run variance."""
+    sigma: PriorDistribution
+    """σ, volatility of the variance (vol of vol)."""
+    rho: PriorDistribution
+    """ρ, correlation between price and variance."""
+    v0: PriorDistribution
+    """Variance at the start of the data."""
+    mu: PriorDistribution | None
+    """μ, drift of the price; fixed at 0 if no distribution is given."""
 
     def __post_init__(self):
-        on_itself = isinstance(self.theta, AroundLevel)
-        check("theta", str(self.theta), "a law that does not stand on θ", not on_itself)
+        circular = isinstance(self.theta, LogNormalAroundTheta)
+        check("theta", str(self.theta), "a distribution that does not depend on θ", not circular)
         for name in self.names:
-            law, (low, high) = getattr(self, name), _OTHERS.get(name, (0.0, inf))
-            kind = (
-                f"a law of numbers from {low:g} to {high:g}"
-                if name in _OTHERS
-                else "a law of positive numbers"
+            distribution, (low, high) = getattr(self, name), _BOUNDS.get(name, (0.0, inf))
+            constraint = (
+                f"a distribution of values from {low:g} to {high:g}"
+                if name in _BOUNDS
+                else "a distribution of positive values"
             )
-            least, most = _support(law)
-            check(name, str(law), kind, low <= least and most <= high)
+            lower, upper = _support(distribution)
+            check(name, str(distribution), constraint, low <= lower and upper <= high)
 
     @property
     @abc.abstractmethod
     def name(self) -> str:
-        """For people."""
+        """Name in reports."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the parameters that are not fixed."""
+        """Names of the parameters that are not fixed."""
         return tuple(field.name for field in fields(self) if getattr(self, field.name) is not None)
 
 
 @dataclass(frozen=True)
 class WeakPrior(Prior):
-    """Weakly informative: every market's volatility from 5% to 100% a year, memories from days to years."""
+    """Weakly informative prior, for volatilities from 5% to 100% a year and mean-reversion times from days to years."""
 
-    kappa: Law = LogNormal(median=5.0, spread=1.5)
-    """κ, the rate at which variance returns to its level, per year: 95% from 0.26 to 95."""
-    theta: Law = LogNormal(median=0.05, spread=1.5)
-    """θ, the level of variance, per year: 95% from 0.0026 to 0.95."""
-    sigma: Law = LogNormal(median=0.5, spread=1.0)
-    """σ, the volatility of variance, per year: 95% from 0.07 to 3.5."""
-    rho: Law = Uniform(low=-1.0, high=1.0)
-    """ρ, the correlation of price and variance."""
-    v0: Law = AroundLevel(spread=1.0)
-    """Variance where the data begin, per year."""
-    mu: Law | None = None
-    """μ, the drift of the price, per year; 0 if there is no law."""
+    kappa: PriorDistribution = LogNormal(median=5.0, log_std=1.5)
+    """κ, mean-reversion rate of the variance, per year: 95% of the prior is from 0.26 to 95."""
+    theta: PriorDistribution = LogNormal(median=0.05, log_std=1.5)
+    """θ, long-run variance, per year: 95% of the prior is from 0.0026 to 0.95."""
+    sigma: PriorDistribution = LogNormal(median=0.5, log_std=1.0)
+    """σ, volatility of the variance (vol of vol), per year: 95% of the prior is from 0.07 to 3.5."""
+    rho: PriorDistribution = Uniform(low=-1.0, high=1.0)
+    """ρ, correlation between price and variance."""
+    v0: PriorDistribution = LogNormalAroundTheta(log_std=1.0)
+    """Variance at the start of the data, per year."""
+    mu: PriorDistribution | None = None
+    """μ, drift of the price, per year; fixed at 0 if no distribution is given."""
 
     @property
     def name(self):
@@ -201,52 +201,60 @@ class WeakPrior(Prior):
 
 
 @dataclass(frozen=True)
-class BayesianMarketMaker(Prior):
-    """Those of T. Gore's BayesianMarketMaker (2024), for yearly units."""
+class GorePrior(Prior):
+    """Prior of T. Gore's BayesianMarketMaker (2024), in yearly units."""
 
-    kappa: Law = TruncatedNormal(mean=2.5, deviation=0.5)
-    """κ, the rate at which variance returns to its level, per year."""
-    theta: Law = InverseGamma(shape=3.0, scale=0.4)
-    """θ, the level of variance, per year."""
-    sigma: Law = InverseGamma(shape=3.0, scale=0.6)
-    """σ, the volatility of variance, per year."""
-    rho: Law = Uniform(low=-1.0, high=0.0)
-    """ρ, the correlation of price and variance."""
-    v0: Law = InverseGamma(shape=3.0, scale=0.4)
-    """Variance where the data begin, per year."""
-    mu: Law | None = None
-    """μ, the drift of the price, per year; 0 if there is no law."""
+    kappa: PriorDistribution = TruncatedNormal(mean=2.5, std=0.5)
+    """κ, mean-reversion rate of the variance, per year."""
+    theta: PriorDistribution = InverseGamma(shape=3.0, scale=0.4)
+    """θ, long-run variance, per year."""
+    sigma: PriorDistribution = InverseGamma(shape=3.0, scale=0.6)
+    """σ, volatility of the variance (vol of vol), per year."""
+    rho: PriorDistribution = Uniform(low=-1.0, high=0.0)
+    """ρ, correlation between price and variance."""
+    v0: PriorDistribution = InverseGamma(shape=3.0, scale=0.4)
+    """Variance at the start of the data, per year."""
+    mu: PriorDistribution | None = None
+    """μ, drift of the price, per year; fixed at 0 if no distribution is given."""
 
     @property
     def name(self):
-        return "of BayesianMarketMaker"
+        return "BayesianMarketMaker"
 
 
 def constrain(prior: Prior, z: Float[Array, "parameters"]) -> Parameters:
-    """The parameters that a vector without bounds stands for."""
-    return _constrained(prior, z)[0]
+    """Return the parameters of an unconstrained vector."""
+    return _constrain(prior, z)[0]
 
 
 def unconstrain(prior: Prior, parameters: Parameters) -> Float[Array, "parameters"]:
-    """The vector of some parameters; those that the prior fixes are not in it."""
-    laws = _laws(prior, parameters.theta)
-    return jnp.stack([_transform(law).inv(getattr(parameters, name)) for name, law in laws.items()])
+    """Return the unconstrained vector of the parameters, without those that the prior fixes."""
+    distributions = _numpyro_distributions(prior, parameters.theta)
+    return jnp.stack(
+        [
+            _transform(distribution).inv(getattr(parameters, name))
+            for name, distribution in distributions.items()
+        ]
+    )
 
 
-def start_at(prior: Prior, parameters: Parameters) -> Float[Array, "parameters"]:
-    """The vector of some parameters that a search may begin at: where the prior excludes one, the middle of its law's
-    support instead."""
+def initial_point(prior: Prior, parameters: Parameters) -> Float[Array, "parameters"]:
+    """Return an unconstrained vector from which to start a search.
+
+    A parameter that the prior excludes is replaced by the one at the origin of its transform: the midpoint of bounded
+    support, or 1 for a positive parameter.
+    """
     z = unconstrain(prior, parameters)
     return jnp.where(jnp.isfinite(z), z, 0.0)
 
 
 def log_prior(prior: Prior, z: Float[Array, "parameters"]) -> Float[Array, ""]:
-    """Log density of z."""
-    return _constrained(prior, z)[1]
+    """Return the log prior density of an unconstrained vector."""
+    return _constrain(prior, z)[1]
 
 
 def draw_prior(prior: Prior, key: PRNGKeyArray) -> Parameters:
-    """Parameters drawn from it."""
+    """Draw parameters from the prior."""
     drawn: dict[str, Any] = {"mu": jnp.zeros(())}
     names = sorted(prior.names, key=_theta_first)
     for name, own in zip(names, jax.random.split(key, len(names)), strict=True):
@@ -254,34 +262,35 @@ def draw_prior(prior: Prior, key: PRNGKeyArray) -> Parameters:
     return Parameters(**drawn)
 
 
-def _constrained(prior: Prior, z: Float[Array, "parameters"]) -> tuple[Parameters, Float[Array, ""]]:
+def _constrain(prior: Prior, z: Float[Array, "parameters"]) -> tuple[Parameters, Float[Array, ""]]:
+    """Return the parameters of an unconstrained vector, and its log prior density."""
     values: dict[str, Any] = {"mu": jnp.zeros(())}
     total = jnp.zeros(())
     for name in sorted(prior.names, key=_theta_first):
         i = prior.names.index(name)
-        law = getattr(prior, name).distribution(values.get("theta"))
-        transform = _transform(law)
+        distribution = getattr(prior, name).distribution(values.get("theta"))
+        transform = _transform(distribution)
         value = transform(z[i])
         values[name] = value
-        total = total + law.log_prob(value) + transform.log_abs_det_jacobian(z[i], value)
+        total = total + distribution.log_prob(value) + transform.log_abs_det_jacobian(z[i], value)
     return Parameters(**values), total
 
 
 def _theta_first(name: str) -> bool:
-    """As a key to sort by: other laws stand on θ."""
+    """Sort key that puts θ first, since other distributions may depend on it."""
     return name != "theta"
 
 
-def _laws(prior: Prior, theta: Any) -> dict[str, Any]:
+def _numpyro_distributions(prior: Prior, theta: Any) -> dict[str, Any]:
     return {name: getattr(prior, name).distribution(theta) for name in prior.names}
 
 
-def _transform(law: Any) -> Any:
-    return _numpyro().biject_to(law.support)
+def _transform(distribution: Any) -> Any:
+    return _distributions().biject_to(distribution.support)
 
 
-def _numpyro() -> Any:
-    """Imported where it is used: it comes with an extra, and takes a second."""
-    from twosided.heston.sampler import numpyro
+def _distributions() -> Any:
+    """Import numpyro's distributions on first use: numpyro is an extra, and its import takes a second."""
+    from twosided.heston.sampler import import_numpyro
 
-    return numpyro().distributions
+    return import_numpyro().distributions

@@ -1,16 +1,15 @@
-"""The Heston model: a price whose variance is itself a mean-reverting square-root process.
+"""The Heston model: a price whose variance is a mean-reverting square-root process.
 
     dS / S = μ dt + √V dW_S,   dV = κ (θ - V) dt + σ √V dW_V,   d⟨W_S, W_V⟩ = ρ dt
 
-in the units of time of `time_step`: with years, θ = 0.04 is a volatility of 20% a year. Two schemes step it:
+Time is in the unit of `time_step`: if that is years, θ = 0.04 is a volatility of 20% a year. There are two schemes:
 
-    Heston         quadratic-exponential with martingale correction (Andersen 2008): V' is a scaled square of a normal
-                   where it is far from 0 and an exponential with an atom at 0 where it is near, with the exact mean
-                   and variance given V; E[S'] = S exp(μ Δ) holds exactly for ρ ≤ 0, and for ρ > 0 wherever the
-                   expectation is finite
-    HestonEuler    full-truncation Euler (Lord, Koekkoek & van Dijk 2010): V may fall below 0, and counts as 0 there
+    Heston         quadratic-exponential with martingale correction (Andersen 2008): V' is a scaled squared normal far
+                   from 0, and an exponential with an atom at 0 near 0, with the exact mean and variance given V;
+                   E[S'] = S exp(μ Δ) holds exactly for ρ ≤ 0, and for ρ > 0 wherever the expectation is finite
+    HestonEuler    full-truncation Euler (Lord, Koekkoek & van Dijk 2010): V may fall below 0, where it counts as 0
 
-`twosided.heston.moments` has the model's moments, its characteristic function and its option prices.
+`twosided.heston.moments` has the model's moments, its characteristic function and option prices.
 """
 
 import functools
@@ -26,51 +25,52 @@ from twosided.core.numeric import Scalar
 from twosided.core.validation import check, is_at_least, is_positive
 from twosided.prices.process import PriceProcess, correlated_normal, log_normal_moments
 
-SWITCH = 1.5
-"""ψ_c: above this relative variance V' is exponential, below it quadratic (Andersen 2008, section 3.2.3)."""
-NODES = 12
-"""Of the quadrature over V' that the moments of the next change take."""
+PSI_C = 1.5
+"""ψ_c: V' is quadratic up to this relative variance and exponential above it (Andersen 2008, section 3.2.3)."""
+QUADRATURE_NODES = 12
+"""Nodes of the quadrature over V' in the moments of the next price change."""
 
 
 class HestonShock(eqx.Module):
-    """Independent standard normals."""
+    """Independent standard normals of a step."""
 
     variance: Float[Array, "*batch"]
-    """Of the variance."""
+    """Innovation of the variance."""
     price: Float[Array, "*batch"]
-    """Of the part of the price that the variance does not decide."""
+    """Innovation of the price that is independent of the variance's."""
 
 
 class HestonState(eqx.Module):
-    """The price, and the variance that its next move starts from."""
+    """Midprice and current variance."""
 
     mid: Float[Array, ""]
+    """Midprice, in currency."""
     variance: Float[Array, ""]
-    """V, per unit of time."""
+    """V, variance per unit of time."""
 
 
 class HestonProcess(PriceProcess):
-    """What the schemes share."""
+    """Base class of the schemes: parameters, random inputs and initial state."""
 
     initial: Scalar = 100.0
-    """S_0, the midprice at the start of an episode, in currency."""
+    """S_0, midprice at the start of an episode, in currency."""
     drift: Scalar = 0.0
-    """μ, per unit of time."""
+    """μ, drift of the price per unit of time."""
     initial_variance: Scalar = 0.04
-    """V_0, per unit of time: the square of a volatility per square root of it."""
-    reversion: Scalar = 2.5
-    """κ, the rate at which the variance returns to its level, per unit of time."""
-    level: Scalar = 0.04
-    """θ, the variance in the long run, per unit of time."""
+    """V_0, variance at the start of an episode, per unit of time: the square of the volatility."""
+    mean_reversion: Scalar = 2.5
+    """κ, mean-reversion rate of the variance, per unit of time."""
+    long_run_variance: Scalar = 0.04
+    """θ, long-run variance, per unit of time."""
     vol_of_vol: Scalar = 0.5
-    """σ, volatility of the variance's square root (twice it), per unit of time."""
+    """σ, volatility of the variance, per unit of time; the volatility √V itself has half of it."""
     correlation: Scalar = -0.5
-    """ρ, of what drives the price and what drives the variance; in (-1, 1)."""
+    """ρ, correlation between the Brownian motions of price and variance; in (-1, 1)."""
     time_step: Scalar = 1 / 6552
-    """Δ, units of time in a step; 15 minutes of a year of 252 days of 6.5 hours."""
+    """Δ, units of time in a step. Default: 15 minutes of a year of 252 days of 6.5 hours."""
 
     def __check_init__(self):
-        for name in ("initial", "reversion", "level", "vol_of_vol", "time_step"):
+        for name in ("initial", "mean_reversion", "long_run_variance", "vol_of_vol", "time_step"):
             value = getattr(self, name)
             check(name, value, "positive and finite", lambda value=value: is_positive(value))
         check("drift", self.drift, "finite", lambda: np.isfinite(self.drift))
@@ -82,7 +82,10 @@ class HestonProcess(PriceProcess):
         return HestonShock(*jax.random.normal(key, (2, *shape)))
 
     def correlated(self, shock, normal, correlation):
-        """A signal of the price's own part: with the whole move its correlation is √(1 - ρ²) times as large."""
+        """Correlate the price's independent innovation with a signal.
+
+        The signal's correlation with the whole price move is √(1 - ρ²) times as large.
+        """
         return HestonShock(shock.variance, correlated_normal(shock.price, normal, correlation))
 
     def reset(self, shock):
@@ -91,78 +94,89 @@ class HestonProcess(PriceProcess):
 
 
 class Heston(HestonProcess):
-    """Heston's stochastic volatility, by the quadratic-exponential scheme."""
+    """Heston's stochastic volatility model, by the quadratic-exponential scheme (Andersen 2008)."""
 
     def step(self, state, shock):
-        law = self._variance_law(state.variance)
-        variance = law.draw(shock.variance)
-        mean, spread = self._log_return(law, state.variance, variance)
-        growth = jnp.exp(mean + jnp.sqrt(spread) * shock.price)
+        distribution = self._next_variance(state.variance)
+        variance = distribution.draw(shock.variance)
+        mean, return_variance = self._log_return(distribution, state.variance, variance)
+        growth = jnp.exp(mean + jnp.sqrt(return_variance) * shock.price)
         return HestonState((state.mid * growth).astype(state.mid.dtype), variance.astype(state.mid.dtype))
 
     def change_moments(self, state):
-        """Given V' the change is log-normal: a quadrature over V'."""
-        law = self._variance_law(state.variance)
-        chance, variance = law.nodes()
-        mean, spread = self._log_return(law, state.variance, variance)
-        given = log_normal_moments(state.mid, mean + spread / 2, spread)
-        expected = jax.tree.map(lambda leaf: (chance * leaf).sum().astype(state.mid.dtype), given)
+        """Return the moments of the next price change, by quadrature over V', given which the price is log-normal."""
+        distribution = self._next_variance(state.variance)
+        weights, variance = distribution.nodes()
+        mean, return_variance = self._log_return(distribution, state.variance, variance)
+        given = log_normal_moments(state.mid, mean + return_variance / 2, return_variance)
+        expected = jax.tree.map(lambda leaf: (weights * leaf).sum().astype(state.mid.dtype), given)
         exact = state.mid * jnp.expm1(jnp.asarray(self.drift * self.time_step, state.mid.dtype))
         return eqx.tree_at(
-            lambda m: m.mean, expected, jnp.where(self._compensation(law)[1], exact, expected.mean)
+            lambda m: m.mean,
+            expected,
+            jnp.where(self._martingale_correction(distribution)[1], exact, expected.mean),
         )
 
-    def _variance_law(self, variance: Any) -> "_VarianceLaw":
-        """Of V' given V: its exact mean and variance in the law that Andersen chooses (eq. 17-18, 23-30)."""
-        decay = jnp.exp(-self.reversion * self.time_step)
-        left = -jnp.expm1(-self.reversion * self.time_step)
-        # Not θ + (V - θ) e^{-κΔ}, which is 0 in steps so short that a float's e^{-κΔ} is 1.
-        mean = variance * decay + self.level * left
-        square = jnp.square(self.vol_of_vol) * left / self.reversion
-        return _VarianceLaw.of(mean, square * (variance * decay + self.level * left / 2))
+    def _next_variance(self, variance: Any) -> "VarianceDistribution":
+        """Return Andersen's distribution of V' with the exact mean and variance given V (eq. 17-18, 23-30)."""
+        decay = jnp.exp(-self.mean_reversion * self.time_step)
+        one_minus_decay = -jnp.expm1(-self.mean_reversion * self.time_step)
+        # Not θ + (V - θ) e^{-κΔ}: if V is 0, that is 0 for steps so short that e^{-κΔ} rounds to 1.
+        mean = variance * decay + self.long_run_variance * one_minus_decay
+        scale = jnp.square(self.vol_of_vol) * one_minus_decay / self.mean_reversion
+        return VarianceDistribution.of(
+            mean, scale * (variance * decay + self.long_run_variance * one_minus_decay / 2)
+        )
 
-    def _log_return(self, law: "_VarianceLaw", before: Any, after: Any) -> tuple[Any, Any]:
-        """Mean and variance of log(S'/S) given V and V' (eq. 33, with γ_1 = γ_2 = 1/2, corrected as in 4.2).
+    def _log_return(self, distribution: "VarianceDistribution", before: Any, after: Any) -> tuple[Any, Any]:
+        """Return the mean and variance of log(S'/S) given V and V'.
 
-        The same as K_0 + K_1 V + K_2 V', written so that the difference V' - V keeps its digits.
+        This is eq. 33 with γ_1 = γ_2 = 1/2 and the martingale correction of section 4.2. The mean K_0 + K_1 V + K_2 V'
+        is written so that the difference V' - V keeps its digits.
         """
-        within = self.time_step * (before + after) / 2
+        integrated = self.time_step * (before + after) / 2
         leverage = self.correlation / self.vol_of_vol
-        drawn = leverage * (after - before + self.reversion * (within - self.level * self.time_step))
-        plain = drawn - within / 2
-        spread = (1 - jnp.square(self.correlation)) * within
-        # log E[exp(plain + spread / 2) | V] is what the correction takes away.
-        log_mean, finite = self._compensation(law)
-        fixed = (
-            leverage * (self.reversion * self.time_step / 2 - 1) - self._taken * self.time_step / 2
+        correlated = leverage * (
+            after - before + self.mean_reversion * (integrated - self.long_run_variance * self.time_step)
+        )
+        uncorrected = correlated - integrated / 2
+        variance = (1 - jnp.square(self.correlation)) * integrated
+        # The correction subtracts log E[exp(uncorrected + variance / 2) | V].
+        log_mean, finite = self._martingale_correction(distribution)
+        linear = (
+            leverage * (self.mean_reversion * self.time_step / 2 - 1)
+            - self._half_rho_squared * self.time_step / 2
         ) * before
-        constant = -leverage * self.reversion * self.level * self.time_step
-        excess = jnp.where(finite, constant + fixed + log_mean, 0.0)
-        return self.drift * self.time_step + plain - excess, spread
+        constant = -leverage * self.mean_reversion * self.long_run_variance * self.time_step
+        excess = jnp.where(finite, constant + linear + log_mean, 0.0)
+        return self.drift * self.time_step + uncorrected - excess, variance
 
     @property
-    def _taken(self):
-        """What is left of half the variance once the price's own part has given its half back."""
+    def _half_rho_squared(self):
+        """ρ²/2, the Itô term 1/2 less (1 - ρ²)/2 from the expectation over the independent innovation."""
         return jnp.square(self.correlation) / 2
 
-    def _compensation(self, law: "_VarianceLaw") -> tuple[Any, Any]:
-        """log E[exp(A V')] with A = K_2 + K_4 / 2 (section 4.2), and whether it is finite."""
+    def _martingale_correction(self, distribution: "VarianceDistribution") -> tuple[Any, Any]:
+        """Return log E[exp(A V')] with A = K_2 + K_4 / 2 (section 4.2), and whether it is finite."""
         leverage = self.correlation / self.vol_of_vol
-        tilt = leverage * (1 + self.reversion * self.time_step / 2) - self._taken * self.time_step / 2
-        return law.log_moment(tilt)
+        tilt = (
+            leverage * (1 + self.mean_reversion * self.time_step / 2)
+            - self._half_rho_squared * self.time_step / 2
+        )
+        return distribution.log_moment(tilt)
 
 
 class HestonEuler(HestonProcess):
-    """Heston's stochastic volatility, by the full-truncation Euler scheme."""
+    """Heston's stochastic volatility model, by the full-truncation Euler scheme (Lord, Koekkoek & van Dijk 2010)."""
 
     def step(self, state, shock):
-        held = jnp.maximum(state.variance, 0.0)
-        deviation = jnp.sqrt(held * self.time_step)
-        own = jnp.sqrt(1 - jnp.square(self.correlation))
-        moved = deviation * (self.correlation * shock.variance + own * shock.price)
-        mid = state.mid * jnp.exp((self.drift - held / 2) * self.time_step + moved)
-        drift = self.reversion * (self.level - held) * self.time_step
-        variance = state.variance + drift + self.vol_of_vol * deviation * shock.variance
+        truncated = jnp.maximum(state.variance, 0.0)
+        std = jnp.sqrt(truncated * self.time_step)
+        independent = jnp.sqrt(1 - jnp.square(self.correlation))
+        noise = std * (self.correlation * shock.variance + independent * shock.price)
+        mid = state.mid * jnp.exp((self.drift - truncated / 2) * self.time_step + noise)
+        drift = self.mean_reversion * (self.long_run_variance - truncated) * self.time_step
+        variance = state.variance + drift + self.vol_of_vol * std * shock.variance
         return HestonState(mid.astype(state.mid.dtype), variance.astype(state.mid.dtype))
 
     def change_moments(self, state):
@@ -170,59 +184,70 @@ class HestonEuler(HestonProcess):
         return log_normal_moments(state.mid, self.drift * self.time_step, variance)
 
 
-class _VarianceLaw(eqx.Module):
-    """Of V': a (b + Z)² where it is quadratic; else 0 with chance p, and exponential with rate β."""
+class VarianceDistribution(eqx.Module):
+    """Distribution of V' (Andersen 2008, section 3.2).
+
+    Either a (b + Z)² with Z standard normal (quadratic), or 0 with probability p and else exponential of rate β.
+    """
 
     quadratic: Any
-    """Which of the two."""
+    """Whether it is the quadratic one."""
     a: Any
+    """Scale of the square."""
     b: Any
+    """Location of the normal."""
     p: Any
-    rest: Any
-    """1 - p, whose digits p itself would lose near 1."""
+    """Probability of 0."""
+    one_minus_p: Any
+    """1 - p, stored since the difference would lose digits for p near 1."""
     rate: Any
+    """β, rate of the exponential."""
 
     @classmethod
-    def of(cls, mean: Any, variance: Any) -> "_VarianceLaw":
-        """The law that has this mean and variance."""
-        # V = 0 with a level of almost nothing has no moments to divide by.
+    def of(cls, mean: Any, variance: Any) -> "VarianceDistribution":
+        """Make the distribution with this mean and variance."""
+        # For V = 0 and a tiny θ the mean may underflow to 0, and it is a divisor below.
         mean = jnp.maximum(mean, jnp.finfo(jnp.result_type(mean)).tiny)
         psi = variance / mean / mean
-        quadratic = psi <= SWITCH
-        inverse = 2 / jnp.clip(psi, 1e-12, SWITCH)
-        square = inverse - 1 + jnp.sqrt(inverse) * jnp.sqrt(inverse - 1)
-        wide = jnp.clip(psi, 1.0, 1e30)
-        p, rest = (wide - 1) / (wide + 1), 2 / (wide + 1)
-        return cls(quadratic, mean / (1 + square), jnp.sqrt(square), p, rest, rest / mean)
+        quadratic = psi <= PSI_C
+        inverse = 2 / jnp.clip(psi, 1e-12, PSI_C)
+        b_squared = inverse - 1 + jnp.sqrt(inverse) * jnp.sqrt(inverse - 1)
+        clipped = jnp.clip(psi, 1.0, 1e30)
+        p, one_minus_p = (clipped - 1) / (clipped + 1), 2 / (clipped + 1)
+        return cls(quadratic, mean / (1 + b_squared), jnp.sqrt(b_squared), p, one_minus_p, one_minus_p / mean)
 
     def draw(self, normal: Any) -> Any:
-        """V' from a standard normal; its upper tail probability is 1 - U of the exponential's inverse."""
-        above = jax.scipy.special.ndtr(-normal)
-        exponential = jnp.maximum(jnp.log(self.rest / jnp.maximum(above, 1e-37)), 0.0) / self.rate
+        """Return V' from a standard normal, whose upper tail probability is 1 - U in the inverse of the exponential."""
+        upper_tail = jax.scipy.special.ndtr(-normal)
+        exponential = jnp.maximum(jnp.log(self.one_minus_p / jnp.maximum(upper_tail, 1e-37)), 0.0) / self.rate
         return jnp.where(self.quadratic, self.a * jnp.square(self.b + normal), exponential)
 
     def nodes(self) -> tuple[Any, Any]:
-        """Probabilities and values that integrate smooth functions of V'."""
-        normal, chance, exponential, tail = _quadrature()
+        """Return the weights and nodes of a quadrature rule for smooth functions of V'."""
+        normal, normal_weights, exponential, exponential_weights = _quadrature()
         values = jnp.where(
             self.quadratic, self.a * jnp.square(self.b + normal), jnp.append(0.0, exponential) / self.rate
         )
-        return jnp.where(self.quadratic, chance, jnp.append(self.p, self.rest * tail)), values
+        return jnp.where(
+            self.quadratic, normal_weights, jnp.append(self.p, self.one_minus_p * exponential_weights)
+        ), values
 
     def log_moment(self, tilt: Any) -> tuple[Any, Any]:
-        """log E[exp(tilt V')], and whether the expectation is finite (0 stands where it is not)."""
-        taken = 2 * tilt * self.a
-        finite = jnp.where(self.quadratic, taken < 1, tilt < self.rate)
-        square = jnp.square(self.b) * taken / 2
-        inside = jnp.where(taken < 1, taken, 0.0)
-        first = square / (1 - inside) - jnp.log1p(-inside) / 2
-        second = jnp.log(self.p + self.rest * self.rate / jnp.where(tilt < self.rate, self.rate - tilt, 1.0))
-        return jnp.where(finite, jnp.where(self.quadratic, first, second), 0.0), finite
+        """Return log E[exp(tilt V')], or 0 where the expectation is infinite, and whether it is finite."""
+        scaled = 2 * tilt * self.a
+        finite = jnp.where(self.quadratic, scaled < 1, tilt < self.rate)
+        exponent = jnp.square(self.b) * scaled / 2
+        bounded = jnp.where(scaled < 1, scaled, 0.0)
+        if_quadratic = exponent / (1 - bounded) - jnp.log1p(-bounded) / 2
+        if_exponential = jnp.log(
+            self.p + self.one_minus_p * self.rate / jnp.where(tilt < self.rate, self.rate - tilt, 1.0)
+        )
+        return jnp.where(finite, jnp.where(self.quadratic, if_quadratic, if_exponential), 0.0), finite
 
 
 @functools.cache
 def _quadrature() -> tuple[Any, ...]:
-    """Gauss-Hermite nodes and weights for a standard normal, Gauss-Laguerre's for a standard exponential."""
-    normal, chance = np.polynomial.hermite_e.hermegauss(NODES)
-    exponential, tail = np.polynomial.laguerre.laggauss(NODES - 1)
-    return normal, chance / chance.sum(), exponential, tail
+    """Return the Gauss-Hermite nodes and weights of a standard normal, and Gauss-Laguerre's of an exponential."""
+    normal, normal_weights = np.polynomial.hermite_e.hermegauss(QUADRATURE_NODES)
+    exponential, exponential_weights = np.polynomial.laguerre.laggauss(QUADRATURE_NODES - 1)
+    return normal, normal_weights / normal_weights.sum(), exponential, exponential_weights

@@ -1,11 +1,11 @@
-"""Hamiltonian Monte Carlo by numpyro, NUTS or with a fixed path, on several chains; and whether the chains agree.
+"""Hamiltonian Monte Carlo with numpyro (NUTS or HMC with fixed trajectory length) on several chains, with diagnostics.
 
-A chain is a thread of its own: what XLA compiles for one is used by all, and chains do not wait for the longest path of
-any. Warm-up adapts the step size (dual averaging) and the mass matrix in windows, as Stan's does.
+Each chain runs in a thread of its own. All chains share the compiled program, and no chain waits for the longest
+trajectory of another. Warm-up adapts the step size (dual averaging) and the mass matrix in windows, as Stan does.
 
-Diagnostics are those of Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021): R-hat on ranks, of values and of their
-distances from the median, the larger of the two; effective sample sizes of ranks (bulk) and of the 5% and 95%
-quantiles (tail).
+Diagnostics are those of Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021): R-hat is the larger of the
+rank-normalized split R-hat of the values and of their distances from the median. Effective sample sizes are those of
+the ranks (bulk) and of the 5% and 95% quantiles (tail).
 """
 
 import functools
@@ -27,237 +27,263 @@ from scipy import stats
 from twosided.core.errors import Refusal
 from twosided.core.validation import check, check_seed
 
-CHUNK = 50
-"""Iterations between two looks at the clock."""
-IMPOSSIBLE = 1e12
-"""A potential that no chain is to be at: a density of e to minus this."""
+CHUNK_SIZE = 50
+"""Iterations of a chain between two reports of progress."""
+MAX_POTENTIAL = 1e12
+"""Potential from which on the density counts as 0: no chain may step there."""
 Potential = Callable[[Float[Array, "dimensions"], Any], Float[Array, ""]]
-"""Minus the log density of z given data (a pytree), up to a constant."""
+"""Negative log density of z given data (a pytree), up to a constant."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample."""
+    """Settings of the sampler."""
 
     sampler: Literal["nuts", "hmc"] = "nuts"
-    """The No-U-Turn sampler, or Hamiltonian Monte Carlo with paths of one length."""
-    chains: int = 4
-    """Side by side, from starts that are wider apart than the posterior."""
-    warmup: int = 300
-    """Iterations of each chain that adapt and are thrown away."""
-    draws: int = 400
-    """Iterations of each chain that are kept."""
-    acceptance: float = 0.85
-    """Of paths' ends, which the step size aims at."""
-    depth: int = 8
-    """NUTS: at most 2 to this power steps in a path."""
-    path: float = 2.0
-    """HMC: length of a path, in deviations of the posterior."""
+    """Algorithm: the No-U-Turn sampler, or Hamiltonian Monte Carlo with a fixed trajectory length."""
+    num_chains: int = 4
+    """Number of chains, run in parallel from starting points that are more dispersed than the posterior."""
+    num_warmup: int = 300
+    """Warm-up iterations of each chain; they adapt the sampler and are discarded."""
+    num_samples: int = 400
+    """Draws kept of each chain."""
+    target_accept_prob: float = 0.85
+    """Mean acceptance probability that the step size is adapted to."""
+    max_tree_depth: int = 8
+    """NUTS: maximum depth of the tree; a trajectory has at most 2 to this power steps."""
+    trajectory_length: float = 2.0
+    """HMC: length of a trajectory, in standard deviations of the posterior."""
 
     def __post_init__(self):
-        check("chains", self.chains, "from 2 to 64", 2 <= self.chains <= 64)
-        check("warmup", self.warmup, "at least 20", self.warmup >= 20)
-        check("draws", self.draws, "at least 20", self.draws >= 20)
-        check("acceptance", self.acceptance, "in (0, 1)", 0 < self.acceptance < 1)
-        check("depth", self.depth, "from 1 to 15", 1 <= self.depth <= 15)
-        check("path", self.path, "positive", self.path > 0)
+        check("num_chains", self.num_chains, "from 2 to 64", 2 <= self.num_chains <= 64)
+        check("num_warmup", self.num_warmup, "at least 20", self.num_warmup >= 20)
+        check("num_samples", self.num_samples, "at least 20", self.num_samples >= 20)
+        check("target_accept_prob", self.target_accept_prob, "in (0, 1)", 0 < self.target_accept_prob < 1)
+        check("max_tree_depth", self.max_tree_depth, "from 1 to 15", 1 <= self.max_tree_depth <= 15)
+        check("trajectory_length", self.trajectory_length, "positive", self.trajectory_length > 0)
 
 
 class Chains(NamedTuple):
-    """Draws, each array chains by draws."""
+    """Draws of all chains, with the sampler's statistics."""
 
     z: Float[ndarray, "chains draws dimensions"]
+    """Draws."""
     energy: Float[ndarray, "chains draws"]
+    """Potential plus kinetic energy."""
     diverging: Bool[ndarray, "chains draws"]
-    steps: Float[ndarray, "chains draws"]
-    """Gradients that a draw took."""
-    acceptance: Float[ndarray, "chains draws"]
-    seconds: float
-    """Of wall clock, compiling apart."""
-    compiling: float
-    gradients: int
-    """Of all iterations, warm-up included."""
+    """Whether the trajectory diverged."""
+    num_steps: Float[ndarray, "chains draws"]
+    """Leapfrog steps of the trajectory, one gradient each."""
+    accept_prob: Float[ndarray, "chains draws"]
+    """Mean acceptance probability over the trajectory."""
+    sampling_seconds: float
+    """Wall-clock time of warm-up and sampling, in seconds, without compilation."""
+    compile_seconds: float
+    """Wall-clock time of compilation, in seconds."""
+    num_gradients: int
+    """Gradients of all chains and iterations, warm-up included."""
 
 
-def sample(
+def run_chains(
     potential: Potential,
     data: Any,
     start: Float[Array, "chains dimensions"],
-    mass: Float[Array, "dimensions dimensions"] | Float[Array, "dimensions"],
+    inverse_mass: Float[Array, "dimensions dimensions"] | Float[Array, "dimensions"],
     sampling: Sampling,
     seed: int,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Chains:
-    """Chains from their starts; `mass` is the posterior's covariance as far as it is known, or its diagonal."""
+    """Run the chains from their starting points.
+
+    `inverse_mass` is the initial inverse mass matrix, an estimate of the posterior's covariance or of its diagonal.
+    `progress` is called with the share of iterations done. Raises ValueError for a bad seed, and Refusal without
+    numpyro.
+    """
     check_seed(seed)
     begin = time.perf_counter()
-    keys = jax.random.split(jax.random.PRNGKey(seed), sampling.chains)
-    init, advance = _compiled(potential, sampling, start[0], keys[0], mass, data)
+    keys = jax.random.split(jax.random.PRNGKey(seed), sampling.num_chains)
+    init, advance = _compiled(potential, sampling, start[0], keys[0], inverse_mass, data)
     compiled = time.perf_counter()
-    chunks = -(-(sampling.warmup + sampling.draws) // CHUNK)
-    done, stopped = np.zeros(sampling.chains), threading.Event()
+    num_chunks = -(-(sampling.num_warmup + sampling.num_samples) // CHUNK_SIZE)
+    done, stopped = np.zeros(sampling.num_chains), threading.Event()
 
     def chain(number: int) -> list[Any]:
-        state = init(start[number], keys[number], mass, data)
+        state = init(start[number], keys[number], inverse_mass, data)
         parts = []
-        for _ in range(chunks):
+        for _ in range(num_chunks):
             if stopped.is_set():
                 break
             state, part = advance(state, data)
             parts.append(jax.tree.map(np.asarray, part))
             done[number] += 1
-            progress(float(done.mean()) / chunks)
+            progress(float(done.mean()) / num_chunks)
         return parts
 
-    with ThreadPoolExecutor(min(sampling.chains, os.cpu_count() or 1)) as threads:
+    with ThreadPoolExecutor(min(sampling.num_chains, os.cpu_count() or 1)) as threads:
         try:
-            running = [threads.submit(chain, number) for number in range(sampling.chains)]
-            # Ctrl-C comes to this thread alone, and only when a wait ends: polars' handler resumes what it interrupts.
+            running = [threads.submit(chain, number) for number in range(sampling.num_chains)]
+            # Ctrl-C reaches only this thread, and only when a wait ends: the signal handler of polars resumes an
+            # interrupted wait. Hence the short waits.
             found = wait(running, 0.0)
             while found.not_done and not any(one.exception() for one in found.done):
                 found = wait(running, 0.2, FIRST_EXCEPTION)
         finally:
-            stopped.set()  # or leaving would wait for the chains to their ends
+            stopped.set()  # otherwise the executor would wait for all chains to finish
         by_chain = [one.result() for one in running]
-    # By field, chains by iterations.
+    # Concatenate each field to chains by iterations.
     joined = [[np.concatenate(field) for field in zip(*parts, strict=True)] for parts in by_chain]
-    every = [np.stack(field) for field in zip(*joined, strict=True)]
-    kept = slice(sampling.warmup, sampling.warmup + sampling.draws)
-    z, energy, diverging, steps, acceptance = (values[:, kept] for values in every)
+    fields = [np.stack(field) for field in zip(*joined, strict=True)]
+    kept = slice(sampling.num_warmup, sampling.num_warmup + sampling.num_samples)
+    z, energy, diverging, num_steps, accept_prob = (values[:, kept] for values in fields)
     ended = time.perf_counter()
     return Chains(
-        z, energy, diverging, steps, acceptance, ended - compiled, compiled - begin, int(every[3].sum())
+        z,
+        energy,
+        diverging,
+        num_steps,
+        accept_prob,
+        ended - compiled,
+        compiled - begin,
+        int(fields[3].sum()),
     )
 
 
 def _compiled(
-    potential: Potential, sampling: Sampling, start: Any, key: Any, mass: Any, data: Any
+    potential: Potential, sampling: Sampling, start: Any, key: Any, inverse_mass: Any, data: Any
 ) -> tuple[Any, Any]:
-    """The programs for data of this shape, compiled ahead of the threads, which would compile one each."""
-    # They know neither how many chains there are, nor how many draws are kept.
-    alike = replace(sampling, chains=Sampling.chains, draws=Sampling.draws)
-    init, advance, known = _programs(potential, alike, mass.ndim == 2)
-    shapes = tuple((leaf.shape, leaf.dtype.name) for leaf in jax.tree.leaves((start, mass, data)))
-    if shapes not in known:
-        first = init.lower(start, key, mass, data).compile()
-        state = first(start, key, mass, data)
-        known[shapes] = first, advance.lower(state, data).compile()
-    return known[shapes]
+    """Return the programs for data of this shape, compiled before the threads start, as each would compile its own."""
+    # The programs depend neither on the number of chains nor on the number of draws.
+    shared = replace(sampling, num_chains=Sampling.num_chains, num_samples=Sampling.num_samples)
+    init, advance, cache = _programs(potential, shared, inverse_mass.ndim == 2)
+    shapes = tuple((leaf.shape, leaf.dtype.name) for leaf in jax.tree.leaves((start, inverse_mass, data)))
+    if shapes not in cache:
+        compiled = init.lower(start, key, inverse_mass, data).compile()
+        state = compiled(start, key, inverse_mass, data)
+        cache[shapes] = compiled, advance.lower(state, data).compile()
+    return cache[shapes]
 
 
-def bounded(potential: Float[Array, ""]) -> Float[Array, ""]:
-    """The potential, and infinity where no chain has a place: beyond IMPOSSIBLE.
+def bounded_potential(potential: Float[Array, ""]) -> Float[Array, ""]:
+    """Return the potential, or infinity from MAX_POTENTIAL on.
 
-    Its slope would make a momentum there whose square is too large for single precision; where its terms differ in
-    sign, the kinetic energy could then be minus infinity, and the step would be taken as if it were downhill.
+    There the gradient would give a momentum whose square overflows in single precision. If the terms of the kinetic
+    energy differ in sign, it could be minus infinity, and the step would be accepted as a decrease of the energy.
     """
-    return jnp.where(potential < IMPOSSIBLE, potential, jnp.inf)
+    return jnp.where(potential < MAX_POTENTIAL, potential, jnp.inf)
 
 
 @functools.lru_cache(maxsize=8)
 def _programs(potential: Potential, sampling: Sampling, dense: bool) -> tuple[Any, Any, dict[Any, Any]]:
-    """A chain's start, and CHUNK of its iterations; and what has been compiled of them, by the data's shapes."""
+    """Return the start of a chain, CHUNK_SIZE iterations of it, and a cache of their compiled forms by data shapes."""
     algorithm = "NUTS" if sampling.sampler == "nuts" else "HMC"
-    init_kernel, sample_kernel = numpyro().infer.hmc.hmc(
-        potential_fn_gen=lambda data: lambda z: bounded(potential(z, data)), algo=algorithm
+    init_kernel, sample_kernel = import_numpyro().infer.hmc.hmc(
+        potential_fn_gen=lambda data: lambda z: bounded_potential(potential(z, data)), algo=algorithm
     )
 
-    # One chain to a thread: XLA's own threads would only hand work to each other.
+    # Each chain has a thread; several XLA threads per chain would only add overhead.
     options = {"xla_cpu_multi_thread_eigen": False} if jax.default_backend() == "cpu" else None
 
     @functools.partial(jax.jit, compiler_options=options)
-    def init(start, key, mass, data):
+    def init(start, key, inverse_mass, data):
         return init_kernel(
             start,
-            num_warmup=sampling.warmup,
+            num_warmup=sampling.num_warmup,
             step_size=0.3,
-            inverse_mass_matrix=mass,
+            inverse_mass_matrix=inverse_mass,
             dense_mass=dense,
-            target_accept_prob=sampling.acceptance,
-            trajectory_length=None if algorithm == "NUTS" else sampling.path,
-            max_tree_depth=sampling.depth,
+            target_accept_prob=sampling.target_accept_prob,
+            trajectory_length=None if algorithm == "NUTS" else sampling.trajectory_length,
+            max_tree_depth=sampling.max_tree_depth,
             model_args=(data,),
             rng_key=key,
         )
 
     @functools.partial(jax.jit, compiler_options=options)
     def advance(state, data):
-        def one(state, _):
+        def step(state, _):
             state = sample_kernel(state, (data,), {})
             return state, (state.z, state.energy, state.diverging, state.num_steps, state.accept_prob)
 
-        return jax.lax.scan(one, state, None, length=CHUNK)
+        return jax.lax.scan(step, state, None, length=CHUNK_SIZE)
 
     return init, advance, {}
 
 
-# --- Whether chains agree ---
+# --- Convergence diagnostics ---
 
 
 @dataclass(frozen=True)
-class Diagnosis:
-    """Of one quantity."""
+class PosteriorSummary:
+    """Posterior moments and quantiles of one quantity, with convergence diagnostics."""
 
     mean: float
-    deviation: float
+    """Posterior mean."""
+    std: float
+    """Posterior standard deviation."""
     low: float
     """5% quantile."""
     median: float
+    """Posterior median."""
     high: float
     """95% quantile."""
     rhat: float
-    bulk: float
-    """Effective sample size."""
-    tail: float
+    """Rank-normalized split R-hat, the larger of that of the values and of their distances from the median."""
+    ess_bulk: float
+    """Bulk effective sample size."""
+    ess_tail: float
+    """Tail effective sample size, the smaller of those of the 5% and 95% quantiles."""
 
 
-def diagnose(draws: Float[ndarray, "chains draws"]) -> Diagnosis:
-    """Of the draws of one quantity."""
+def summarize(draws: Float[ndarray, "chains draws"]) -> PosteriorSummary:
+    """Return the summary of the draws of one quantity."""
     low, median, high = np.quantile(draws, [0.05, 0.5, 0.95])
     folded = np.abs(draws - median)
-    extremes = [(draws <= low).astype(float), (draws <= high).astype(float)]
-    return Diagnosis(
+    tails = [(draws <= low).astype(float), (draws <= high).astype(float)]
+    return PosteriorSummary(
         mean=float(draws.mean()),
-        deviation=float(draws.std()),
+        std=float(draws.std()),
         low=float(low),
         median=float(median),
         high=float(high),
-        rhat=max(_split_rhat(_ranked(draws)), _split_rhat(_ranked(folded))),
-        bulk=_effective(_ranked(draws)),
-        tail=min(map(_effective, extremes)),
+        rhat=max(_split_rhat(_rank_normalized(draws)), _split_rhat(_rank_normalized(folded))),
+        ess_bulk=_effective_sample_size(_rank_normalized(draws)),
+        ess_tail=min(map(_effective_sample_size, tails)),
     )
 
 
-def energy_share(energy: Float[ndarray, "chains draws"]) -> float:
-    """The smallest chain's E-BFMI (Betancourt 2016): below 0.3 momenta alone do not reach all energies."""
+def e_bfmi(energy: Float[ndarray, "chains draws"]) -> float:
+    """Return the smallest E-BFMI of the chains (Betancourt 2016).
+
+    Below 0.3 the momentum draws alone do not reach all energies.
+    """
     return float(np.min(np.square(np.diff(energy, axis=1)).mean(1) / energy.var(axis=1)))
 
 
-def _ranked(draws: ndarray) -> ndarray:
-    """Normal scores of the ranks among all chains' draws."""
+def _rank_normalized(draws: ndarray) -> ndarray:
+    """Return the normal scores of the ranks among the draws of all chains."""
     ranks = stats.rankdata(draws, method="average").reshape(draws.shape)
     return stats.norm.ppf((ranks - 0.375) / (draws.size + 0.25))
 
 
 def _split_rhat(draws: ndarray) -> float:
-    return float(numpyro().diagnostics.split_gelman_rubin(draws))
+    return float(import_numpyro().diagnostics.split_gelman_rubin(draws))
 
 
-def _effective(draws: ndarray) -> float:
-    if np.ptp(draws) == 0:  # as where the quantile is the parameter's bound
+def _effective_sample_size(draws: ndarray) -> float:
+    if np.ptp(draws) == 0:  # for instance where the quantile equals a bound of the parameter
         return float(draws.size)
     half = draws.shape[1] // 2
     split = np.concatenate([draws[:, :half], draws[:, -half:]])
-    return float(numpyro().diagnostics.effective_sample_size(split))
+    return float(import_numpyro().diagnostics.effective_sample_size(split))
 
 
-def numpyro() -> Any:
-    """The library, which an extra brings. Raises Refusal."""
+def import_numpyro() -> Any:
+    """Import numpyro, an optional dependency. Raises Refusal if it is not installed."""
     try:
-        import numpyro as library
+        import numpyro
         import numpyro.diagnostics
         import numpyro.distributions
         import numpyro.infer.hmc
     except ImportError:
         raise Refusal("the calibration of Heston needs numpyro: pip install 'twosided[heston]'") from None
-    return library
+    return numpyro
