@@ -20,9 +20,9 @@ from twosided.heston.moments import call_price
 from twosided.heston.process import Heston, HestonEuler, HestonProcess
 
 CASES = {
-    "I": ({"reversion": 0.5, "level": 0.04, "vol_of_vol": 1.0, "correlation": -0.9}, 10),
-    "II": ({"reversion": 0.3, "level": 0.04, "vol_of_vol": 0.9, "correlation": -0.5}, 15),
-    "III": ({"reversion": 1.0, "level": 0.09, "vol_of_vol": 1.0, "correlation": -0.3}, 5),
+    "I": ({"mean_reversion": 0.5, "long_run_variance": 0.04, "vol_of_vol": 1.0, "correlation": -0.9}, 10),
+    "II": ({"mean_reversion": 0.3, "long_run_variance": 0.04, "vol_of_vol": 0.9, "correlation": -0.5}, 15),
+    "III": ({"mean_reversion": 1.0, "long_run_variance": 0.09, "vol_of_vol": 1.0, "correlation": -0.3}, 5),
 }
 """Parameters, and years; the variance starts at its level."""
 STRIKES = (70.0, 100.0, 140.0)
@@ -93,7 +93,7 @@ def _biases(
     scheme, parameters, years: int, steps: int, paths: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of the calls at the strikes, and their standard errors, in currency."""
-    process = scheme(initial_variance=parameters["level"], time_step=1 / steps, **parameters)
+    process = scheme(initial_variance=parameters["long_run_variance"], time_step=1 / steps, **parameters)
     exact = np.array([call_price(process, strike, years) for strike in STRIKES])
     keys = jax.random.split(jax.random.key(seed), max(paths // BATCH, 2))
     last = np.concatenate([np.asarray(_last(process, key, years * steps), float) for key in keys])

@@ -24,32 +24,32 @@ import numpy as np
 from measure import Row, aim, arguments, median_ratio, report
 from scipy import stats
 
-from twosided.heston.checks import Checked, Design, check_sets, simulated_sample
+from twosided.heston.checks import CheckResult, Design, check_data_sets, simulate_sample
 from twosided.heston.fit import fit_heston
-from twosided.heston.grid import log_likelihood, own_grid
-from twosided.heston.law import Parameters
+from twosided.heston.grid import adapted_grid, log_likelihood
 from twosided.heston.priors import WeakPrior
 from twosided.heston.sampler import Sampling
+from twosided.heston.transition import Parameters
 
 MINUTE = 1 / (365.25 * 24 * 60)
 THEIRS = 133
 """Samples a second a chain of the code that this takes after, with no information in them."""
 DESIGNS = {
     # Of 250 single returns a variance so rough comes out that 48 points cannot tell one that hardly moves.
-    "sbc": (Design(returns=2000, block=10, source="law"), 200),
+    "sbc": (Design(returns=2000, block=10, source="blocks"), 200),
     "daily": (Design(returns=5000, block=5, source="heston", years_per_bar=1 / 252, substeps=8), 100),
     # A hundred blocks: in 50 minutes the variance moves by an eighth of what their returns can tell of it.
     "minute": (Design(returns=5000, block=50, source="heston", years_per_bar=MINUTE, substeps=2), 100),
     "speed": (Design(returns=30_000, block=60, source="heston", years_per_bar=MINUTE, substeps=2), 1),
 }
 """Data sets, and how many."""
-ENOUGH = Sampling(chains=2, warmup=75, draws=150)
+ENOUGH = Sampling(num_chains=2, num_warmup=75, num_samples=150)
 """To tell where 5% and 95% are: what is judged is all data sets together."""
 SAMPLING = {
     "sbc": ENOUGH,
     "daily": ENOUGH,
     # A posterior with tails as long as the prior's takes longer to find one's way in.
-    "minute": Sampling(chains=2, warmup=200, draws=200),
+    "minute": Sampling(num_chains=2, num_warmup=200, num_samples=200),
     # What `twosided calibrate heston` takes.
     "speed": Sampling(),
 }
@@ -62,16 +62,20 @@ def main() -> None:
     parser.add_argument("--sets", type=int, help="data sets (200, 100, 100)")
     parser.add_argument("--returns", type=int, help="in a data set")
     parser.add_argument("--block", type=int, help="returns in a block")
-    parser.add_argument("--chains", type=int, help="(2; speed 4)")
-    parser.add_argument("--warmup", type=int, help="(75; minute 200; speed 300)")
-    parser.add_argument("--draws", type=int, help="(150; minute 200; speed 400)")
+    parser.add_argument("--num-chains", type=int, help="(2; speed 4)")
+    parser.add_argument("--num-warmup", type=int, help="(75; minute 200; speed 300)")
+    parser.add_argument("--num-samples", type=int, help="(150; minute 200; speed 400)")
     parser.add_argument("--workers", type=int, default=1, help="processes (%(default)s)")
     parser.add_argument("--log", type=Path, help="where data sets are noted; heston-WHAT.jsonl")
     options = parser.parse_args()
     design, sets = DESIGNS[options.what]
     given = {name: getattr(options, name) for name in ("returns", "block") if getattr(options, name)}
     design = replace(design, **given)
-    given = {name: getattr(options, name) for name in ("chains", "warmup", "draws") if getattr(options, name)}
+    given = {
+        name: getattr(options, name)
+        for name in ("num_chains", "num_warmup", "num_samples")
+        if getattr(options, name)
+    }
     sampling = replace(SAMPLING[options.what], **given)
     if options.what == "speed":
         rows, aims = _speed(design, sampling, options.seed, options.repeats)
@@ -83,9 +87,9 @@ def main() -> None:
     report(f"Calibration of Heston: {options.what}", rows, aims, options, "jax", "numpyro")
 
 
-def _fitted(what: str, design: Design, sampling: Sampling, seed: int, number: int) -> Checked:
+def _fitted(what: str, design: Design, sampling: Sampling, seed: int, number: int) -> CheckResult:
     truth = None if what == "sbc" else TRUTH
-    (one,) = check_sets(WeakPrior(), design, sampling, range(number, number + 1), truth, seed)
+    (one,) = check_data_sets(WeakPrior(), design, sampling, range(number, number + 1), truth, seed)
     return one
 
 
@@ -120,7 +124,7 @@ def _judged(what: str, done: list[dict]) -> tuple[list[Row], list[Row]]:
         row: Row = {"parameter": name, "covered by 90%": f"{covered:.0%}"}
         if name != "v":
             row["ranks: p-value"] = float(stats.kstest(ranks, "uniform").pvalue)
-            row["deviation over the prior’s"] = statistics.median(one["widths"][name] for one in done)
+            row["deviation over the prior’s"] = statistics.median(one["std_ratios"][name] for one in done)
         else:
             row["ranks: p-value"] = row["deviation over the prior’s"] = ""
         rows.append(row)
@@ -137,25 +141,28 @@ def _judged(what: str, done: list[dict]) -> tuple[list[Row], list[Row]]:
 
 
 def _speed(design: Design, sampling: Sampling, seed: int, repeats: int) -> tuple[list[Row], list[Row]]:
-    sample, _ = simulated_sample(TRUTH, jax.random.key(seed), design)
+    sample, _ = simulate_sample(TRUTH, jax.random.key(seed), design)
     begin = time.perf_counter()
     fit = fit_heston(sample, WeakPrior(), sampling, seed=seed)
     whole = time.perf_counter() - begin
-    rate = fit.effective / fit.chains.seconds
+    rate = fit.effective_samples / fit.chains.sampling_seconds
     value, gradient = _over_floor(sample.blocks, repeats)
     rows: list[Row] = [
         {"what": "bars, in blocks", "measured": f"{design.returns} in {len(sample.blocks)}"},
         {
             "what": "chains x (warm-up + draws)",
-            "measured": f"{sampling.chains} x ({sampling.warmup} + {sampling.draws})",
+            "measured": f"{sampling.num_chains} x ({sampling.num_warmup} + {sampling.num_samples})",
         },
         {"what": "seconds, from bars to diagnoses", "measured": whole},
-        {"what": "of which sampling", "measured": fit.chains.seconds},
-        {"what": "of which compiling", "measured": fit.chains.compiling},
-        {"what": "gradients", "measured": float(fit.chains.gradients)},
-        {"what": "effective samples, least of all parameters, bulk and tail", "measured": fit.effective},
+        {"what": "of which sampling", "measured": fit.chains.sampling_seconds},
+        {"what": "of which compiling", "measured": fit.chains.compile_seconds},
+        {"what": "gradients", "measured": float(fit.chains.num_gradients)},
+        {
+            "what": "effective samples, least of all parameters, bulk and tail",
+            "measured": fit.effective_samples,
+        },
         {"what": "the same a second of sampling", "measured": rate},
-        {"what": "draws a second a chain", "measured": sampling.draws / fit.chains.seconds},
+        {"what": "draws a second a chain", "measured": sampling.num_samples / fit.chains.sampling_seconds},
         {"what": "theirs: samples a second a chain, with no information", "measured": float(THEIRS)},
         {"what": "likelihood, time over its floor", "measured": value},
         {"what": "its gradient, time over the same floor", "measured": gradient},
@@ -170,7 +177,7 @@ def _speed(design: Design, sampling: Sampling, seed: int, repeats: int) -> tuple
 def _over_floor(blocks, repeats: int) -> tuple[float, float]:
     """Times of the likelihood and of its gradient over that of their matrices: an exponential for each entry, and the
     product with a vector, in the same loop. CPU time, in turn."""
-    grid = own_grid(TRUTH, blocks)
+    grid = adapted_grid(TRUTH, blocks)
     options = {"xla_cpu_multi_thread_eigen": False} if jax.default_backend() == "cpu" else None
 
     def floor(x):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from twosided.bars import calibrated as fitted_models
-from twosided.bars.calibrated import CalibratedBars, heston_bars
+from twosided.bars.calibrated import CalibratedBars, heston_bars_from_fits
 from twosided.bars.heston_bars import HestonBars, HestonDraws
 from twosided.bars.history import FileBars
 from twosided.bars.market import BarsMarket
@@ -20,11 +20,11 @@ from twosided.core.scenario import Scenario
 from twosided.data.bar_files import write_bars
 from twosided.data.bars import OHLC
 from twosided.dealer.market import DealerMarket
-from twosided.heston.blocks import blocks_of
-from twosided.heston.fit import filter_variance, rolling
-from twosided.heston.law import Parameters
+from twosided.heston.blocks import make_sample
+from twosided.heston.fit import filter_variance, rolling_fits
 from twosided.heston.process import Heston
 from twosided.heston.sampler import Sampling
+from twosided.heston.transition import Parameters
 from twosided.learn.sac import SAC
 from twosided.learn.train import train
 from twosided.limit_orders.policies import FixedOffset
@@ -34,7 +34,13 @@ pytestmark = pytest.mark.optimised
 
 YEARS = 1 / 525_600
 """Of a minute."""
-TRUTH = {"initial_variance": 0.3, "reversion": 2000.0, "level": 0.3, "vol_of_vol": 25.0, "correlation": -0.5}
+TRUTH = {
+    "initial_variance": 0.3,
+    "mean_reversion": 2000.0,
+    "long_run_variance": 0.3,
+    "vol_of_vol": 25.0,
+    "correlation": -0.5,
+}
 PROCESS = Heston(time_step=YEARS / 10, **TRUTH)
 
 
@@ -49,7 +55,7 @@ def known(number=401):
     """The model that knows the truth, today's variance included."""
     bars, variance = minutes(number)
     one = jnp.ones((1, 1))
-    names = ("reversion", "level", "vol_of_vol", "correlation")
+    names = ("mean_reversion", "long_run_variance", "vol_of_vol", "correlation")
     draws = HestonDraws(*(one * TRUTH[name] for name in names), drift=0 * one)
     nothing = jnp.zeros(number)
     volatility = jnp.asarray(np.sqrt(variance), jnp.float32)
@@ -108,9 +114,12 @@ def test_paths_of_the_known_model_move_as_heston_does():
     begun = jax.vmap(lambda shock: model.continued(jnp.asarray(100), shock))(shocks)
     after = jax.vmap(model.step)(begun, model.shocks(jax.random.key(4), (number,)))
     moves = np.log(np.asarray(after.bar.close / begun.bar.close, float))
-    now, decay = minutes()[1][100], np.exp(-TRUTH["reversion"] * YEARS)
-    mean = TRUTH["level"] + (now - TRUTH["level"]) * decay
-    within = TRUTH["level"] * YEARS + (now - TRUTH["level"]) * (1 - decay) / TRUTH["reversion"]
+    now, decay = minutes()[1][100], np.exp(-TRUTH["mean_reversion"] * YEARS)
+    mean = TRUTH["long_run_variance"] + (now - TRUTH["long_run_variance"]) * decay
+    within = (
+        TRUTH["long_run_variance"] * YEARS
+        + (now - TRUTH["long_run_variance"]) * (1 - decay) / TRUTH["mean_reversion"]
+    )
     assert moves.var() == pytest.approx(within, rel=5 * np.sqrt(2.2 / number))
     variance = np.asarray(after.price.variance, float)
     assert abs(variance.mean() - mean) < 5 * variance.std() / np.sqrt(number)
@@ -134,14 +143,14 @@ def history(shuffled_from=None):
 @functools.cache
 def fits(shuffled_from=None):
     """At the 150th of the bars and at the 250th."""
-    sampling = Sampling(chains=2, warmup=60, draws=100)
-    return list(rolling(history(shuffled_from), 150, 100, sampling=sampling, block=3, points=24))
+    sampling = Sampling(num_chains=2, num_warmup=60, num_samples=100)
+    return list(rolling_fits(history(shuffled_from), 150, 100, sampling=sampling, block=3, points=24))
 
 
 @functools.cache
 def fitted(shuffled_from=None):
     """The model of the bars."""
-    return heston_bars(history(shuffled_from), fits(shuffled_from), draws=200)
+    return heston_bars_from_fits(history(shuffled_from), fits(shuffled_from), draws=200)
 
 
 def test_bars_of_files_are_fitted_once_before_training_and_say_so(tmp_path, monkeypatch):
@@ -150,11 +159,11 @@ def test_bars_of_files_are_fitted_once_before_training_and_say_so(tmp_path, monk
 
     def few(*window, **block):
         # Refits of `fitted` are warmed up as long: nothing has to be compiled again.
-        found = Sampling(chains=2, warmup=20, draws=30)
-        fits.extend(rolling(*window, **block, sampling=found, years_per_bar=YEARS, points=24))
+        found = Sampling(num_chains=2, num_warmup=20, num_samples=30)
+        fits.extend(rolling_fits(*window, **block, sampling=found, years_per_bar=YEARS, points=24))
         return iter(fits)
 
-    monkeypatch.setattr(fitted_models, "rolling", few)
+    monkeypatch.setattr(fitted_models, "rolling_fits", few)
     learner = planner(model=CalibratedBars((path,), refit=100, window=150, block=3))
     scenario = Scenario(BarsMarket(source=FileBars((path,))), ())
     for _ in range(2):
@@ -162,9 +171,9 @@ def test_bars_of_files_are_fitted_once_before_training_and_say_so(tmp_path, monk
     assert [text.partition(",")[0] for text in told] == [
         f"fit {i} of 2 of the model of the bars" for i in (1, 2)
     ]
-    assert ["not to be trusted" in text for text in told] == [fit.refused for _, fit in fits]
+    assert ["rejected (R-hat" in text for text in told] == [fit.rejected for _, fit in fits]
     assert isinstance(learner.model, CalibratedBars)
-    assert np.asarray(learner.model.model.fit).tolist() == [0] * 149 + [1] * 100 + [2] * 11
+    assert np.asarray(learner.model.model.fit_index).tolist() == [0] * 149 + [1] * 100 + [2] * 11
 
 
 def test_models_that_are_not_of_the_markets_bars_are_refused(tmp_path):
@@ -173,18 +182,18 @@ def test_models_that_are_not_of_the_markets_bars_are_refused(tmp_path):
     write_bars(path, bars)
     write_bars(late, bars[100:])
     scenario = Scenario(BarsMarket(source=FileBars((path,))), ())
-    others = planner(model=heston_bars(bars[100:], []))
+    others = planner(model=heston_bars_from_fits(bars[100:], []))
     with pytest.raises(Refusal, match="it is of 160 bars, and in the market bar 0 is another"):
         train(scenario, others)
-    others = planner(model=heston_bars(bars[:200], []))
+    others = planner(model=heston_bars_from_fits(bars[:200], []))
     with pytest.raises(Refusal, match="it is of 200 bars, and in the market there are 260"):
         train(scenario, others)
     gap = dataclasses.replace(bars, time=bars.time + 600 * (np.arange(260) >= 7))
     with pytest.raises(Refusal, match="it is of 260 bars, and in the market bar 7 is another"):
-        train(scenario, planner(model=heston_bars(gap, [])))
+        train(scenario, planner(model=heston_bars_from_fits(gap, [])))
     few = planner(model=CalibratedBars((late,), window=201))
     scenario = Scenario(BarsMarket(source=FileBars((late,), window=0)), ())
-    with pytest.raises(Refusal, match=r"late.csv: the model is fitted to windows of 201 bars, but there"):
+    with pytest.raises(Refusal, match=r"late.csv: the model is fitted on windows of 201 bars, but there"):
         few.prepare(scenario, print)
 
 
@@ -195,7 +204,7 @@ def test_before_the_first_fit_the_volatility_is_that_of_the_last_returns_but_for
     close = 100 * np.exp(np.cumsum(moves))
     time = 60.0 * np.arange(200) + 86_400 * (np.arange(200) >= 90)
     bars = dataclasses.replace(bars[:200], time=time, price=OHLC(close, close, close, close))
-    model = heston_bars(bars, [])
+    model = heston_bars_from_fits(bars, [])
     expected = 0.001 / np.sqrt(bars.years_per_bar)
     np.testing.assert_allclose(model.volatility[1:], expected, rtol=1e-5)
 
@@ -206,17 +215,17 @@ def test_the_variance_after_every_bar_is_the_filters_of_blocks_that_end_there():
     for at in (end - 1, end, end + 1, end + 2, 248):
         # The window's 49 blocks of three returns and those since, so many that the last one ends here.
         part = bars[at - 3 * (49 + (at - end + 1) // 3) : at + 1]
-        sample = blocks_of(part, size=3, years_per_bar=fit.sample.years_per_bar)
-        known = float(model.volatility[at] ** 2 + model.deviation[at] ** 2)
+        sample = make_sample(part, size=3, years_per_bar=fit.sample.years_per_bar)
+        known = float(model.volatility[at] ** 2 + model.volatility_std[at] ** 2)
         assert known == pytest.approx(filter_variance(median, sample)[-1], rel=1e-3)
 
 
 def test_what_is_known_after_a_bar_comes_from_fits_that_had_ended():
     model = fitted()
-    assert np.asarray(model.fit).tolist() == [0] * 149 + [1] * 100 + [2] * 51
-    assert model.draws.level.shape == (3, 200)
+    assert np.asarray(model.fit_index).tolist() == [0] * 149 + [1] * 100 + [2] * 51
+    assert model.draws.long_run_variance.shape == (3, 200)
     # The prior knows volatilities from 5% to 100%; a fit is narrower.
-    spread = np.log(np.asarray(model.draws.level)).std(1)
+    spread = np.log(np.asarray(model.draws.long_run_variance)).std(1)
     assert spread[0] > 1.2 > spread[1]
     logs = np.log(minutes()[1][149:300])
     error = 2 * np.log(np.asarray(model.volatility)[149:]) - logs
@@ -312,5 +321,5 @@ def test_bad_parameters(changes, refusal):
 
 
 def test_fits_out_of_order_are_refused():
-    with pytest.raises(ValueError, match="fits must be of windows in order"):
-        heston_bars(minutes()[0], [(20, None), (10, None)])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="fits must be in order of the ends of their windows"):
+        heston_bars_from_fits(minutes()[0], [(20, None), (10, None)])  # pyright: ignore[reportArgumentType]

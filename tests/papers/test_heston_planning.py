@@ -64,12 +64,14 @@ def test_misspecified_models_change_only_their_variance():
     true = simulated_bars.true_model(bars, variance, 0)
     # As if fitted after the hundredth bar, from a prior with another level.
     draws = jax.tree.map(lambda row: jnp.concatenate([row, row]), true.draws)
-    draws = dataclasses.replace(draws, level=draws.level.at[0].set(0.7))
-    true = dataclasses.replace(true, draws=draws, fit=jnp.asarray(np.arange(len(bars)) >= 100, int))
+    draws = dataclasses.replace(draws, long_run_variance=draws.long_run_variance.at[0].set(0.7))
+    true = dataclasses.replace(true, draws=draws, fit_index=jnp.asarray(np.arange(len(bars)) >= 100, int))
     still, twice = common.constant(true), common.doubled(true)
-    np.testing.assert_allclose(jnp.square(still.volatility[100:]), simulated_bars.PROCESS.level, rtol=1e-5)
+    np.testing.assert_allclose(
+        jnp.square(still.volatility[100:]), simulated_bars.PROCESS.long_run_variance, rtol=1e-5
+    )
     np.testing.assert_array_equal(still.volatility[:100], true.volatility[:100])
-    np.testing.assert_array_equal(still.deviation, 0.0)
+    np.testing.assert_array_equal(still.volatility_std, 0.0)
     # It stays constant: even before the first fit it does not revert to the prior's level.
     shocks = still.shocks(jax.random.key(0), (50,))
     begun = jax.vmap(lambda shock: still.continued(jnp.asarray(50), shock))(shocks)
@@ -77,14 +79,14 @@ def test_misspecified_models_change_only_their_variance():
     np.testing.assert_allclose(after.price.variance, true.volatility[50] ** 2, rtol=1e-3)
     assert float(still.draws.vol_of_vol.max()) < 0.01 < float(true.draws.vol_of_vol.min())
     np.testing.assert_allclose(jnp.square(twice.volatility / true.volatility), 2.0, rtol=1e-4)
-    np.testing.assert_allclose(twice.draws.level, 2 * true.draws.level)
+    np.testing.assert_allclose(twice.draws.long_run_variance, 2 * true.draws.long_run_variance)
     # Neither uses other fits than the model that it is made of.
-    np.testing.assert_array_equal(still.fit, true.fit)
+    np.testing.assert_array_equal(still.fit_index, true.fit_index)
 
 
 def test_same_fits_are_computed_once(monkeypatch):
     fits = []
-    monkeypatch.setattr(common, "rolling", lambda bars, *rest, **named: fits.append(len(bars)) or [])
+    monkeypatch.setattr(common, "rolling_fits", lambda bars, *rest, **named: fits.append(len(bars)) or [])
     common._fitted.cache_clear()
     for seed in (0, 0, 1):
         simulated_bars.calibrated(*history(300), seed)

@@ -18,7 +18,7 @@ from twosided.core.errors import Refusal
 from twosided.core.validation import check, check_seed
 from twosided.data.bar_files import read_bars
 from twosided.data.bars import Bars, format_time
-from twosided.heston.blocks import blocks_of
+from twosided.heston.blocks import make_sample
 from twosided.heston.files import (
     PROCESS,
     REFITS,
@@ -26,11 +26,11 @@ from twosided.heston.files import (
     claim_refits,
     read_refits,
     refit_row,
-    unfit,
+    remove_fit,
     write_fit,
 )
-from twosided.heston.fit import HestonFit, Likelihood, fit_heston, rolling
-from twosided.heston.grid import POINTS
+from twosided.heston.fit import HestonFit, Likelihood, fit_heston, rolling_fits
+from twosided.heston.grid import DEFAULT_POINTS
 from twosided.heston.priors import Prior, WeakPrior
 from twosided.heston.sampler import Sampling
 from twosided.settings import Settings, dump
@@ -63,7 +63,7 @@ class CalibrateHeston:
     """Most blocks, where `block` is not given."""
     likelihood: Likelihood = "grid"
     """The variance integrated out on a grid, or its path sampled along with the parameters."""
-    points: int = POINTS
+    points: int = DEFAULT_POINTS
     """Of the grid."""
     prior: Prior = WeakPrior()
     """What is believed of the parameters, per year, before the data."""
@@ -116,25 +116,27 @@ class CalibrateHeston:
             print(json_format.dumps(about(fit) | counts | {"folder": str(self.out)}, indent=1))
         else:
             console.print(_table(fit))
-            speed = f"{fit.effective:.0f} effective samples in {fit.chains.seconds:.0f} s of sampling"
-            console.print(f"{speed} ({fit.chains.compiling:.0f} s of compiling before)", highlight=False)
+            speed = f"{fit.effective_samples:.0f} effective samples in {fit.chains.sampling_seconds:.0f} s of sampling"
+            console.print(
+                f"{speed} ({fit.chains.compile_seconds:.0f} s of compiling before)", highlight=False
+            )
             if refits is not None:
-                counts = f"{len(refits)} refits, {_counts(refits)['refused']} of them refused"
+                counts = f"{len(refits)} refits, {_counts(refits)['rejected']} of them rejected"
                 console.print(f"{counts}: {self.out / REFITS}", highlight=False, soft_wrap=True)
             console.print(f"the page: {page}", highlight=False, soft_wrap=True)
-            if not fit.refused:
+            if not fit.rejected:
                 toml = self.out / PROCESS
                 console.print(f"the process: {toml} (--market.price {toml})", highlight=False, soft_wrap=True)
-        for complaint in fit.complaints:
-            console.print(f"[bold red]{complaint}[/]", highlight=False)
-        if fit.refused:
+        for warning in fit.warnings:
+            console.print(f"[bold red]{warning}[/]", highlight=False)
+        if fit.rejected:
             text = f"The chains disagree too much for the draws to be used: {PROCESS} is not written."
             console.print(f"[bold red]{text}[/]", highlight=False)
-        return 1 if fit.refused else 0
+        return 1 if fit.rejected else 0
 
     def _fit(self, bars: Bars, console: Console) -> HestonFit:
         """The only fit that was asked for."""
-        sample = blocks_of(bars, size=self.block, most=self.blocks, years_per_bar=self._years_per_bar)
+        sample = make_sample(bars, size=self.block, max_blocks=self.blocks, years_per_bar=self._years_per_bar)
         with Progress(
             TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console
         ) as bar:
@@ -166,10 +168,12 @@ class CalibrateHeston:
         ends = range(window, len(bars) + 1, every)
         windows = [bars[end - window : end] for end in ends]
         # What the first says of blocks and years holds for all: none may know a later bar.
-        first = blocks_of(windows[0], size=self.block, most=self.blocks, years_per_bar=self._years_per_bar)
+        first = make_sample(
+            windows[0], size=self.block, max_blocks=self.blocks, years_per_bar=self._years_per_bar
+        )
         for later in windows[1:]:
             # Better refused now than where the same command would always stop.
-            blocks_of(later, size=first.size, years_per_bar=first.years_per_bar)
+            make_sample(later, size=first.size, years_per_bar=first.years_per_bar)
         claim_refits(self.out, text)
         there = read_refits(self.out, windows)
         if rest:
@@ -178,8 +182,8 @@ class CalibrateHeston:
         if len(there):
             console.print(f"{len(there)} of {len(ends)} windows are there already", highlight=False)
         # Until the last window is fitted, nothing in the folder is of another as if it were the last.
-        unfit(self.out)
-        fits = rolling(
+        remove_fit(self.out)
+        fits = rolling_fits(
             bars,
             window,
             every,
@@ -189,7 +193,7 @@ class CalibrateHeston:
             years_per_bar=first.years_per_bar,
             points=self.points,
             seed=self.seed,
-            begin=ends[min(len(there), len(ends) - 1)],
+            first_end=ends[min(len(there), len(ends) - 1)],
         )
         return self._kept((fit for _, fit in fits), windows, there, console)
 
@@ -213,9 +217,9 @@ class CalibrateHeston:
                     pace = (time.perf_counter() - since) / (done - before)
                     left = time_left(pace * (total - done)) if done < total else ""
                     told = f"refit {done} of {total}, to {format_time(window.time[-1])}"
-                    if fit.refused:
-                        told += f", is refused: R-hat {fit.rhat:.3f}, {fit.diverging} draws diverged"
-                    if fit.refused or not console.is_terminal:
+                    if fit.rejected:
+                        told += f", is rejected: R-hat {fit.rhat:.3f}, {fit.diverging} draws diverged"
+                    if fit.rejected or not console.is_terminal:
                         console.print(f"{told}  {left}", highlight=False, soft_wrap=True)
                     next_ = f"refit {min(done + 1, total)} of {total}"
                     bar.update(task, completed=done, description=next_, left=left)
@@ -236,7 +240,7 @@ class CalibrateHeston:
 
 
 def _counts(refits: pl.DataFrame) -> dict[str, int]:
-    return {"windows": len(refits), "refused": int(refits["refused"].sum())}
+    return {"windows": len(refits), "rejected": int(refits["rejected"].sum())}
 
 
 def _table(fit: HestonFit) -> Table:

@@ -8,17 +8,17 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from twosided.bars.calibrated import heston_bars
+from twosided.bars.calibrated import heston_bars_from_fits
 from twosided.bars.heston_bars import HestonBars
 from twosided.bars.planning import PlanningSAC
 from twosided.data.bars import Bars
-from twosided.heston.fit import rolling
+from twosided.heston.fit import rolling_fits
 from twosided.heston.sampler import Sampling
 from twosided.learn.sac import SAC
 
 SUBSTEPS = 10
 """Steps of the model in a bar."""
-DRAWS = Sampling(chains=2, warmup=150, draws=200)
+DRAWS = Sampling(num_chains=2, num_warmup=150, num_samples=200)
 """Sampling of a fit; short, since a fit is one of many and only supplies draws."""
 SETTINGS: dict[str, Any] = {
     "num_envs": 1,
@@ -60,34 +60,38 @@ def fitted(bars: Bars, window: int, block: int, seed: int, years_per_bar: float 
 def _fitted(arguments: bytes) -> HestonBars:
     """The same for pickled arguments, since bars are not hashable."""
     bars, window, block, seed, years_per_bar = pickle.loads(arguments)
-    fits = rolling(bars, window, window, sampling=DRAWS, block=block, years_per_bar=years_per_bar, seed=seed)
-    return heston_bars(bars, fits, substeps=SUBSTEPS, seed=seed)
+    fits = rolling_fits(
+        bars, window, window, sampling=DRAWS, block=block, years_per_bar=years_per_bar, seed=seed
+    )
+    return heston_bars_from_fits(bars, fits, substeps=SUBSTEPS, seed=seed)
 
 
 def constant(model: HestonBars) -> HestonBars:
-    """Misspecified model with a constant variance: each fit's median level; before the first fit, that of the latest
+    """Misspecified model with a constant variance: each fit's median long-run variance; before the first fit, that of the latest
     bars' moves, as in the model itself."""
-    level = jnp.median(model.draws.level, axis=1, keepdims=True)
+    long_run_variance = jnp.median(model.draws.long_run_variance, axis=1, keepdims=True)
     draws = dataclasses.replace(
         model.draws,
-        level=jnp.broadcast_to(level, model.draws.level.shape),
-        reversion=jnp.full_like(model.draws.reversion, 1e-3),
+        long_run_variance=jnp.broadcast_to(long_run_variance, model.draws.long_run_variance.shape),
+        mean_reversion=jnp.full_like(model.draws.mean_reversion, 1e-3),
         vol_of_vol=jnp.full_like(model.draws.vol_of_vol, 1e-3),
     )
-    volatility = jnp.where(model.fit == 0, model.volatility, jnp.sqrt(level[model.fit, 0]))
+    volatility = jnp.where(
+        model.fit_index == 0, model.volatility, jnp.sqrt(long_run_variance[model.fit_index, 0])
+    )
     return dataclasses.replace(
-        model, draws=draws, volatility=volatility, deviation=jnp.zeros_like(model.deviation)
+        model, draws=draws, volatility=volatility, volatility_std=jnp.zeros_like(model.volatility_std)
     )
 
 
 def doubled(model: HestonBars) -> HestonBars:
     """Misspecified model with twice the variance, in the long run and now."""
-    draws = dataclasses.replace(model.draws, level=2 * model.draws.level)
+    draws = dataclasses.replace(model.draws, long_run_variance=2 * model.draws.long_run_variance)
     return dataclasses.replace(
         model,
         draws=draws,
         volatility=np.sqrt(2) * model.volatility,
-        deviation=np.sqrt(2) * model.deviation,
+        volatility_std=np.sqrt(2) * model.volatility_std,
     )
 
 

@@ -21,8 +21,8 @@ def one_minute_bars(source: BarSource | None = None, horizon: int = 1024) -> Sce
     process = Heston(
         initial=10.0,
         initial_variance=0.2,
-        reversion=2.5,
-        level=0.2,
+        mean_reversion=2.5,
+        long_run_variance=0.2,
         vol_of_vol=0.3,
         correlation=-0.5,
         time_step=0.1 / MINUTES,

@@ -62,8 +62,8 @@ YEARS = 1 / 525_600
 """Years in a minute."""
 PROCESS = Heston(
     initial_variance=0.02,
-    reversion=2000.0,
-    level=0.02,
+    mean_reversion=2000.0,
+    long_run_variance=0.02,
     vol_of_vol=6.0,
     correlation=-0.5,
     time_step=YEARS / SUBSTEPS,
@@ -108,7 +108,7 @@ class Variant:
 def true_model(bars: Bars, variance: np.ndarray, seed: int) -> HestonBars:
     """The true model, current variances included."""
     one, nothing = jnp.ones((1, 1)), jnp.zeros(len(bars))
-    names = ("reversion", "level", "vol_of_vol", "correlation")
+    names = ("mean_reversion", "long_run_variance", "vol_of_vol", "correlation")
     draws = HestonDraws(*(one * getattr(PROCESS, name) for name in names), drift=0 * one)
     volatility = jnp.asarray(np.sqrt(variance), jnp.float32)
     record = RecordedBars.of(bars)
@@ -189,7 +189,7 @@ REFERENCE_LABELS = {
 
 def references(budget: Budget, report: Report) -> Outcome:
     """Doing nothing, quoting at the close, and the optimum for a constant volatility, on common random numbers."""
-    steady = GeometricBrownian(volatility=PROCESS.level**0.5, time_step=PROCESS.time_step)
+    steady = GeometricBrownian(volatility=PROCESS.long_run_variance**0.5, time_step=PROCESS.time_step)
     best = bars_optimum(dataclasses.replace(HELD_OUT, market=quoting(SimulatedBars(steady, SUBSTEPS))))
     policies = {"optimum": best.policy, "nothing": DoNothing(), "at the close": FixedOffset(0.0, 0.0)}
     makers = [({"policy": name}, policy) for name, policy in policies.items()]
