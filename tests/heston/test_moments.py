@@ -1,4 +1,4 @@
-"""The Heston model in closed form: against published digits, a second inversion, quadrature and limits."""
+"""Closed forms of the Heston model against published prices, a second inversion, quadrature and limits."""
 
 import numpy as np
 import pytest
@@ -14,12 +14,44 @@ from twosided.heston.moments import (
 from twosided.heston.process import Heston
 
 ANDERSEN = {
-    "I": (Heston(reversion=0.5, level=0.04, initial_variance=0.04, vol_of_vol=1.0, correlation=-0.9), 10.0),
-    "II": (Heston(reversion=0.3, level=0.04, initial_variance=0.04, vol_of_vol=0.9, correlation=-0.5), 15.0),
-    "III": (Heston(reversion=1.0, level=0.09, initial_variance=0.09, vol_of_vol=1.0, correlation=-0.3), 5.0),
+    "I": (
+        Heston(
+            mean_reversion=0.5,
+            long_run_variance=0.04,
+            initial_variance=0.04,
+            vol_of_vol=1.0,
+            correlation=-0.9,
+        ),
+        10.0,
+    ),
+    "II": (
+        Heston(
+            mean_reversion=0.3,
+            long_run_variance=0.04,
+            initial_variance=0.04,
+            vol_of_vol=0.9,
+            correlation=-0.5,
+        ),
+        15.0,
+    ),
+    "III": (
+        Heston(
+            mean_reversion=1.0,
+            long_run_variance=0.09,
+            initial_variance=0.09,
+            vol_of_vol=1.0,
+            correlation=-0.3,
+        ),
+        5.0,
+    ),
 }
 DRIFTING = Heston(
-    drift=0.1, reversion=1.5, level=0.05, initial_variance=0.02, vol_of_vol=0.4, correlation=-0.6
+    drift=0.1,
+    mean_reversion=1.5,
+    long_run_variance=0.05,
+    initial_variance=0.02,
+    vol_of_vol=0.4,
+    correlation=-0.6,
 )
 
 
@@ -31,18 +63,23 @@ DRIFTING = Heston(
         (120.0, 9.024913483457835564),
     ],
 )
-def test_calls_have_the_digits_that_alan_lewis_published(strike, price):
-    """Reference prices of 2012, by Mathematica to 20 digits: rate 1%, dividend 2%, discounted at the rate."""
+def test_calls_match_the_prices_published_by_lewis(strike, price):
+    """Prices of A. Lewis (2012), by Mathematica to 20 digits: rate 1%, dividend 2%, discounted at the rate."""
     process = Heston(
-        drift=-0.01, reversion=4.0, level=0.25, initial_variance=0.04, vol_of_vol=1.0, correlation=-0.5
+        drift=-0.01,
+        mean_reversion=4.0,
+        long_run_variance=0.25,
+        initial_variance=0.04,
+        vol_of_vol=1.0,
+        correlation=-0.5,
     )
     assert np.exp(-0.01) * call_price(process, strike, 1.0) == pytest.approx(price, rel=1e-10)
 
 
 @pytest.mark.parametrize("case", ANDERSEN)
 @pytest.mark.parametrize("strike", [70.0, 100.0, 140.0])
-def test_calls_of_andersens_cases_by_another_inversion(case, strike):
-    """Heston's own two probabilities (Gil-Pelaez): C = S P_1 - K P_2 without rates."""
+def test_calls_match_hestons_inversion_in_andersens_cases(case, strike):
+    """C = S P_1 - K P_2 without rates, with Heston's two probabilities by Gil-Pelaez inversion."""
     process, time = ANDERSEN[case]
 
     def probability(shift):
@@ -59,16 +96,16 @@ def test_calls_of_andersens_cases_by_another_inversion(case, strike):
 @pytest.mark.parametrize(
     ("case", "strike", "price"), [("I", 70.0, 35.8498), ("I", 100.0, 13.0847), ("I", 140.0, 0.2958)]
 )
-def test_calls_of_andersens_first_case_have_their_known_digits(case, strike, price):
+def test_calls_match_published_prices_of_andersens_first_case(case, strike, price):
     process, time = ANDERSEN[case]
     assert call_price(process, strike, time) == pytest.approx(price, abs=5e-5)
 
 
 @pytest.mark.parametrize("process", [DRIFTING, ANDERSEN["I"][0]], ids=["drifting", "case I"])
 @pytest.mark.parametrize("time", [0.01, 1.0, 7.0])
-def test_moments_are_those_of_their_differential_equations(process, time):
+def test_moments_solve_their_differential_equations(process, time):
     """dE[V] = κ(θ - E[V]) dt; dVar[V] = (σ² E[V] - 2κ Var[V]) dt; with I = ∫V: dCov = (Var[V] - κ Cov) dt, ..."""
-    kappa, theta, sigma = process.reversion, process.level, process.vol_of_vol
+    kappa, theta, sigma = process.mean_reversion, process.long_run_variance, process.vol_of_vol
 
     def slope(_, y):
         mean, variance, _, covariance, _ = y
@@ -86,48 +123,50 @@ def test_moments_are_those_of_their_differential_equations(process, time):
     np.testing.assert_allclose(integrated_variance_moments(process, time), [end[2], end[4]], rtol=1e-6)
 
 
-def test_the_characteristic_function_is_one():
+def test_characteristic_function_has_its_defining_properties():
     u = np.linspace(-30, 30, 4001)
     for process, time in (*ANDERSEN.values(), (DRIFTING, 30.0)):
         values = characteristic_function(process, u, time)
         assert characteristic_function(process, np.asarray(1e-12), time) == pytest.approx(1)
         np.testing.assert_allclose(values, np.conj(values[::-1]), rtol=1e-9)
         assert np.all(np.abs(values) <= 1 + 1e-12)
-        # E[S_T] = S_0 e^{μT}, and no branch is crossed where the other form of it jumps.
-        grown = characteristic_function(process, np.asarray(-1j), time)
-        assert grown == pytest.approx(np.exp(process.drift * time), rel=1e-10)
+        # E[S_T] = S_0 e^{μT}, also where the form with branch cuts would jump.
+        forward = characteristic_function(process, np.asarray(-1j), time)
+        assert forward == pytest.approx(np.exp(process.drift * time), rel=1e-10)
         # |φ(u + h) - φ(u)| ≤ h E|X|
-        reach = np.sqrt(return_cumulants(process, time)[1] + return_cumulants(process, time)[0] ** 2)
-        assert np.abs(np.diff(values)).max() <= 0.015 * reach
+        bound = np.sqrt(return_cumulants(process, time)[1] + return_cumulants(process, time)[0] ** 2)
+        assert np.abs(np.diff(values)).max() <= 0.015 * bound
 
 
-def test_cumulants_of_returns():
-    """The mean is μT - E[I]/2; given a constant variance there are no others than the second."""
+def test_return_cumulants_match_known_values():
+    """The mean is μT - E[I]/2; for a constant variance only the mean and the variance are not 0."""
     for process, time in (*ANDERSEN.values(), (DRIFTING, 1.0)):
-        area = integrated_variance_moments(process, time).mean
+        integral = integrated_variance_moments(process, time).mean
         cumulants = return_cumulants(process, time)
-        assert cumulants[0] == pytest.approx(process.drift * time - area / 2, rel=1e-9)
-        assert cumulants[2] < 0 < cumulants[3], "the correlation is negative"
-    calm = Heston(drift=0.1, initial_variance=0.09, level=0.09, vol_of_vol=1e-3, correlation=0.0)
+        assert cumulants[0] == pytest.approx(process.drift * time - integral / 2, rel=1e-9)
+        assert cumulants[2] < 0 < cumulants[3], "negative skewness, since the correlation is negative"
+    calm = Heston(drift=0.1, initial_variance=0.09, long_run_variance=0.09, vol_of_vol=1e-3, correlation=0.0)
     np.testing.assert_allclose(return_cumulants(calm, 2.0), [0.2 - 0.09, 0.18, 0, 0], atol=1e-5)
 
 
-def test_without_correlation_the_second_cumulant_is_known():
+def test_second_cumulant_without_correlation():
     """Var[X] = E[I] + Var[I] / 4."""
-    process = Heston(reversion=1.5, level=0.05, initial_variance=0.02, vol_of_vol=0.4, correlation=0.0)
-    area = integrated_variance_moments(process, 3.0)
-    assert return_cumulants(process, 3.0)[1] == pytest.approx(area.mean + area.variance / 4, rel=1e-8)
+    process = Heston(
+        mean_reversion=1.5, long_run_variance=0.05, initial_variance=0.02, vol_of_vol=0.4, correlation=0.0
+    )
+    integral = integrated_variance_moments(process, 3.0)
+    assert return_cumulants(process, 3.0)[1] == pytest.approx(integral.mean + integral.variance / 4, rel=1e-8)
 
 
-def test_with_hardly_any_volatility_of_variance_calls_are_black_and_scholes():
-    calm = Heston(drift=0.05, initial_variance=0.09, level=0.09, vol_of_vol=1e-3, correlation=0.0)
-    forward, deviation = 100 * np.exp(0.1), 0.3 * np.sqrt(2)
-    d = np.log(forward / 110) / deviation + deviation / 2
-    black = forward * stats.norm.cdf(d) - 110 * stats.norm.cdf(d - deviation)
-    assert call_price(calm, 110.0, 2.0) == pytest.approx(black, rel=1e-5)
+def test_calls_converge_to_black_scholes_for_small_vol_of_vol():
+    calm = Heston(drift=0.05, initial_variance=0.09, long_run_variance=0.09, vol_of_vol=1e-3, correlation=0.0)
+    forward, std = 100 * np.exp(0.1), 0.3 * np.sqrt(2)
+    d = np.log(forward / 110) / std + std / 2
+    expected = forward * stats.norm.cdf(d) - 110 * stats.norm.cdf(d - std)
+    assert call_price(calm, 110.0, 2.0) == pytest.approx(expected, rel=1e-5)
 
 
-def test_bad_input():
+def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="strike must be positive and finite, but got 0"):
         call_price(Heston(), 0.0, 1.0)
     with pytest.raises(ValueError, match="time must be positive and finite, but got -1"):

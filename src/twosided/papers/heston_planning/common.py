@@ -67,8 +67,10 @@ def _fitted(arguments: bytes) -> HestonBars:
 
 
 def constant(model: HestonBars) -> HestonBars:
-    """Misspecified model with a constant variance: each fit's median long-run variance; before the first fit, that of the latest
-    bars' moves, as in the model itself."""
+    """Misspecified model with a constant variance, the median long-run variance of each fit.
+
+    Before the first fit it is that of the latest bars' moves, as in the model itself.
+    """
     long_run_variance = jnp.median(model.draws.long_run_variance, axis=1, keepdims=True)
     draws = dataclasses.replace(
         model.draws,
