@@ -73,7 +73,7 @@ def test_make_blocks_by_hand():
     np.testing.assert_allclose(blocks.sum_squares, [0.0056, 0.0048], rtol=1e-5)
     assert blocks.degrees_of_freedom == 3
     assert float(blocks.length) == 1.0
-    assert make_blocks(rows[:, :1], 0.25).freedom == 0
+    assert make_blocks(rows[:, :1], 0.25).degrees_of_freedom == 0
 
 
 def test_returns_over_gaps_are_left_out():
