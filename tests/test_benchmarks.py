@@ -89,7 +89,7 @@ def test_the_calibration_benchmark_goes_on_from_a_log_in_any_order(tmp_path, mon
     asked = ("daily", design, calibration.SAMPLING["daily"])
     assert calibration._logged(*asked, 0, 0, log, 1) == []
     sets = [
-        {"number": n, "ranks": {"kappa": rank}, "widths": {"kappa": 0.1}, "rhat": 1.0}
+        {"number": n, "ranks": {"kappa": rank}, "std_ratios": {"kappa": 0.1}, "rhat": 1.0}
         for n, rank in enumerate((0.5, 0.99))
     ]
     log.write_text(log.read_text() + "".join(json.dumps(found) + "\n" for found in reversed(sets)))
