@@ -121,7 +121,7 @@ def parameter_rows(fit: HestonFit) -> list[list[str]]:
 def _bar_facts(bars: Bars, fit: HestonFit) -> dict[str, str]:
     """Return what was read of the bars, and how they were fitted."""
     # A fit may have been given another number of bars per year, or may have that of an earlier window.
-    facts = dict(bars.report()) | {"a year": f"{1 / fit.sample.years_per_bar:,.0f} bars"}
+    facts = dict(bars.summary()) | {"a year": f"{1 / fit.sample.years_per_bar:,.0f} bars"}
     facts["returns in a block"] = f"{fit.sample.size:,}"
     if fit.sample.num_gaps:
         facts["returns over gaps, left out"] = f"{fit.sample.num_gaps:,}"
