@@ -15,7 +15,7 @@ from twosided.papers.bakshaev2020.scenarios import portfolio, price_of_risk, sin
 # Mean PnL of a path, the mean of paths' Sharpe ratios in percent and the mean size of the position, over
 # 2,000 paths of the rules as the paper's code has them, in a loop of NumPy; with the standard error of the means.
 RULES = {
-    "dummy": (FractionalHedger(1.0), (1856, 7.7), (23.7, 0.10), (16.35, 0.02)),
+    "full": (FractionalHedger(1.0), (1856, 7.7), (23.7, 0.10), (16.35, 0.02)),
     "half": (FractionalHedger(0.5), (2226, 8.7), (25.8, 0.12), (18.50, 0.02)),
     "unhedged": (NoHedger(), (2974, 115), (4.9, 0.12), (267, 5)),
 }

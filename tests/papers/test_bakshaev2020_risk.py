@@ -87,7 +87,7 @@ def test_claims_recognise_optimal_policies(found):
         for claim in i.claims
     }
     assert claims["The client spread converges to the hedge spread."] == "does not hold"
-    assert claims["Each raises what clients must pay a hedger that dislikes variance."] == "holds"
+    assert claims["Each raises the spread at which a hedger averse to variance breaks even."] == "holds"
     assert claims["The printed reward is highest at the true weights."] == "does not hold"
     spread = price_of_risk.client_spread(found, 0.1)
     assert spread.value == pytest.approx(101, abs=5)

@@ -68,8 +68,8 @@ def test_evidence_contains_names_and_numbers():
         Estimate(1.5, 0.3), Estimate(-1.0, 0.4), 1.0, names=("ours", "theirs"), digits=1
     ).evidence
     assert evidence == (
-        "ours 1.5 ± 0.3, theirs −1.0 ± 0.4; the difference is 2.5 (95% interval 1.5 to 3.5), "
-        "and more than 1.0 is claimed"
+        "ours 1.5 ± 0.3, theirs −1.0 ± 0.4; the difference is 2.5 (95% interval 1.5 to 3.5); "
+        "claimed: more than 1.0"
     )
 
 

@@ -54,7 +54,14 @@ def test_item_is_made_printed_and_written_to_the_page(capsys, here):
         ["persistent <0>", "76.2", "50.0± 1.0", "94.0", "76.2", "75.0± 1.0"]
     ]
     assert [cell for cell in page.rows if cell[0] == "nobody"] == [["nobody", "", "", "", "1.00", ""]]
-    assert ["row", "papertheirs", "ours± s.e.", "exactor bound", "papertheirs", "ours± s.e."] in page.rows
+    assert [
+        "row",
+        "paperpublished",
+        "ours± s.e.",
+        "exactor bound",
+        "paperpublished",
+        "ours± s.e.",
+    ] in page.rows
     links = [attributes["href"] for attributes in page.tags("a")]
     assert links == ["#table-1", "#table-1"]
     assert "table-1" in [attributes.get("id") for attributes in page.tags("section")]

@@ -1,1 +1,1 @@
-"""Reproductions of papers: the only place that knows a paper's printed numbers."""
+"""Reproductions of papers. A paper's printed numbers and units are only here."""

@@ -197,12 +197,14 @@ class Estimate:
         """The difference of two independent estimates, with Welch and Satterthwaite's degrees of freedom."""
         if self.error is None and other.error is None:
             return Estimate(self.value - other.value)
-        mine, theirs = (self.error or 0.0) ** 2, (other.error or 0.0) ** 2
-        spread = sum(square**2 / dof for square, dof in ((mine, self.dof), (theirs, other.dof)) if dof)
-        dof = max(math.floor((mine + theirs) ** 2 / spread), 1) if spread else None
+        own_square, other_square = (self.error or 0.0) ** 2, (other.error or 0.0) ** 2
+        spread = sum(
+            square**2 / dof for square, dof in ((own_square, self.dof), (other_square, other.dof)) if dof
+        )
+        dof = max(math.floor((own_square + other_square) ** 2 / spread), 1) if spread else None
         if any(e.dof == 0 for e in (self, other)):
             dof = 0
-        return Estimate(self.value - other.value, math.sqrt(mine + theirs), dof)
+        return Estimate(self.value - other.value, math.sqrt(own_square + other_square), dof)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -369,7 +371,7 @@ def greater(
     text = f"{_named(names[0])} {_shown(a, digits)}, {_named(names[1])} {_shown(b, digits)}; "
     text += f"the difference is {_with_interval(gap, digits)}"
     if margin:
-        text += f", and more than {_number(margin, digits)} is claimed"
+        text += f"; claimed: more than {_number(margin, digits)}"
     return Finding(_decision(low > margin, high <= margin), text)
 
 
@@ -381,7 +383,8 @@ def within(a: Estimate, target: float, tolerance: float, *, name: str = "ours", 
     low, high = a.interval
     inside = target - tolerance <= low and high <= target + tolerance
     outside = high < target - tolerance or low > target + tolerance
-    text = f"{name} {_with_interval(a, digits)}, to be within {_number(tolerance, digits)} of {_number(target, digits)}"
+    claimed = f"within {_number(tolerance, digits)} of {_number(target, digits)}"
+    text = f"{name} {_with_interval(a, digits)}; claimed: {claimed}"
     return Finding(_decision(inside, outside), text)
 
 

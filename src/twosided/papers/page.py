@@ -110,7 +110,7 @@ def cell_text(cell: Cell, part: str) -> tuple[str, str]:
     return ("" if value is None else number(value, cell.digits)), ""
 
 
-PARTS = {"paper": ("theirs", "beside"), "ours": ("± s.e.", "ours"), "exact": ("or bound", "exact")}
+PARTS = {"paper": ("published", "beside"), "ours": ("± s.e.", "ours"), "exact": ("or bound", "exact")}
 """For each part of a column, the word below its name, and its style."""
 
 

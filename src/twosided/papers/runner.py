@@ -123,14 +123,16 @@ class _Worker:
 
     def __init__(self, reference: str, budget: Budget, folder: Path):
         context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(reference, budget, folder, theirs), daemon=True)
+        self.pipe, child_pipe = context.Pipe()
+        self.process = context.Process(
+            target=_work, args=(reference, budget, folder, child_pipe), daemon=True
+        )
         # Ctrl-C is sent to all processes of a terminal, but only the parent should act on it. A child inherits
         # ignored signals, so it ignores this one from its first moment.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.process.start()
         signal.signal(signal.SIGINT, before)
-        theirs.close()
+        child_pipe.close()
         self.case: str | None = None
 
     def begin(self, case: str) -> None:

@@ -14,5 +14,5 @@ PAPER_SAC = {"path_pnl": 2079.0, "path_sharpe": 17.7, "path_position": 25.5}
 """The paper's network and settings."""
 PAPER_SECONDS = 1034.0
 """Seconds of its training."""
-UNIT = "Currency a step."
-"""Of rewards and PnL, unless stated otherwise."""
+UNIT = "Currency per step."
+"""Unit of rewards and PnL, unless stated otherwise."""

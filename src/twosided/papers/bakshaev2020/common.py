@@ -22,7 +22,7 @@ from twosided.papers.learning import Parameters, labelled
 from twosided.plots import figure_lines
 
 STEPS = 512
-"""Of an episode."""
+"""Steps of an episode."""
 PAPER_WEIGHT = 3.0
 """γ of the penalty."""
 SMALL_WEIGHT = 1e-3
@@ -43,7 +43,7 @@ PAPER = SAC(
 )
 """The paper's network, step size and length for one asset, and its library's defaults for what it does not state."""
 POSITIONS = np.arange(-64.0, 65.0)
-"""Units, of curves over positions."""
+"""Positions of the curves of hedges and skews, units."""
 MAX_GAP = 5.0
 """Largest distance from the optimum's value that counts as close, in percent."""
 MAX_HEDGE = 32.0
@@ -146,7 +146,7 @@ def figure_curves(frame: pl.DataFrame, name: str, label: Callable[..., str], *co
     """The hedge or the skew over positions, from `curves`; labels are made from some of their parameters."""
     panel = {name: "hedge, units" if name == "hedge" else "skew"}
     frame = labelled(frame, label, *columns)
-    return figure_lines(frame, "position", panel, "series", x_title="position before it, units")
+    return figure_lines(frame, "position", panel, "series", x_title="position before the step, units")
 
 
 def without_breaches() -> Scenario:
@@ -155,7 +155,7 @@ def without_breaches() -> Scenario:
     return dataclasses.replace(scenario, market=dataclasses.replace(scenario.market, breach_multiple=1e9))
 
 
-COLUMNS = ("PnL", "deviation", "Sharpe, %", "position", "swings, %")
+COLUMNS = ("PnL", "std", "Sharpe, %", "position", "swings, %")
 
 
 def path_cells(

@@ -52,6 +52,7 @@ WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 SPLIT_WEIGHTS = (0.0, 0.25)
 """w at which ways to split a hedge are compared."""
 CORRELATIONS = (0.0, 0.5, 0.9)
+"""ρ of the two assets."""
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of a portfolio's value that a hedger by a rule puts on the first asset."""
 DISCOUNT = 0.7
@@ -86,9 +87,9 @@ MANY_SETTINGS: Mapping[int, dict[str, Any]] = {
 hundredth of the effect of clients' trades: it is noticed only with much exploration, and a second layer as narrow as
 for two assets cannot represent a hundred slopes."""
 RELATIVE_TOLERANCE = 0.1
-"""Of a weight."""
+"""Tolerance of a hedge, relative to the weight."""
 ZERO_TOLERANCE = 0.05
-"""Of the client position, if the weight is 0."""
+"""Tolerance of a hedge, relative to the client position, if the weight is 0."""
 PRINTED = PositionPenalty()
 """Eq. 38 and 39 with the paper's values."""
 LEARNABLE = PositionPenalty(weight=0.02, max_position=2560.0, subtract_baseline=True, discount=DISCOUNT)
@@ -97,7 +98,7 @@ learner's initial over-hedging is finite; without the positions from clients' tr
 MANY = dataclasses.replace(LEARNABLE, overhedge_weight=0.0, variance_weight=2.0)
 """For many assets: the joint over-hedging of a hundred is not finite under the exponential of eq. 38."""
 VARIED = dataclasses.replace(LEARNABLE, variance_weight=VARIANCE)
-"""And with a variance term, on inventory PnL squared."""
+"""The same with a variance term, on inventory PnL squared."""
 
 
 def scenario(weight: float, correlation: float, reward: PositionPenalty) -> Scenario:
@@ -244,7 +245,7 @@ def printed_case() -> str:
 
 
 def exposure(found: Outcomes, case: str, weight: float, asset: int) -> Estimate:
-    """To one asset, mean of seeds, in units of the client position."""
+    """The hedge in one asset, mean of seeds, in units of the client position."""
     return over_replications(found, case, f"hedge_{asset}", policy="SAC", weight=weight)
 
 
@@ -265,8 +266,8 @@ def weights(found: Outcomes) -> list[Table | Figure]:
 COLUMNS = ("first hedge", "second hedge", "PnL", "risk", "risk, true weights", "Sharpe, %", "true weights")
 NOTE = (
     "Hedges in units of the client position, by regression over evaluated steps; exact: minus the weights. PnL of "
-    "a step and risk, the deviation of its inventory PnL, in currency; Sharpe ratio of a step. True weights: the "
-    "hedger that is told them and sees prices."
+    "a step and risk, the standard deviation of its inventory PnL, in currency; Sharpe ratio of a step. True weights: "
+    "a hedger that knows them and observes prices."
 )
 
 
@@ -301,10 +302,10 @@ def unidentified(found: Outcomes) -> list[Table | Figure]:
                 label = "as printed" if name == "printed" else "with a variance term"
                 rows.append(Row(f"{label}, w = {weight:g}, ρ = {correlation:g}", tuple(cells)))
     note = (
-        "Reward of a step above that of the true split, in currency, of hedgers that take the same value off the "
-        "position on every step and split it in their own ways, on the same chance. As printed: γ = 3, φ = 5."
+        "Reward of a step less that of the true split, in currency, of hedgers that hedge the same value in every step "
+        "and split it differently, on common random numbers. As printed: γ = 3, φ = 5."
     )
-    columns = tuple(f"{u:g} in the first" for u in SHARES)
+    columns = tuple(f"{u:g} in asset 1" for u in SHARES)
     money = []
     for u in SHARES:
         split = _split(0.25, "printed", 0.0, u)
@@ -313,17 +314,17 @@ def unidentified(found: Outcomes) -> list[Table | Figure]:
             Cell(over_replications(found, "portfolio-splits", metric, **split).times(scale), digits=digits)
             for metric, scale, digits in metrics
         ]
-        money.append(Row(f"{u:g} in the first", tuple(cells)))
+        money.append(Row(f"{u:g} in asset 1", tuple(cells)))
     learned_rows = [Row(f"w = {weight:g}", _cells(found, printed_case(), weight)) for weight in WEIGHTS]
     return [
-        Table(columns, tuple(rows), note, "What the reward says of a split"),
+        Table(columns, tuple(rows), note, "Rewards of splits"),
         Table(
             ("reward", "PnL of a path", "Sharpe, %"),
             tuple(money),
             "Printed reward, w = 0.25, ρ = 0. PnL in currency, reward and Sharpe ratio of a step.",
-            "And what PnL does",
+            "PnL of splits",
         ),
-        Table(COLUMNS, tuple(learned_rows), f"ρ = 0. {NOTE}", "What is learned without a variance term"),
+        Table(COLUMNS, tuple(learned_rows), f"ρ = 0. {NOTE}", "Learned weights without a variance term"),
     ]
 
 
@@ -348,7 +349,7 @@ def hundreds(found: Outcomes) -> list[Table | Figure]:
                 for metric in ("hedge_smallest", "hedge_average", "hedge_largest")
             ]
             rows.append(Row(f"{assets} assets, {policy}", (*cells, *slopes)))
-    columns = ("reward", "PnL", "risk", "Sharpe, %", "least hedge", "mean hedge", "most hedge")
+    columns = ("reward", "PnL", "risk", "Sharpe, %", "smallest hedge", "mean hedge", "largest hedge")
     note = f"Equal weights, ρ = 0.5, episodes of {SHORT} steps, one learner each. {NOTE}"
     return [Table(columns, tuple(rows), note)]
 
@@ -388,7 +389,7 @@ def variance_reward_is_highest(found: Outcomes) -> Finding:
 
 def _split_label(split: Parameters) -> str:
     weight, correlation, share = (f"{split[name]:g}" for name in ("weight", "correlation", "share"))
-    return f"w {weight}, {split['reward']}, ρ {correlation}, {share} in the first"
+    return f"w {weight}, {split['reward']}, ρ {correlation}, {share} in asset 1"
 
 
 def _true_is_best(found: Outcomes, name: str) -> Finding:
@@ -445,7 +446,7 @@ CASES = (
 ITEMS = (
     Item(
         "portfolio",
-        "Weights that are learned",
+        "Learned weights",
         "Figures 10 and 11, with a variance term in the reward.",
         select(CASES, reward="variance"),
         weights,
@@ -459,7 +460,7 @@ ITEMS = (
     ),
     Item(
         "portfolio-reward",
-        "What the printed reward can tell",
+        "Weights identified by the printed reward",
         "Eq. 38 and 39.",
         ("portfolio-splits", printed_case()),
         unidentified,
@@ -467,7 +468,11 @@ ITEMS = (
             Claim(
                 "section 7", "The printed reward is highest at the true weights.", printed_reward_is_highest
             ),
-            Claim("this project", "With a variance term it is.", variance_reward_is_highest),
+            Claim(
+                "this project",
+                "With a variance term it is highest there.",
+                variance_reward_is_highest,
+            ),
             Claim(
                 "section 7",
                 "The agent learns to hedge each asset with its weight (as printed).",
@@ -478,7 +483,7 @@ ITEMS = (
     Item(
         "portfolio-many",
         "Ten assets and a hundred",
-        "The paper’s conclusion asks for tens or hundreds.",
+        "The paper’s conclusion proposes tens or hundreds.",
         ("portfolio-many",),
         hundreds,
         (Claim("section 8", "It learns to hedge tens and hundreds of assets.", many_improve),),

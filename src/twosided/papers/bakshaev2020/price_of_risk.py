@@ -72,7 +72,7 @@ PROCESSES: Mapping[str, PriceProcess] = {
     "clusters": Garch(time_step=STEP),
     "drift": GeometricBrownian(initial=100.0, drift=0.5, volatility=0.15, time_step=STEP),
 }
-"""The departures of section 6, all of the same variance over an episode."""
+"""The price processes of section 6, all with the same variance over an episode."""
 RISK_AVERSION = 0.01
 """Price of inventory PnL squared, per unit of currency."""
 POSITIONS = np.arange(-32.0, 33.0)
@@ -132,16 +132,16 @@ def optimum(budget: Budget, report: Report) -> Outcome:
 
 def _records(parameters: Parameters, found: PriceOfRiskOptimum) -> list[Record]:
     estimates = {
-        "asked": found.client_spread,
-        "missed": found.mismatch,
-        "cost": found.hedge_cost,
-        "loss": found.inventory_loss,
-        "square": found.inventory_square,
+        "client_spread": found.client_spread,
+        "mismatch": found.mismatch,
+        "hedge_cost": found.hedge_cost,
+        "inventory_loss": found.inventory_loss,
+        "inventory_square": found.inventory_square,
         "hurdle": found.hurdle(RISK_AVERSION),
     }
     over = tuple(x / found.exchange_spread for x in found.client_spread)
-    estimates["over"] = (over[0], over[1])
-    plain = {"unskewed": found.unskewed_spread, "hedge_spread": found.exchange_spread}
+    estimates["spread_ratio"] = (over[0], over[1])
+    plain = {"unskewed_spread": found.unskewed_spread, "hedge_spread": found.exchange_spread}
     return [
         *(record_of(parameters, name, *estimate) for name, estimate in estimates.items()),
         *(record_of(parameters, name, value) for name, value in plain.items()),
@@ -163,7 +163,11 @@ def learned(exchange: float) -> Callable[[Budget, Report], Outcome]:
             for i, policy in enumerate(policies_of(training, config, progress.states, budget.seeds)):
                 spread = _spreads(evaluated, policy, budget.seed, 8)
                 rows.append(
-                    {"seed": i, "timesteps": float(progress.curve["timesteps"][i]), "asked": spread["asked"]}
+                    {
+                        "seed": i,
+                        "timesteps": float(progress.curve["timesteps"][i]),
+                        "client_spread": spread["client_spread"],
+                    }
                 )
 
         policies, _ = train_policies(training, config, budget, report, 10, look)
@@ -190,15 +194,15 @@ def learned(exchange: float) -> Callable[[Budget, Report], Outcome]:
 
 
 def _spreads(scenario: Scenario, policy: Policy, seed: int, paths: int) -> dict[str, float]:
-    """asked: the half-spread to clients after the skew, mean of both sides; hedge_spread: the exchange's; missed:
-    E|client PnL + hedge PnL|; unhedged: mean size of the rest of the observed position, units."""
+    """client_spread: the half-spread to clients after the skew, mean of both sides; hedge_spread: the exchange's;
+    mismatch: E|client PnL + hedge PnL|; unhedged: mean size of the rest of the observed position, units."""
     steps = trace(scenario, policy, seed, paths)
     left = (pl.col("inventory") + pl.col("hedge")).abs()
     beyond = (pl.col("inventory").abs() - MAX_HEDGE).clip(lower_bound=0)
     row = steps.select(
-        asked=((pl.col("ask") - pl.col("bid")) / 2).mean(),
+        client_spread=((pl.col("ask") - pl.col("bid")) / 2).mean(),
         hedge_spread=((pl.col("exchange_ask") - pl.col("exchange_bid")) / 2).mean(),
-        missed=(pl.col("pnl_spread") + pl.col("pnl_hedge")).abs().mean(),
+        mismatch=(pl.col("pnl_spread") + pl.col("pnl_hedge")).abs().mean(),
         unhedged=(left - beyond).abs().mean(),
     ).row(0, named=True)
     return {name: float(value) for name, value in row.items()}
@@ -210,7 +214,7 @@ def learned_case(exchange: float) -> str:
 
 def client_spread(found: Outcomes, exchange: float) -> Estimate:
     """The learners' client spread, mean of seeds, in percent of the exact one."""
-    return _over_seeds(found, exchange, "asked").times(100 / _exact(found, exchange, "asked"))
+    return _over_seeds(found, exchange, "client_spread").times(100 / _exact(found, exchange, "client_spread"))
 
 
 def _over_seeds(found: Outcomes, exchange: float, metric: str) -> Estimate:
@@ -227,39 +231,42 @@ def spreads(found: Outcomes) -> list[Table | Figure]:
     for exchange in EXCHANGE:
         hedge, best = (
             found.estimate("price-of-risk", metric, exchange_multiplier=exchange)
-            for metric in ("hedge_spread", "asked")
+            for metric in ("hedge_spread", "client_spread")
         )
-        ours = _over_seeds(found, exchange, "asked") if exchange in LEARNED else None
-        missed = _over_seeds(found, exchange, "missed") if exchange in LEARNED else None
+        ours = _over_seeds(found, exchange, "client_spread") if exchange in LEARNED else None
+        mismatch = _over_seeds(found, exchange, "mismatch") if exchange in LEARNED else None
         cells = (
             Cell(hedge, digits=4),
             Cell(ours, exact=best.value, digits=4),
             Cell(best.times(1 / hedge.value), digits=3),
-            Cell(missed, exact=_exact(found, exchange, "missed"), digits=3),
+            Cell(mismatch, exact=_exact(found, exchange, "mismatch"), digits=3),
         )
         rows.append(Row(f"ν = {exchange:g}", cells))
-    unskewed = _exact(found, LEARNED[0], "unskewed")
+    unskewed = _exact(found, LEARNED[0], "unskewed_spread")
     note = (
         "Half-spreads in currency, means of both sides and of all steps; the client’s is after the skew, and "
-        f"{unskewed:.3f} before it. Missed: E|client PnL + hedge PnL| of a step, which the reward makes small. "
-        "Exact: the weighted median of exact/price_of_risk.py."
+        f"{unskewed:.3f} before it. Mismatch: E|client PnL + hedge PnL| of a step, which the reward makes small. "
+        "Exact: the weighted median of hedging/price_of_risk.py."
     )
-    columns = ("hedge spread", "client spread", "exact over hedge spread", "missed")
+    columns = ("hedge spread", "client spread", "exact over hedge spread", "mismatch")
     parts: list[Table | Figure] = [Table(columns, tuple(rows), note)]
     for exchange in LEARNED:
         case = learned_case(exchange)
         curve = found.frame(case, "curve")
-        levels = {"exact": _exact(found, exchange, "asked"), "hedge": _exact(found, exchange, "hedge_spread")}
+        levels = {
+            "exact": _exact(found, exchange, "client_spread"),
+            "hedge": _exact(found, exchange, "hedge_spread"),
+        }
         drawn = figure_lines(
             curve,
             "timesteps",
-            {"asked": "client half-spread, currency"},
+            {"client_spread": "client half-spread, currency"},
             "seed",
-            x_title="market steps of training, a seed",
+            x_title="market steps of training, per seed",
             levels=levels,
         )
         parts.append(
-            Figure(f"Learning the client spread at ν = {exchange:g}", "Figure 7, seed by seed.", drawn)
+            Figure(f"Learning the client spread at ν = {exchange:g}", "Figure 7, one line per seed.", drawn)
         )
         drawn = figure_lines(
             labelled(found.frame(case, "skews"), POLICY_LABELS.__getitem__, "policy"),
@@ -271,7 +278,7 @@ def spreads(found: Outcomes) -> list[Table | Figure]:
         parts.append(
             Figure(
                 f"The skew at ν = {exchange:g}",
-                "Mean of seeds with its 95% band; its side is left out.",
+                "Absolute skew, mean of seeds with its 95% band.",
                 drawn,
             )
         )
@@ -283,17 +290,24 @@ def spreads(found: Outcomes) -> list[Table | Figure]:
 def premium(found: Outcomes) -> list[Table | Figure]:
     rows = []
     for name in PROCESSES:
-        metrics = {"asked": 4, "over": 3, "cost": 4, "loss": 4, "square": 2, "hurdle": 4}
+        metrics = {
+            "client_spread": 4,
+            "spread_ratio": 3,
+            "hedge_cost": 4,
+            "inventory_loss": 4,
+            "inventory_square": 2,
+            "hurdle": 4,
+        }
         cells = tuple(
             Cell(found.estimate("price-of-risk", metric, process=name), digits=d)
             for metric, d in metrics.items()
         )
         rows.append(Row(name, cells))
     note = (
-        f"At ν = {LEARNED[0]:g}; moves around the drift have the same variance. The half-spread of the reward’s "
-        "optimum in currency, and over that of the exchange; then, in currency a unit that is traded with clients, "
-        "what they must pay for the PnL of who hedges everything to be nothing (the hurdle): what its hedges cost, "
-        f"what drift takes, and {RISK_AVERSION:g} for each of the inventory PnL squared."
+        f"At ν = {LEARNED[0]:g}; returns around the drift have the same variance. The half-spread of the reward’s "
+        "optimum in currency, and its ratio to the exchange’s half-spread; then, in currency per unit traded with "
+        "clients, the half-spread at which a hedger of the whole position breaks even (the hurdle): the cost of its "
+        f"hedges, its loss from drift, and {RISK_AVERSION:g} per unit of inventory PnL squared."
     )
     columns = ("client spread", "over the hedge spread", "hedges", "drift", "inventory PnL²", "hurdle")
     return [Table(columns, tuple(rows), note)]
@@ -302,7 +316,9 @@ def premium(found: Outcomes) -> list[Table | Figure]:
 def converges_to_hedge_spread(found: Outcomes) -> Finding:
     return all_of(
         within(
-            _over_seeds(found, exchange, "asked").times(100 / _exact(found, exchange, "hedge_spread")),
+            _over_seeds(found, exchange, "client_spread").times(
+                100 / _exact(found, exchange, "hedge_spread")
+            ),
             100.0,
             MAX_GAP,
             name=f"client over hedge spread at ν = {exchange:g}, %,",
@@ -339,7 +355,7 @@ def _adds(found: Outcomes, metric: str) -> Finding:
 
 
 def reward_prices_risk(found: Outcomes) -> Finding:
-    return _adds(found, "over")
+    return _adds(found, "spread_ratio")
 
 
 def risk_costs(found: Outcomes) -> Finding:
@@ -365,26 +381,26 @@ ITEMS = (
             Claim("section 6", "The client spread converges to the hedge spread.", converges_to_hedge_spread),
             Claim(
                 "this project",
-                "SAC’s client spread is within 5% of the reward’s own optimum.",
+                "SAC’s client spread is within 5% of the optimum of the reward.",
                 converges_to_optimum,
             ),
         ),
     ),
     Item(
         "premium",
-        "What jumps, clusters and drift add",
+        "Effects of jumps, clusters and drift",
         "Section 6.",
         ("price-of-risk",),
         premium,
         (
             Claim(
                 "section 6",
-                "The client spread that the reward finds, beside the hedge spread, has a premium for each.",
+                "The optimal client spread over the hedge spread has a premium for each.",
                 reward_prices_risk,
             ),
             Claim(
                 "this project",
-                "Each raises what clients must pay a hedger that dislikes variance.",
+                "Each raises the spread at which a hedger averse to variance breaks even.",
                 risk_costs,
             ),
         ),

@@ -105,20 +105,18 @@ def shown(found: Outcomes) -> list[Table | Figure]:
             Cell(slope(found, correlation)),
         )
         rows.append(Row(_label(correlation), cells))
-    note = (
-        f"{UNIT} At γ = 0.001; beside it the exact policy that sees the position alone, on the same chance."
-    )
+    note = f"{UNIT} At γ = 0.001, with the exact policy of the position alone, on common random numbers."
     figure = figure_lines(
         labelled(found.frame("signal", "hedges"), _label, "correlation"),
         "signal",
-        {"hedge": "hedge of no position, units"},
+        {"hedge": "hedge at no position, units"},
         "series",
-        x_title="signal, deviations",
+        x_title="signal, standard deviations",
     )
-    columns = ("reward", "position alone", "more", "Sharpe, %", "position alone, %", "slope")
+    columns = ("reward", "position alone", "gain", "Sharpe, %", "position alone, %", "slope")
     return [
         Table(columns, tuple(rows), note),
-        Figure("What it does about the signal", "Mean of seeds with its 95% band.", figure),
+        Figure("Hedge by signal", "Mean of seeds with its 95% band.", figure),
     ]
 
 
@@ -128,7 +126,7 @@ def uses(found: Outcomes) -> Finding:
         over_replications(found, "signal", "reward", **own),
         over_replications(found, "signal", "reward", **blind),
         difference=_gain(found, CORRELATIONS[-1]),
-        names=(f"the reward with a signal of {_label(CORRELATIONS[-1])}", "of the position alone"),
+        names=(f"the reward with a signal of {_label(CORRELATIONS[-1])}", "with the position alone"),
     )
 
 
@@ -140,14 +138,14 @@ def slope(found: Outcomes, correlation: float) -> Estimate:
 def ignores(found: Outcomes) -> Finding:
     most = slope(found, CORRELATIONS[-1]).value
     noise = slope(found, CORRELATIONS[0])
-    return within(noise, 0.0, 0.1 * most, name="units of hedge for a deviation of noise")
+    return within(noise, 0.0, 0.1 * most, name="units of hedge per standard deviation of noise")
 
 
 def loses_little(found: Outcomes) -> Finding:
     value = found.record("signal", "value", policy="optimum").value
     own, blind = (_maker(policy, CORRELATIONS[0]) for policy in ("SAC", "optimum"))
     gap = difference(found, "signal", "reward", blind, own).times(100 / abs(value))
-    return within(gap, 0.0, MAX_GAP, name="what SAC loses where the signal is noise, %,")
+    return within(gap, 0.0, MAX_GAP, name="the loss of SAC if the signal is noise, %,")
 
 
 CASES = (Case("signal", signal),)
@@ -156,13 +154,13 @@ ITEMS = (
     Item(
         "signal",
         "A signal of the next move",
-        "The idea of section 8.",
+        "An idea of section 8.",
         ("signal",),
         shown,
         (
             Claim("section 8", "The learner uses a signal that helps.", uses),
-            Claim("this project", "Noise moves its hedge by less than a tenth of that.", ignores),
-            Claim("this project", "It loses less than 5% where the signal is noise.", loses_little),
+            Claim("this project", "Its hedge responds to noise by less than a tenth of that.", ignores),
+            Claim("this project", "It loses less than 5% if the signal is noise.", loses_little),
         ),
     ),
 )

@@ -150,17 +150,17 @@ def over_betas(found: Outcomes) -> list[Table | Figure]:
         x_title="β, elasticity of demand",
     )
     note = (
-        f"{UNIT} Best policies that see the position alone, at γ = 0.001, played on common chance; exact: what the "
-        "program says. Sharpe ratios are of a step, in percent."
+        f"{UNIT} Optimal policies of the position alone, at γ = 0.001, on common random numbers; exact: the value "
+        "of the dynamic program. Sharpe ratios are of a step, in percent."
     )
     return [
-        Table(("reward", "Sharpe, %", "more than without, %"), tuple(rows), note),
-        Figure("What skew is worth", "With a 95% band.", figure),
+        Table(("reward", "Sharpe, %", "gain over no skew, %"), tuple(rows), note),
+        Figure("The gain from skewing", "With a 95% band.", figure),
     ]
 
 
 def _cells(found: Outcomes, maker: Parameters) -> tuple[Cell, Cell]:
-    """Reward and Sharpe ratio of an exact policy."""
+    """Cells of the reward and the Sharpe ratio of an exact policy."""
     value = found.record("skew-curve", "value", **maker).value
     return (
         Cell(over_replications(found, "skew-curve", "reward", **maker), exact=value, digits=3),
@@ -191,7 +191,7 @@ def shown(beta: float) -> Callable[[Outcomes], list[Table | Figure]]:
                     for metric, digits in metrics.items()
                 ]
                 rows.append(Row(_label(policy, skews), (*cells, Cell(sharpe))))
-        note = f"{UNIT} At γ = 0.001, every pair on the same chance. Deviation of the position in units."
+        note = f"{UNIT} At γ = 0.001, on common random numbers. Standard deviation of the position in units."
         parts: list[Table | Figure] = [Table(("reward", "PnL", "position", "Sharpe, %"), tuple(rows), note)]
         for name in ("hedge", "skew"):
             figure = figure_curves(found.frame(case, f"{name}s"), name, _label, "policy", "skews")
@@ -199,11 +199,7 @@ def shown(beta: float) -> Callable[[Outcomes], list[Table | Figure]]:
         traces = found.frame(case, "traces")
         sides = {_label("SAC", skews): traces.filter(pl.col("skews") == skews) for skews in (True, False)}
         parts.append(
-            Figure(
-                "Figure 6",
-                "The first seed of each on the same prices.",
-                figure_side_by_side(sides, position="net_position"),
-            )
+            Figure("Figure 6", "The first seed of each, on the same prices.", figure_side_by_side(sides, position="net_position"))
         )
         parts.append(dashboard("The dashboard with skew", sides[_label("SAC", True)]))
         return parts
@@ -231,7 +227,7 @@ def _compared(found: Outcomes, beta: float) -> Finding:
 
 def inert(found: Outcomes) -> Finding:
     gain = _gain(found, "skew-curve", "optimum", INERT)
-    return within(gain, 0.0, 0.1, name="what the best skew adds to the Sharpe ratio, %,", digits=3)
+    return within(gain, 0.0, 0.1, name="the gain of the optimal skew in the Sharpe ratio, %,", digits=3)
 
 
 CASES = (
@@ -242,11 +238,11 @@ CASES = (
 ITEMS = (
     Item(
         "skew-curve",
-        "From where skew pays",
+        "The elasticity from which skewing pays",
         "By elasticity of demand.",
         ("skew-curve", learned_case(PAYS), learned_case(INERT)),
         over_betas,
-        (Claim("this project", f"At the paper’s β of {INERT:g} the best skew is worth nothing.", inert),),
+        (Claim("this project", f"At the paper’s β of {INERT:g} the optimal skew adds nothing.", inert),),
     ),
     Item(
         "skew",

@@ -131,41 +131,45 @@ def longer(found: Outcomes) -> list[Table | Figure]:
         "trainings",
         {"gap": "gap to the exact policy, %"},
         "seed",
-        x_title="lengths of the usual training",
+        x_title="multiples of the usual training",
         levels={"5%": MAX_GAP},
     )
     return [
-        Figure("Ten times the training", "Every look at the policy at its mode, on the same chance.", figure)
+        Figure(
+            "Ten times the training",
+            "Evaluations of the policy at its mode, on common random numbers.",
+            figure,
+        )
     ]
 
 
-def stays(found: Outcomes) -> Finding:
+def stays_close(found: Outcomes) -> Finding:
     worst = Estimate(found.record("stability", "worst_gap").value)
     return within(
-        worst, 0.0, MAX_GAP, name="the largest gap of any seed at any look after the usual training, %,"
+        worst, 0.0, MAX_GAP, name="the largest gap of any seed in any evaluation after the usual training, %,"
     )
 
 
 def settings(found: Outcomes) -> list[Table | Figure]:
     rows = []
     for label, case in (
-        ("as the paper sets it", "paper-settings"),
-        ("as set here, until as good", "our-settings"),
+        ("the paper’s settings", "paper-settings"),
+        ("our settings, until as good", "our-settings"),
     ):
         seconds = Cell(Estimate(found.record(case, "seconds").value), PAPER_SECONDS, digits=0)
         rows.append(Row(label, (*path_cells(found, case, PAPER_SAC), seconds)))
     note = (
-        "One seed each, in the paper’s market; columns as for the makers that hedge by a rule. Theirs: the paper’s "
-        f"code. Ours took {found.record('our-settings', 'steps').value:,.0f} steps of the market; its seconds have "
-        "compiling in them, and looks at the policy."
+        "One seed each, in the paper’s market; columns as in the table of hedgers by a rule. Published: results of "
+        f"the paper’s code. Ours took {found.record('our-settings', 'steps').value:,.0f} steps of the market; its "
+        "seconds include compilation and evaluation of the policy."
     )
     figure = figure_curves(
         found.frame("paper-settings", "hedges"), "hedge", SETTINGS_LABELS.__getitem__, "settings"
     )
     return [
         Table((*COLUMNS, "seconds of training"), tuple(rows), note),
-        Figure("What it does", "At each position.", figure),
-        dashboard("An episode of it", found.frame("paper-settings", "trace")),
+        Figure("Hedge by position", "The policy with the paper’s settings.", figure),
+        dashboard("An episode with the paper’s settings", found.frame("paper-settings", "trace")),
     ]
 
 
@@ -182,12 +186,12 @@ ITEMS = (
         "Section 8 says that later epochs are unstable.",
         ("stability",),
         longer,
-        (Claim("this project", "Nothing gets worse again in ten times the training.", stays),),
+        (Claim("this project", "No policy gets worse again in ten times the training.", stays_close),),
     ),
     Item(
         "as-printed",
         "The paper’s settings",
-        "Networks of 1024 x 1024, 6,000 steps at 7e-6, rewards as they are.",
+        "Networks of 1024 x 1024, 6,000 steps at 7e-6, unscaled rewards.",
         ("paper-settings", "our-settings"),
         settings,
     ),

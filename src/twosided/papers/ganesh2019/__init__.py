@@ -1,6 +1,6 @@
-"""What Ganesh et al. (2019) printed, to stand beside our numbers, and the competitors that they trained against.
+"""Numbers printed by Ganesh et al. (2019), and the competitors of their agents.
 
-PnL in their tables is a step's, times 100, at a midprice that this project takes as 100.
+PnL in their tables is that of a step, times 100, at a midprice that this project takes as 100.
 """
 
 COMPETITORS = {
@@ -17,7 +17,7 @@ CITATION = "Ganesh et al. (2019), tables 1 and 3"
 
 
 def _printed(table_1: tuple[float, ...], table_3: tuple[float, ...]) -> dict[str, float]:
-    """A row of each table by our metrics, in their units."""
+    """A row of each table by our metrics, in our units."""
     parts = ("spread", "inventory", "hedge", "total")
     excess = {f"excess_{part}_over_1": x / 100 for part, x in zip(parts, table_1, strict=True)}
     epsilons = ("epsilon_sell_mean", "epsilon_sell_std", "epsilon_buy_mean", "epsilon_buy_std")
@@ -30,4 +30,4 @@ PUBLISHED = {
     "random-0.5": _printed((33.90, 0.40, 25.50, 59.70), (-0.20, 0.15, -0.20, 0.15)),
     "random-1": _printed((24.00, -0.70, 30.80, 54.10), (-0.03, 0.14, -0.03, 0.22)),
 }
-"""The RL agent of the paper against each competitor: average excess PnL a step in currency, and its epsilons."""
+"""RL agent of the paper against each competitor: mean excess PnL per step in currency, and its epsilons."""

@@ -53,7 +53,7 @@ HEDGER_LABELS = {
 }
 
 
-COMPETITOR_LABELS = {None: "Persistent,", True: "One ε for both sides,", False: "An ε a side,"}
+COMPETITOR_LABELS = {None: "Persistent,", True: "One ε for both sides,", False: "One ε for each side,"}
 """By whether a random competitor draws one ε for both sides; None for the persistent one, which draws none."""
 
 
@@ -166,8 +166,8 @@ ITEMS = (
     Item(
         "table-4",
         "The adaptive maker against a persistent one",
-        "The competitor quotes ε = −0.5 to buy and 0 to sell and hedges 0.2. The paper does not say how long its "
-        "trading day is; that sets the risk of a step.",
+        "The competitor quotes ε = −0.5 to buy and 0 to sell and hedges 0.2. The paper does not state the length "
+        "of its trading day, which determines the risk of a step.",
         ("adaptive-persistent",),
         _adaptive_table("adaptive-persistent", (None,), TABLE_4),
         (
@@ -186,18 +186,18 @@ ITEMS = (
     Item(
         "table-5",
         "The adaptive maker against a random one",
-        "Section 7.7 writes one ε for both sides, section 3.1 draws them apart: both are shown.",
+        "Section 7.7 has one ε for both sides, section 3.1 one for each side: both are shown.",
         ("adaptive-random",),
         _adaptive_table("adaptive-random", (True, False), TABLE_5),
         (
             Claim(
                 "section 7.7",
-                "The adaptive agent outperforms in total PnL (an ε a side).",
+                "The adaptive agent outperforms in total PnL (one ε for each side).",
                 adaptive_outperforms("adaptive-random", symmetric=False),
             ),
             Claim(
                 "section 7.7",
-                "More risk aversion makes it less competitive (an ε a side).",
+                "More risk aversion makes it less competitive (one ε for each side).",
                 less_competitive("adaptive-random", symmetric=False),
             ),
         ),
@@ -207,8 +207,8 @@ ITEMS = (
         "Ways of hedging under the same prices",
         "An adaptive maker’s prices (share 0.5, γ = 0) with six ways of hedging, against "
         "PersistentQuoter(0). The cost of "
-        "ignoring internalisation at γ = 1 and 2 tells how large the paper’s risk of a step was: between half and all "
-        "of what the last unit of a hedge costs, as for days of 24 hours.",
+        "ignoring internalisation at γ = 1 and 2 implies the paper’s risk of a step: between half and all of the cost "
+        "of the last unit of a hedge, as for days of 24 hours.",
         ("hedging",),
         table_6,
         (

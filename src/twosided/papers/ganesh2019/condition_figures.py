@@ -54,8 +54,8 @@ def figure_4(found: Outcomes) -> list[Table | Figure]:
         Row(f"μ = {drift:g}", (Cell(_held(found, drift), _PRINTED_4.get(drift)),)) for drift in DRIFTS
     )
     return [
-        Figure("Inventory of the learner", "Mean over episodes of the first seed.", figure),
-        Table(("inventory, mean",), rows, "Units; the paper gives three of them in its text."),
+        Figure("Inventory of the learner", "First seed, mean over episodes.", figure),
+        Table(("inventory, mean",), rows, "Units; the paper’s text gives three of them."),
     ]
 
 
@@ -128,7 +128,7 @@ def figure_5(found: Outcomes) -> list[Table | Figure]:
     )
     note = (
         "Exact: dynamic programming over inventory, the supremum of the mean reward over episodes of 200 steps; its "
-        "error is stated in the documentation. The gap is of the reward that was trained on."
+        "error is in the documentation. The gap is that of the training reward."
     )
     content: list[Table | Figure] = [
         Table(columns, tuple(rows), note),
@@ -140,7 +140,9 @@ def figure_5(found: Outcomes) -> list[Table | Figure]:
     ]
     for name in EXACT_PENALTIES:
         case = penalty_case(name)
-        sentence = "Dashed: the exact optimum’s mean ε; a quote that is meant to lose counts as 1."
+        sentence = (
+            "Dashed: the exact optimum’s mean ε; a quote that deliberately loses the order counts as 1."
+        )
         figure = figure_skew(found.frame(case, "trace"), exact=found.frame(case, "exact"))
         content.append(Figure(f"Skew with {PENALTY_NAMES[name]}", sentence, figure))
     return content
@@ -190,7 +192,7 @@ def near_the_optimum(found: Outcomes) -> Finding:
 def figure_6(found: Outcomes) -> list[Table | Figure]:
     levels = found.frame("book", "levels")
     figure = figure_book(levels["level"].to_numpy(), levels["volume"].to_numpy())
-    return [Figure("A snapshot of the book", "Both sides are alike; a level is a basis point.", figure)]
+    return [Figure("A snapshot of the book", "Both sides are equal; a level is a basis point.", figure)]
 
 
 def figure_7(found: Outcomes) -> list[Table | Figure]:
@@ -199,7 +201,7 @@ def figure_7(found: Outcomes) -> list[Table | Figure]:
         curves, "size", {"spread": "S_ref(v), basis points"}, "snapshot", x_title="size v, units of trade"
     )
     spread = Cell(Estimate(found.record("book", "spread", size=1.0).value), 4.7)
-    note = "Basis points, the mean over books; the paper’s is what its PnL at ε = 0 comes to."
+    note = "Basis points, mean over books; the paper’s follows from its PnL at ε = 0."
     return [
         Figure("Spread curves", "S_ref of 24 snapshots of the default book.", figure),
         Table(("E[S_ref(1)]",), (Row("a unit trade", (spread,)),), note),
@@ -219,7 +221,7 @@ def figure_12(found: Outcomes) -> list[Table | Figure]:
         .agg(pl.col("hedged").mean(), pl.col("gained").mean())
         .sort("series", "time")
     )
-    panels = {"hedged": "volume hedged in a step, units", "gained": "total PnL so far"}
+    panels = {"hedged": "volume hedged in a step, units", "gained": "cumulative total PnL"}
     figure = figure_lines(lines, "time", panels, "series", x_title="step of the episode")
     rows = []
     for maker, label in ((0, "learner"), (1, "adaptive maker")):
@@ -232,14 +234,14 @@ def figure_12(found: Outcomes) -> list[Table | Figure]:
         Table(columns, tuple(rows), f"{UNIT} The parts add up to the total."),
         Figure(
             "Markouts",
-            "What a unit traded with clients has earned so many steps later.",
+            "PnL per unit traded with clients, by the number of steps after the trade.",
             figure_markouts(found.frame("toxic", "markouts"), scale=SCALE, unit="bp per unit"),
         ),
     ]
 
 
 def _toxic(found: Outcomes, metric: str, maker: int) -> Estimate:
-    """A part of PnL with adverse selection apart, of the first seed's episodes."""
+    """A part of PnL, with adverse selection as a separate part, in the first seed's episodes."""
     split = {**LEARNER, "replication": 0, "adverse_selection_steps": FORESIGHT}
     return found.estimate("toxic", metric, **split, maker=maker).times(SCALE)
 
@@ -249,9 +251,9 @@ def hedges_more(found: Outcomes) -> Finding:
         hedged=(pl.col("hedge_fraction") * pl.col("inventory")).abs()
     )
     means = steps.group_by("path", "maker").agg(pl.col("hedged").mean()).sort("path")
-    mine, theirs = (means.filter(pl.col("maker") == maker)["hedged"] for maker in (0, 1))
-    difference = mean((mine - theirs).to_list())
-    return greater(difference, ZERO, names=("hedged a step more than the adaptive maker", "nothing"))
+    learner_hedges, adaptive_hedges = (means.filter(pl.col("maker") == maker)["hedged"] for maker in (0, 1))
+    difference = mean((learner_hedges - adaptive_hedges).to_list())
+    return greater(difference, ZERO, names=("volume hedged per step, less the adaptive maker’s,", "nothing"))
 
 
 def earns_more(found: Outcomes) -> Finding:
@@ -316,16 +318,16 @@ ITEMS = (
         (
             Claim(
                 "section 6.3",
-                "Every penalty decreases the deviation of inventory.",
-                lowers("inventory_std", "inventory deviation"),
+                "Every penalty decreases the standard deviation of inventory.",
+                lowers("inventory_std", "standard deviation of inventory"),
             ),
             Claim(
                 "section 6.3",
-                "Every penalty decreases the deviation of inventory PnL.",
-                lowers("inventory_pnl_std", "deviation of inventory PnL"),
+                "Every penalty decreases the standard deviation of inventory PnL.",
+                lowers("inventory_pnl_std", "standard deviation of inventory PnL"),
             ),
             Claim("section 6.3", "Every penalty decreases the absolute mean inventory.", lowers_the_mean),
-            Claim("this project", "PPO is within 5% of the dynamic program.", near_the_optimum),
+            Claim("this project", "PPO is within 5% of the exact optimum.", near_the_optimum),
         ),
     ),
     Item("figure-6", "The exchange’s book", "", ("book",), figure_6),
@@ -333,8 +335,8 @@ ITEMS = (
     Item(
         "figure-12",
         "Toxic investors",
-        f"All investors know where the midprice will be in {FORESIGHT} steps, hedging is free, and S_ref is four times "
-        "as high. The adaptive maker (share 0.5, γ = 2) does not know.",
+        f"All investors know the midprice {FORESIGHT} steps ahead, hedging is free, and S_ref is four times "
+        "as high. The adaptive maker (share 0.5, γ = 2) does not.",
         ("toxic",),
         figure_12,
         (
@@ -367,7 +369,7 @@ ITEMS = (
         (
             Claim(
                 "section 7.5",
-                "Its lower quote is most often −0.8 on either side (theirs always).",
+                "Its lower quote is most often −0.8 on either side (the paper’s always).",
                 lower_quote(2.0, -0.8, -0.8),
             ),
         ),

@@ -7,9 +7,9 @@ from twosided.papers.base import Estimate, Outcomes
 from twosided.papers.ganesh2019.cases import LEARNER, OPTIMUM
 
 SCALE = 100.0
-"""Of the paper's PnL."""
+"""Factor of PnL in the paper's tables."""
 PARTS = ("spread", "inventory", "hedge", "total")
-UNIT = "PnL a step × 100."
+UNIT = "PnL per step × 100."
 ZERO = Estimate(0.0)
 NAMES = {
     "persistent-0.5": "PersistentQuoter(−0.5)",

@@ -28,13 +28,13 @@ def tiers(found: Outcomes) -> list[Table | Figure]:
         best = SCALE * found.record("tiers", "pnl_total", **OPTIMUM, by_tier=by_tier).value
         gap = found.mean("tiers", "optimality_gap", **LEARNER, by_tier=by_tier)
         rows.append(Row(label, (Cell(_earned(found, by_tier), exact=best), Cell(gap, digits=1))))
-    note = f"{UNIT} Exact: the supremum over all policies, which follow the book that they see."
+    note = f"{UNIT} Exact: the supremum over all policies, which depend on the observed book."
     return [Table(("total", "gap, %"), tuple(rows), note)]
 
 
 def knowing_earns(found: Outcomes) -> Finding:
     apart, one = (_earned(found, by_tier) for by_tier in (True, False))
-    return greater(apart, one, names=("a price for each tier earns", "one for all"))
+    return greater(apart, one, names=("PnL with a price for each tier", "with one price"))
 
 
 def _earned(found: Outcomes, by_tier: bool) -> Estimate:
@@ -50,19 +50,21 @@ def duel(found: Outcomes) -> list[Table | Figure]:
         "timesteps",
         {"epsilon": "mean ε of both sides"},
         "series",
-        x_title="market steps of training, a seed",
+        x_title="market steps of training, per seed",
     )
     collusive = SCALE * found.record("duel", "pnl_total", policy="collusive").value
     rows = [Row(f"maker {maker}", _seat(found, maker)) for maker in (0, 1)]
     note = (
-        f"{UNIT} Response: the better of two to the first seed’s other maker, which stays as it is, one trained from "
-        "scratch, one from where the seat itself stands. Exact: what all orders are worth at the other’s own mean ε; "
-        f"nobody wins more. Two makers that both asked ε = 1 would earn {collusive:.0f} each, two that gave everything "
-        "away nothing."
+        f"{UNIT} Best response: the better of two learners against the first seed’s other maker, which is fixed; one "
+        "is trained from scratch, one from the seat’s own parameters. Exact: the value of all orders at the other "
+        "maker’s mean ε, which is a bound. Two makers at ε = 1 would each earn "
+        f"{collusive:.0f}, two at ε = −1 nothing."
     )
     columns = ("PnL, mean of seeds", "PnL, first seed", "its best response", "exploitability")
     return [
-        Figure("What two learners ask", "Each pair learns at once, from scratch.", figure),
+        Figure(
+            "Quotes of two learners", "Both makers of a pair learn at the same time, from scratch.", figure
+        ),
         Table(columns, tuple(rows), note),
     ]
 
@@ -91,7 +93,7 @@ def _response(found: Outcomes, maker: int) -> Estimate:
 
 
 def competitive(found: Outcomes) -> Finding:
-    """Nearer to giving everything away than to the spread of the exchange."""
+    """Nearer to ε = −1, a spread of zero, than to the spread of the exchange."""
     return greater(
         Estimate(-0.5),
         learner(found, "duel", "epsilon_buy_mean"),
@@ -101,27 +103,31 @@ def competitive(found: Outcomes) -> Finding:
 
 def exploitable(found: Outcomes) -> Finding:
     gain = _response(found, 0).minus(_trained(found, 0))
-    return within(gain, 0.0, 1.0, name="what a best response to the pair would earn more, × 100,")
+    return within(gain, 0.0, 1.0, name="gain of a best response to the pair, × 100,")
 
 
 ITEMS = (
     Item(
         "tiers",
-        "What knowing the client earns",
-        "Fourteen investors who know nothing and six who know the next move, against Unif[−0.5, 0.5]; hedging is free.",
+        "The value of knowing the client",
+        "Fourteen uninformed investors and six who know the next move, against Unif[−0.5, 0.5]; hedging is free.",
         ("tiers",),
         tiers,
-        (Claim("this project", "A maker that knows who asks earns more.", knowing_earns),),
+        (Claim("this project", "A maker that knows the client’s tier earns more.", knowing_earns),),
     ),
     Item(
         "two-learners",
-        "Two makers that learn at once",
+        "Two makers that learn at the same time",
         "Independent PPO in both seats of the same market.",
         ("duel",),
         duel,
         (
             Claim("this project", "Two learners end nearer to competition than to collusion.", competitive),
-            Claim("this project", "What they end in is an equilibrium to within 1 (PnL × 100).", exploitable),
+            Claim(
+                "this project",
+                "Their final policies are an equilibrium to within 1 (PnL × 100).",
+                exploitable,
+            ),
         ),
     ),
 )

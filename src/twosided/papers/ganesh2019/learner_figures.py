@@ -24,13 +24,13 @@ def learning(competitor: str) -> Callable[[Outcomes], list[Table | Figure]]:
         case = fixed_case(competitor)
         best = exact(found, case, "supremum")
         figure = figure_learning(found.frame(case, "curve"), best, scale=SCALE, unit="bp per step")
-        return [Figure(f"Against {NAMES[competitor]}", "A line a seed, from scratch.", figure)]
+        return [Figure(f"Against {NAMES[competitor]}", "One line per seed, from scratch.", figure)]
 
     return content
 
 
 def converged(competitor: str) -> Callable[[Outcomes], Finding]:
-    """In the last quarter of the training the score moves by less than 5% of the best there is."""
+    """In the last quarter of the training the score changes by less than 5% of the supremum."""
 
     def test(found: Outcomes) -> Finding:
         case = fixed_case(competitor)
@@ -41,7 +41,7 @@ def converged(competitor: str) -> Callable[[Outcomes], Finding]:
             pnl = seed["eval_pnl"].to_numpy()
             moved.append(float(100 * (pnl[-1] - pnl[-1 - len(pnl) // 4]) / best))
         return within(
-            mean(moved), 0.0, 5.0, name="change over the last quarter, in percent of the best,", digits=1
+            mean(moved), 0.0, 5.0, name="change over the last quarter, in percent of the supremum,", digits=1
         )
 
     return test
@@ -56,12 +56,12 @@ def figure_1(found: Outcomes) -> list[Table | Figure]:
     return [
         Figure(
             "Against Unif[−1, 1]",
-            "How often each ε is quoted, and Theorem 1’s best.",
+            "Distribution of the quoted ε, and Theorem 1’s optimum.",
             figure_epsilon(found.frame(case, "trace"), *best),
         ),
         Figure(
             "Against the adaptive maker (share 0.5, γ = 2)",
-            "The best response is to how the adaptive maker quoted in these very episodes.",
+            "The best response is to the adaptive maker’s quotes in these episodes.",
             figure_epsilon(found.frame(adaptive, "trace"), *response),
         ),
     ]
@@ -92,10 +92,10 @@ def figure_2(found: Outcomes) -> list[Table | Figure]:
             for column, label in (("eval_pnl", "learner"), ("competitor_pnl", "adaptive maker"))
         )
         figure = figure_lines(
-            both, "timesteps", {"pnl": "total PnL a step × 100"}, "series", x_title="market steps of training"
+            both, "timesteps", {"pnl": "total PnL per step × 100"}, "series", x_title="market steps of training"
         )
         title = f"Adaptive maker with γ = {risk_aversion:g}, share 0.5"
-        figures.append(Figure(title, "Both makers while the learner trains; mean of its seeds.", figure))
+        figures.append(Figure(title, "Both makers during the training; mean of seeds.", figure))
     return figures
 
 
@@ -126,7 +126,7 @@ def figure_3(found: Outcomes) -> list[Table | Figure]:
 
 
 def skews(found: Outcomes) -> Finding:
-    """The learner's ε is lower on the side that sheds its inventory, by path."""
+    """The learner's ε is lower on the side that reduces its inventory, by path."""
     steps = found.frame(adaptive_case(0.5, 2.0), "trace").filter(pl.col("maker") == 0)
     findings = []
     for side, sign in (("buy", -1), ("sell", 1)):
@@ -140,7 +140,9 @@ def skews(found: Outcomes) -> Finding:
         )
         difference = mean((shed["other"] - shed["lower"]).to_list())
         findings.append(
-            greater(difference, ZERO, names=(f"ε ({side}) lower by, where it sheds,", "nothing"), digits=3)
+            greater(
+                difference, ZERO, names=(f"reduction of ε ({side}) that sheds inventory", "nothing"), digits=3
+            )
         )
     return all_of(findings)
 
@@ -155,7 +157,7 @@ ITEMS = (
         (
             Claim(
                 "section 6.1",
-                "The learner’s ε peaks at Theorem 1’s point against Unif[−1, 1].",
+                "The learner’s ε peaks at Theorem 1’s optimum against Unif[−1, 1].",
                 peaks_at_the_best,
             ),
         ),
@@ -177,10 +179,10 @@ ITEMS = (
     Item(
         "figure-3",
         "Price skewing",
-        "A learner that is not averse to risk has no reason of its own to skew against a fixed competitor.",
+        "A risk-neutral learner has no reason to skew against a fixed competitor.",
         (fixed_case("persistent-0"), adaptive_case(0.5, 2.0)),
         figure_3,
-        (Claim("section 6.1", "It lowers ε on the side that sheds its inventory (adaptive).", skews),),
+        (Claim("section 6.1", "It lowers ε on the side that reduces its inventory (adaptive).", skews),),
     ),
     *(
         Item(

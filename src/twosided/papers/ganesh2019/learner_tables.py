@@ -41,7 +41,7 @@ TABLE_2 = {
 """By share target and risk aversion: the RL agent's excess by part."""
 REWARD_LABELS = {
     "own": "Trained on own PnL",
-    "relative": "Trained on PnL less the competitor’s, a step at a time",
+    "relative": "Trained on PnL less the competitor’s, with a discount of 0",
     "ahead": "Trained on PnL less the competitor’s, with a discount of 0.7",
 }
 MAX_GAP = 3.0
@@ -71,7 +71,7 @@ def table_1(found: Outcomes) -> list[Table | Figure]:
             total = Cell(own(found, case), exact=SCALE * _supremum(found, name))
             gap = Cell(learner(found, case, "optimality_gap"), digits=1)
             rows.append(Row(label, (*cells, total, gap)))
-        note = f"Excess {UNIT} The last two: own total PnL, and how far it is below the best there is, in percent."
+        note = f"Excess {UNIT} The last two: own total PnL, and its shortfall from the supremum, in percent."
         columns = ("spread", "inventory", "hedge", "total", "own total", "gap, %")
         tables.append(Table(columns, tuple(rows), note, title))
     rows = []
@@ -79,14 +79,14 @@ def table_1(found: Outcomes) -> list[Table | Figure]:
         case = fixed_case(name)
         parts = tuple(Cell(excess(found, case, part, **EXPLORING), printed(name, part)) for part in PARTS)
         rows.append(Row(label, parts))
-    note = f"The first seed, judged as it explores. Excess {UNIT}"
-    tables.append(Table(PARTS, tuple(rows), note, "While it still explores"))
+    note = f"The first seed, evaluated with exploration. Excess {UNIT}"
+    tables.append(Table(PARTS, tuple(rows), note, "With exploration"))
     case = select_one(CASES, experiment="paper settings")
     cells = (
         *(Cell(excess(found, case, part), printed("random-1", part)) for part in PARTS),
         Cell(learner(found, case, "optimality_gap"), digits=1),
     )
-    note = "2 million steps with 2 × 256 tanh, clip 0.3, minibatches of 256, a learning rate of 5e-5 and one pass."
+    note = "2 million steps with 2 × 256 tanh, clip 0.3, minibatches of 256, a learning rate of 5e-5 and one epoch."
     tables.append(
         Table((*PARTS, "gap, %"), (Row(NAMES["random-1"], cells),), note, "With the paper’s settings")
     )
@@ -94,7 +94,7 @@ def table_1(found: Outcomes) -> list[Table | Figure]:
 
 
 def _supremum(found: Outcomes, name: str) -> float:
-    """Of own total PnL."""
+    """Supremum of own total PnL."""
     return exact(found, fixed_case(name), "supremum")
 
 
@@ -106,7 +106,7 @@ def outperforms_fixed(found: Outcomes) -> Finding:
 
 
 def gaps(found: Outcomes) -> Finding:
-    """Own PnL of makers trained on it, against all four."""
+    """Gap of own PnL of makers trained on it, against all four competitors."""
     findings = []
     for name, label in NAMES.items():
         gap = learner(found, fixed_case(name), "optimality_gap")
@@ -115,7 +115,7 @@ def gaps(found: Outcomes) -> Finding:
 
 
 def excess_gaps(found: Outcomes) -> Finding:
-    """Excess spread PnL of makers trained on excess a step at a time: the gap to Theorem 1’s supremum, in percent."""
+    """Gap of excess spread PnL to Theorem 1's supremum, in percent, of makers trained on excess at a discount of 0."""
     findings = []
     for name, label in NAMES.items():
         case = fixed_case(name, "relative")
@@ -130,7 +130,7 @@ def above_the_paper(found: Outcomes) -> Finding:
         greater(
             excess(found, fixed_case(name, "ahead")),
             Estimate(printed(name, "total")),
-            names=(f"excess over {label}", "theirs"),
+            names=(f"excess over {label}", "the paper’s"),
         )
         for name, label in NAMES.items()
     )
@@ -160,14 +160,14 @@ def table_2(found: Outcomes) -> list[Table | Figure]:
             )
         rows.append(Row(_label(share, risk_aversion), tuple(cells)))
     columns = ("ε bid", "adaptive’s ε bid", "ε ask", "adaptive’s ε ask")
-    note = "Exact: Theorem 1’s best response to how the adaptive maker quoted against the first seed."
-    title = "What both quote where the learner is paid its own PnL"
+    note = "Exact: Theorem 1’s best response to the adaptive maker’s quotes against the first seed."
+    title = "Quotes of both makers if the learner’s reward is its own PnL"
     return [*tables, Table(columns, tuple(rows), note, title)]
 
 
 _BOUND = (
-    f"Excess {UNIT} The exact number beside own total is a bound on every policy: a maker alone in the market earns "
-    "twice the exchange’s spread on every order, ε being at most 1."
+    f"Excess {UNIT} The exact number for own total is an upper bound for all policies: a maker alone in the market "
+    "earns twice the exchange’s spread on every order, since ε is at most 1."
 )
 
 
@@ -191,9 +191,9 @@ def one_above_the_paper(found: Outcomes) -> Finding:
     for share, risk_aversion in ADAPTIVE:
         ours = (excess(found, adaptive_case(share, risk_aversion, reward)) for reward in REWARD_LABELS)
         best = max(ours, key=lambda estimate: estimate.value)
-        theirs = Estimate(TABLE_2[share, risk_aversion][-1])
-        names = (f"the most excess at {_label(share, risk_aversion)}", "theirs")
-        findings.append(greater(best, theirs, names=names))
+        paper = Estimate(TABLE_2[share, risk_aversion][-1])
+        names = (f"the highest excess at {_label(share, risk_aversion)}", "the paper’s")
+        findings.append(greater(best, paper, names=names))
     return all_of(findings)
 
 
@@ -215,14 +215,14 @@ def table_3(found: Outcomes) -> list[Table | Figure]:
                 cells.append(Cell(learner(found, case, mean), paper[mean], best, digits=3))
                 cells.append(Cell(found.estimate(case, std, **EXPLORING), paper[std], digits=3))
             rows.append(Row(label, tuple(cells)))
-        columns = ("ε ask", "deviation", "ε bid", "deviation ")
-        note = "Means are of the policy at its mode; deviations of the first seed as it explores. Exact: Theorem 1."
+        columns = ("ε ask", "std of ε ask", "ε bid", "std of ε bid")
+        note = "Means: the policy at its mode; standard deviations: the first seed with exploration. Exact: Theorem 1."
         tables.append(Table(columns, tuple(rows), note, title))
     return tables
 
 
 def just_below(found: Outcomes) -> Finding:
-    """Under the persistent maker's quote, and by less than 0.1."""
+    """Below the persistent maker's quote by less than 0.1."""
     findings = []
     for name, quote in (("persistent-0.5", -0.5), ("persistent-0", 0.0)):
         for side in ("buy", "sell"):
@@ -250,8 +250,8 @@ ITEMS = (
     Item(
         "table-1",
         "The learner against persistent and random makers",
-        "What PPO earns over its competitor at the mode of its policy, mean of its seeds. A maker that is paid its "
-        "own PnL does not seek excess: its gap is the measure of it.",
+        "Excess PnL of PPO over its competitor at the mode of its policy, mean of seeds. A maker whose reward is its "
+        "own PnL does not maximise excess: its optimality gap is the relevant measure.",
         (*FIXED_CASES, *select(CASES, experiment="paper settings")),
         table_1,
         (
@@ -266,7 +266,7 @@ ITEMS = (
             ),
             Claim(
                 "this project",
-                "Trained on relative PnL with a view ahead, the excess is above the paper’s.",
+                "Trained on relative PnL with a discount of 0.7, the excess is above the paper’s.",
                 above_the_paper,
             ),
         ),
@@ -274,7 +274,7 @@ ITEMS = (
     Item(
         "table-2",
         "The learner against adaptive makers",
-        "The adaptive maker learns back from what the learner leaves it.",
+        "The adaptive maker adapts to the flow that the learner leaves to it.",
         select(CASES, experiment="adaptive"),
         table_2,
         (
@@ -284,15 +284,15 @@ ITEMS = (
             Claim("section 6.1", "The adaptive agent does better at lower risk aversion.", closes_the_gap),
             Claim(
                 "this project",
-                "In every row one of the three ways of training earns more excess than theirs.",
+                "In every row one of the three rewards leads to more excess than the paper’s.",
                 one_above_the_paper,
             ),
         ),
     ),
     Item(
         "table-3",
-        "What the learner quotes",
-        "Mean and deviation of ε on both sides, against the fixed competitors, beside Theorem 1.",
+        "Quotes of the learner",
+        "Mean and standard deviation of ε on both sides against the fixed competitors, and Theorem 1.",
         FIXED_CASES,
         table_3,
         (

@@ -1,4 +1,4 @@
-"""Ganesh et al. (2019) made again: every table and figure, and what lies beyond them."""
+"""Study of Ganesh et al. (2019): every table and figure, and extensions."""
 
 from twosided.papers.base import Study
 from twosided.papers.ganesh2019 import (
@@ -16,7 +16,7 @@ _FIGURES = sorted(
 )
 STUDY = Study(
     name="ganesh2019",
-    title="Market making in a dealer market, made again",
+    title="Reproducing Ganesh et al. (2019): market making in a dealer market",
     citation=(
         "S. Ganesh, N. Vadori, M. Xu, H. Zheng, P. Reddy and M. Veloso: Reinforcement Learning for Market Making in a "
         "Multi-agent Dealer Market (2019)"

@@ -1,1 +1,1 @@
-"""Planning with a model of the market (Gore 2025), which printed no result: what it is worth, in real bars."""
+"""Planning with a model of the market (Gore 2025, which prints no results): its value in real bars."""

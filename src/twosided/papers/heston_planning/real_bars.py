@@ -100,7 +100,7 @@ class History:
         return cls((first, second, last), std, price, bars.bars_per_day)
 
     def scenario(self, part: int) -> Scenario:
-        """One pass through a part."""
+        """Scenario of one pass through a part."""
         bars = self.parts[part]
         market = BarsMarket(
             source=RecordedBars.of(bars),
@@ -174,11 +174,11 @@ class History:
 LABELS = {
     "nothing": "doing nothing",
     "hold": "buy and hold",
-    "selected": "the fixed offset chosen",
+    "selected": "the selected fixed offset",
     "avellaneda-stoikov": "Avellaneda and Stoikov",
     "gueant-lehalle-fernandez-tapia": "Guéant, Lehalle and Fernandez-Tapia",
 }
-"""Labels of the makers that learn nothing, but for fixed offsets."""
+"""Labels of the makers that do not learn, except fixed offsets."""
 
 
 def references(budget: Budget, report: Report) -> Outcome:
@@ -227,7 +227,7 @@ def fixed_offset(offset: float) -> dict[str, Parameter]:
 
 
 def _offset_label(offset: float) -> str:
-    return f"{offset:g} deviation{'' if offset == 1 else 's'}"
+    return f"{offset:g} std"
 
 
 def learned(model: Callable[[HestonBars], HestonBars] | None) -> Callable[[Budget, Report], Outcome]:
@@ -286,13 +286,13 @@ def table(found: Outcomes) -> list[Table | Figure]:
     fixed = [row(_offset_label(offset), "bars-references", **fixed_offset(offset)) for offset in OFFSETS]
     counts = {part: found.record("bars-references", "bars", part=part).value for part in PARTS}
     note = (
-        f"Of {counts['test']:,.0f} bars, after {counts['training']:,.0f} to learn on and {counts['selection']:,.0f} to "
-        "choose by. PnL, edge and drawdown in basis points of the price, of one unit a side; edge is what trades had "
-        "earned at the close of the bar that they were made in, the rest what was held from before. Sharpe ratio of a "
-        f"day; mean size of the position in units; units traded a day. Learners: mean of {found.budget.seeds} seeds. "
-        "Errors by block bootstrap of the bars, those of learners with the error from seed to seed beside."
+        f"Of {counts['test']:,.0f} bars, after {counts['training']:,.0f} for training and {counts['selection']:,.0f} "
+        "for selection. PnL, edge and drawdown in basis points of the price, of one unit a side; edge is the PnL of "
+        "trades up to the close of their bar, the rest that of inventory held from before. Sharpe ratio of a "
+        f"day; mean size of the position in units; units traded per day. Learners: mean of {found.budget.seeds} seeds. "
+        "Errors by block bootstrap of the bars; those of learners include the variation of seeds."
     )
-    columns = ("PnL", "of it, edge", "Sharpe", "drawdown", "position", "turnover")
+    columns = ("PnL", "edge", "Sharpe", "drawdown", "position", "turnover")
     references = found.frame("bars-references", "curves")
     curves = pl.concat(
         [
@@ -319,19 +319,23 @@ def table(found: Outcomes) -> list[Table | Figure]:
         Table(
             columns,
             tuple(fixed),
-            "Offsets in deviations of a bar’s move; chosen with hindsight, none is a policy.",
+            "Offsets in standard deviations of a bar’s return; the best of them is known only in hindsight.",
             "Every fixed offset",
         ),
         Figure(
-            "PnL of the bars that nobody had seen",
+            "PnL on the test bars",
             "Basis points of the price.",
             figure_lines(curves, "day", {"pnl": "PnL, basis points"}, "series", x_title="days"),
         ),
         Figure(
-            "What a real bar teaches",
-            "Reward on the bars that learners are chosen by; mean of seeds with its 95% band.",
+            "Learning by real bars",
+            "Reward on the bars of the selection; mean of seeds with its 95% band.",
             figure_lines(
-                means, "bars", {"reward": "reward a bar, basis points"}, "series", x_title="real bars lived"
+                means,
+                "bars",
+                {"reward": "reward per bar, basis points"},
+                "series",
+                x_title="real bars of training",
             ),
         ),
     ]
@@ -376,19 +380,19 @@ ITEMS = (
     Item(
         "bars",
         "Planning on real bars",
-        "Trained, chosen and tested on parts that follow each other in time; what the price goes through fills.",
+        "Trained, selected and tested on successive parts; an order fills if the price goes through it.",
         ("bars-references", *map(learned_case, MODELS)),
         table,
         (
             Claim(
                 "this project",
-                "SAC earns more than doing nothing, on bars that nobody had seen.",
+                "SAC earns more than doing nothing on the test bars.",
                 earns("none"),
             ),
             Claim("this project", "With planning it does.", earns("fitted")),
             Claim(
                 "this project",
-                "A fill has lost by the close of its bar, at every fixed offset.",
+                "At every fixed offset a fill has lost by the close of its bar.",
                 edge_is_negative,
             ),
         ),

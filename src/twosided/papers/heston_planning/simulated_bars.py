@@ -181,7 +181,7 @@ def evaluation_steps(budget: Budget) -> int:
 
 
 REFERENCE_LABELS = {
-    "optimum": "the best quotes by inventory",
+    "optimum": "optimal quotes by inventory",
     "at the close": "quotes at the close",
     "nothing": "doing nothing",
 }
@@ -218,9 +218,9 @@ def table(found: Outcomes) -> list[Table | Figure]:
     ]
     rows += [row(label, "references", policy, None) for policy, label in REFERENCE_LABELS.items()]
     note = (
-        "Reward and PnL a bar, in hundredths of the currency at a price of 100; deviation of the position in "
-        "units. All learners take as many gradient steps; a seed is a history, and learners of a seed are judged on "
-        "the same chance. The best quotes by inventory are exact for bars of constant volatility."
+        "Reward and PnL per bar, in hundredths of the currency at a price of 100; standard deviation of the position "
+        "in units. All learners take the same number of gradient steps; a seed is a history, and learners of a seed "
+        "are evaluated on common random numbers. The optimal quotes by inventory are exact for constant volatility."
     )
     curve = pl.concat(
         [
@@ -236,16 +236,16 @@ def table(found: Outcomes) -> list[Table | Figure]:
     figure = figure_lines(
         means,
         "bars",
-        {"reward": "reward a bar × 100, on bars not seen"},
+        {"reward": "reward per bar × 100, evaluation"},
         "series",
-        x_title="real bars lived",
-        levels={"best by inventory": best},
+        x_title="real bars of training",
+        levels={"optimal by inventory": best},
     )
     return [
         Table(("real bars", "reward × 100", "PnL × 100", "position"), tuple(rows), note),
         Figure(
-            "What a real bar teaches",
-            "Each line is a training of its own length; mean of seeds, 95% band.",
+            "Learning by real bars",
+            "Each line is a training run of its own length; mean of seeds, 95% band.",
             figure,
         ),
     ]
@@ -299,32 +299,30 @@ CASES = (Case("references", references), *map(_case, reversed(VARIANTS)))
 ITEMS = (
     Item(
         "simulated",
-        "Planning on bars whose truth is known",
+        "Planning on bars with a known model",
         "Makers of two offsets on one-minute bars of Heston’s model, every seed a history of its own.",
         ("references", *map(case_of, VARIANTS)),
         table,
         (
             Claim(
                 "this project",
-                "With planning a fifth of the real bars, and as many gradient steps, earn more than SAC alone.",
+                "Planning on a fifth of the real bars, with equally many gradient steps, earns more than SAC alone.",
                 _better(FITTED, PLAIN),
             ),
-            Claim(
-                "this project", "With planning the maker earns more than it would by doing nothing.", earns
-            ),
+            Claim("this project", "Planning earns more than doing nothing.", earns),
             Claim(
                 "this project",
-                "On as many real bars, and as many gradient steps, planning earns more than SAC alone.",
+                "On equally many real bars, with equally many gradient steps, planning earns more than SAC alone.",
                 _better(FITTED, SHORT),
             ),
             Claim(
                 "this project",
-                "A model of constant volatility, which is wrong, still saves four fifths of the real bars.",
+                "A misspecified model with a constant volatility still saves four fifths of the real bars.",
                 _better(CONSTANT, PLAIN),
             ),
             Claim(
                 "this project",
-                "So does one of twice the variance.",
+                "So does one with twice the variance.",
                 _better(DOUBLED, PLAIN),
             ),
         ),

@@ -1,4 +1,4 @@
-"""Planning with a model of the market, part by part."""
+"""Study of planning with a model of the market, part by part."""
 
 from twosided.papers.base import Study
 from twosided.papers.heston_planning import real_bars, simulated_bars

@@ -1,18 +1,18 @@
-"""What the slides of Phelps (2022) printed, to stand beside our numbers, and the settings that they are of."""
+"""Numbers printed in the slides of Phelps (2022), and the settings that they belong to."""
 
 HORIZON = 150
-"""T, events in a day."""
+"""T, the number of events in a day."""
 LIMIT = 2
 """The learner's imbalance is clipped to ± this."""
-UNIT = "Ticks a step."
-"""Of all rewards and values."""
+UNIT = "Ticks per step."
+"""Unit of all rewards and values."""
 EXPLORATION = 0.025
 """ε of the exploring policy of slide 1.5.9."""
 
 ONE_DAY = {"1": -0.36, "2": -0.54}
 """Mean reward of a single day, by threshold."""
 VALUES = {1: -0.4362533333333333, 2: -0.5420799999999999, 3: -0.6780799999999999}
-"""v(π_h), a step: 1,000 days each."""
+"""v(π_h) per step, from 1,000 days each."""
 STATE_VALUES = {
     1: {-1: -0.4366842105263162, 0: -0.4183260869565217, 1: -0.4551463414634147},
     2: {
@@ -23,7 +23,7 @@ STATE_VALUES = {
         2: -0.5315384615384616,
     },
 }
-"""v(s) of each threshold, 1,000 days each."""
+"""v(s) of each threshold, from 1,000 days each."""
 PAIR_VALUES = {
     (-2, -1): -0.38593,
     (-1, 0): -0.567512,
@@ -57,4 +57,4 @@ LEARNED = (
 )
 """Q of SARSA after 5,000 days."""
 GREEDY = (-1, -1, 0, 1, 1)
-"""The change of quote at imbalances -2 to 2 that both of its greedy policies make."""
+"""Change of quote at imbalances -2 to 2 under both greedy policies of the slides."""

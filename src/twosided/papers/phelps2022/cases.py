@@ -81,7 +81,7 @@ LEARNERS: Mapping[str, Learner] = {
 SEEDS = 20
 """Seeds of each tabular learner: they cost little."""
 TIE_TOLERANCE = 1e-6
-"""Largest difference between the values of tied tables, in ticks a step: the chain's rounding."""
+"""Largest difference between the values of tied tables, in ticks per step: the chain's rounding."""
 RATES = tuple(round(0.025 * k, 3) for k in range(1, 16))
 """λ_u and λ_i of the map."""
 MARKETS = {

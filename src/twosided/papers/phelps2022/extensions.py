@@ -54,18 +54,18 @@ def learners(found: Outcomes) -> list[Table | Figure]:
             Cell(Estimate(worst), digits=4),
         )
         rows.append(Row(LEARNER_LABELS[name], cells))
-    note = f"5,000 days each, {SEEDS} learners; greedy policies judged by their exact value, in ticks a step."
-    return [Table(("as good as the best, %", "worth, mean", "worth, worst"), tuple(rows), note)]
+    note = f"5,000 days each, {SEEDS} learners; exact values of the greedy policies, in ticks per step."
+    return [Table(("optimal, %", "value, mean", "value, lowest"), tuple(rows), note)]
 
 
 def every_learner(found: Outcomes) -> Finding:
     share = found.record("learners", "optimal_share", learner="sarsa-lambda").value
-    return within(Estimate(100 * share), 100.0, 0.0, name="percent of learners", digits=0)
+    return within(Estimate(100 * share), 100.0, 0.0, name="percent of learners that are optimal", digits=0)
 
 
 def not_every_learner(found: Outcomes) -> Finding:
     share = found.record("learners", "optimal_share", learner="sarsa-listing").value
-    return within(Estimate(100 * share), 100.0, 0.0, name="percent of learners", digits=0)
+    return within(Estimate(100 * share), 100.0, 0.0, name="percent of learners that are optimal", digits=0)
 
 
 def optimum(found: Outcomes) -> list[Table | Figure]:
@@ -74,10 +74,10 @@ def optimum(found: Outcomes) -> list[Table | Figure]:
         for imbalance in range(-LIMIT, LIMIT + 1)
     ]
     names = {
-        "best table": "the best table of the imbalance clipped to ±2",
-        "price before the event": "the best that sees p* before each event",
-        "price after the event": "the best that sees p* after it",
-        "value of information": "what seeing p* before each event is worth",
+        "best table": "best table of the imbalance clipped to ±2",
+        "price before the event": "optimum that observes p* before each event",
+        "price after the event": "optimum that observes p* after each event",
+        "value of information": "value of observing p* before each event",
     }
     rows = [
         Row(
@@ -92,17 +92,17 @@ def optimum(found: Outcomes) -> list[Table | Figure]:
     tied, tables = (
         int(found.record("optimum", metric, solution="best table").value) for metric in ("tied", "tables")
     )
-    note = f"{UNIT} Of {tables} tables {tied} are best, all alike: they differ where they never come."
+    note = f"{UNIT} Of {tables} tables {tied} are optimal: they differ only at imbalances that never occur."
     policy = (np.array(changes)[:, None] == np.array(CHANGES)).astype(float)
     grid = found.frame("optimum", "map")
     rates, informed = (grid[name].unique().sort().to_list() for name in ("uninformed", "informed"))
     order = grid.sort("uninformed", "informed", "threshold")["value"].to_numpy()
-    worth = order.reshape(len(rates), len(informed), 3)
-    best = figure_best(worth, rates, informed, ("h = 1", "h = 2", "h = 3"), "λ_u", "λ_i")
+    values = order.reshape(len(rates), len(informed), 3)
+    best = figure_best(values, rates, informed, ("h = 1", "h = 2", "h = 3"), "λ_u", "λ_i")
     return [
-        Table(("value", "bound of its error"), tuple(rows), note),
-        Figure("A best policy", "One of those that tie.", figure_arrows(policy, CHANGES, CELLS.labels)),
-        Figure("Where each threshold is best", "Few informed traders make patience pay.", best),
+        Table(("value", "error bound"), tuple(rows), note),
+        Figure("An optimal policy", "One of the tied tables.", figure_arrows(policy, CHANGES, CELLS.labels)),
+        Figure("The best threshold by order rates", "A high threshold pays with few informed traders.", best),
     ]
 
 
@@ -132,11 +132,11 @@ def adaptation(found: Outcomes) -> list[Table | Figure]:
                 ),
             )
         )
-    note = "Greedy policies at the end of each market, judged exactly; and those of the first market in it."
-    figure = figure_lines(frame, "days", {"value": "worth, ticks a step"}, "series", x_title="days lived")
+    note = "Exact values of the greedy policies at the end of each market, and of those at the end of the first market."
+    figure = figure_lines(frame, "days", {"value": "value, ticks per step"}, "series", x_title="days")
     return [
-        Table(("worth", "without adapting", "as good as the best, %"), tuple(rows), f"{UNIT} {note}"),
-        Figure("A market that changes half-way", "Nobody tells the maker.", figure),
+        Table(("value", "without adapting", "optimal, %"), tuple(rows), f"{UNIT} {note}"),
+        Figure("A market that changes half-way", "The maker does not observe the change.", figure),
     ]
 
 
@@ -151,7 +151,7 @@ def two_prices(found: Outcomes) -> list[Table | Figure]:
 
 
 def inventory(found: Outcomes) -> list[Table | Figure]:
-    settings = {f"charge {weight:g} a unit and step": {"charge": weight} for weight in CHARGES}
+    settings = {f"charge {weight:g} per unit and step": {"charge": weight} for weight in CHARGES}
     note = "on imbalance, inventory and spread; λ_p = 0.2, λ_u = 0.1, λ_i = 0.4"
     return [_quoting(found, "inventory", settings, note)]
 
@@ -166,15 +166,15 @@ def _quoting(found: Outcomes, case: str, settings: dict[str, dict[str, float]], 
             Cell(found.mean(case, "inventory_std", **parameters)),
         )
         rows.append(Row(label, cells))
-    note = f"{UNIT} SARSA(λ) {note}. Spread in ticks, at most 4; deviation of inventory in units."
-    return Table(("spread", "profit", "inventory, deviation"), tuple(rows), note)
+    note = f"{UNIT} SARSA(λ) {note}. Spread in ticks, at most 4; standard deviation of inventory in units."
+    return Table(("spread", "profit", "inventory std"), tuple(rows), note)
 
 
 def charge_reduces_inventory(found: Outcomes) -> Finding:
     return greater(
         _charge(found, CHARGES[0], "inventory_std"),
         _charge(found, CHARGES[-1], "inventory_std"),
-        names=("deviation of inventory without a charge", "with the largest"),
+        names=("standard deviation of inventory without a charge", "with the largest"),
     )
 
 
@@ -230,43 +230,39 @@ def informed_cost(found: Outcomes) -> Finding:
 
 def adapting_pays(found: Outcomes) -> Finding:
     before = Estimate(found.record("adaptation", "value_without_adapting", market="uninformed").value)
-    names = ("worth in the changed market", "without adapting")
+    names = ("value in the changed market", "without adapting")
     return greater(found.estimate("adaptation", "value", market="uninformed"), before, names=names, digits=4)
 
 
 ITEMS = (
     Item(
         "learners",
-        "Ways of learning",
-        "Beyond the slides.",
+        "Learners compared",
+        "Extension of the slides.",
         ("learners",),
         learners,
         (
             Claim(
                 "slide 1.16", "With the slides’ settings every learner finds the optimum.", not_every_learner
             ),
-            Claim("this project", "With ours every learner does.", every_learner),
+            Claim("this project", "With our settings every learner does.", every_learner),
         ),
     ),
     Item(
         "optimum",
-        "The best there is",
-        "Beyond the slides.",
+        "The exact optimum",
+        "Extension of the slides.",
         ("optimum",),
         optimum,
-        (Claim("this project", "Threshold 1 is the best of all tables.", threshold_1_is_best),),
+        (Claim("this project", "Threshold 1 is optimal among all tables.", threshold_1_is_best),),
     ),
     Item(
         "adaptation",
-        "A market that changes",
+        "A changing market",
         "Slide 1.20.",
         ("adaptation",),
         adaptation,
-        (
-            Claim(
-                "slide 1.20", "A maker that goes on learning adapts to a market that changes.", adapting_pays
-            ),
-        ),
+        (Claim("slide 1.20", "A maker that keeps learning adapts to a changing market.", adapting_pays),),
     ),
     Item(
         "two-prices",
@@ -277,7 +273,7 @@ ITEMS = (
         (
             Claim(
                 "Chan and Shelton",
-                "A maker that is paid for quality quotes a narrower spread.",
+                "A reward for quality narrows the spread.",
                 quality_narrows,
             ),
             Claim("Chan and Shelton", "Quality costs profit.", quality_costs),
@@ -293,10 +289,10 @@ ITEMS = (
         (
             Claim(
                 "Chan and Shelton",
-                "A maker that is charged for its inventory holds less.",
+                "A charge for inventory reduces it.",
                 charge_reduces_inventory,
             ),
-            Claim("Chan and Shelton", "Holding less costs profit.", charge_costs),
+            Claim("Chan and Shelton", "A smaller inventory costs profit.", charge_costs),
         ),
     ),
 )

@@ -60,20 +60,20 @@ def day(found: Outcomes) -> list[Table | Figure]:
     orders = found.frame("day", "uninformed").with_columns(series=pl.lit("uninformed traders alone"))
     reward = Estimate(found.record("day", "reward", threshold=2).value)
     row = Row("π₂", (Cell(reward, ONE_DAY["2"]), Cell(reward.times(150), -165.0, digits=0)))
-    note = "A single day says little: the slides’ own are two different ones. Reward in ticks."
+    note = "A single day is a small sample: the slides show two different days. Reward in ticks."
     return [
-        Figure("Prices", "p* moves by chance, the maker follows.", _lines(prices, {"ticks": "price, ticks"})),
+        Figure("Prices", "p* moves at random; the quote follows.", _lines(prices, {"ticks": "price, ticks"})),
         Figure(
             "Imbalance and reward",
-            "I, orders since the last change of quote, and what each step paid.",
+            "I, orders since the last change of quote, and the reward of each step.",
             _lines(rest, {"imbalance": "imbalance, units", "reward": "reward, ticks"}),
         ),
         Figure(
             "Orders of uninformed traders",
-            "Their sum, on a day without others.",
+            "Their sum, on a day without other traders.",
             _lines(orders, {"orders": "orders, units"}),
         ),
-        Table(("reward a step", "over the day"), (row,), note),
+        Table(("reward per step", "over the day"), (row,), note),
     ]
 
 
@@ -83,7 +83,7 @@ def _lines(frame: pl.DataFrame, panels: Mapping[str, str]):
 
 def values(found: Outcomes) -> list[Table | Figure]:
     rows = [Row(f"π{h}", (Cell(_value(found, h), VALUES[h], _exact_value(found, h), 5),)) for h in VALUES]
-    return [Table(("v(π)",), tuple(rows), f"{UNIT} Theirs are means of 1,000 days.")]
+    return [Table(("v(π)",), tuple(rows), f"{UNIT} The paper’s are means of 1,000 days.")]
 
 
 def _value(found: Outcomes, h: int) -> Estimate:
@@ -127,13 +127,13 @@ def states(found: Outcomes) -> list[Table | Figure]:
 
 
 def states_have_the_mean_of_the_day(found: Outcomes) -> Finding:
-    """The slides' code picks rewards by the imbalances of another day, so all its states have the mean of the day."""
+    """The slides' code selects rewards by the imbalances of another day, so all states have the mean of the day."""
     return all_of(
         within(
             Estimate(value),
             _exact_value(found, h),
             0.03,
-            name=f"theirs, π{h} at {imbalance},".replace("-", "−"),
+            name=f"the paper’s, π{h} at {imbalance},".replace("-", "−"),
             digits=3,
         )
         for h, printed in STATE_VALUES.items()
@@ -153,7 +153,7 @@ def pairs(found: Outcomes) -> list[Table | Figure]:
             Cell(pooled, exact=exact, digits=4),
         )
         rows.append(Row(f"{imbalance}, Δp = {change}".replace("-", "−"), cells))
-    note = f"{UNIT} Only these pairs occur. A mean of days’ means weighs every day alike, so it is another number."
+    note = f"{UNIT} Only these pairs occur. A mean of days’ means gives every day the same weight, so it differs."
     return [Table(("mean of days’ means", "pooled"), tuple(rows), note, "Q(s, a) of π₂")]
 
 
@@ -166,8 +166,8 @@ def _pair(found: Outcomes, policy: str, imbalance: int, change: int, **parameter
 def exploring(found: Outcomes) -> list[Table | Figure]:
     tables: list[Table | Figure] = []
     names = {
-        "reversed": "As printed: it lowers its quote where it is bought from, and raises it where it is sold to",
-        "exploring": "As meant: π₂ that explores",
+        "reversed": "As printed: it lowers the quote after buy orders and raises it after sell orders",
+        "exploring": "As intended: π₂ with exploration",
     }
     for name, title in names.items():
         rows = []
@@ -178,12 +178,14 @@ def exploring(found: Outcomes) -> list[Table | Figure]:
                 exact = _pair(found, name, imbalance, change, method="exact").value
                 cells.append(Cell(ours, paper if name == "reversed" else None, exact, 3))
             rows.append(Row(str(imbalance).replace("-", "−"), tuple(cells)))
-        tables.append(Table(ACTION_LABELS, tuple(rows), f"{UNIT} Theirs is the mean of days’ means.", title))
+        tables.append(
+            Table(ACTION_LABELS, tuple(rows), f"{UNIT} The paper’s is the mean of days’ means.", title)
+        )
     return tables
 
 
 def signs_are_reversed(found: Outcomes) -> Finding:
-    """Each of their values is nearer to the policy with its signs turned round than to the one that is meant."""
+    """All of the printed values are close to those of the policy with reversed signs."""
     worst = max(
         abs(paper - _pair(found, "reversed", imbalance, change, average="by episode").value)
         for imbalance, printed in zip(IMBALANCES, EXPLORED, strict=True)
@@ -193,7 +195,7 @@ def signs_are_reversed(found: Outcomes) -> Finding:
         Estimate(worst),
         0.0,
         0.75,
-        name="the largest difference of theirs to ours with the signs turned round",
+        name="the largest difference of the paper’s values from ours with reversed signs",
     )
 
 
@@ -201,7 +203,7 @@ def iteration(found: Outcomes) -> list[Table | Figure]:
     frame = found.frame("iteration", "iterations")
     rows = []
     for row in frame.iter_rows(named=True):
-        end = {0: "not within the limit", 1: "stays"}.get(row["cycle"], f"a circle of {row['cycle']}")
+        end = {0: "not within the limit", 1: "converges"}.get(row["cycle"], f"a cycle of {row['cycle']}")
         last = " ".join(f"{change:+d}" for change in row["last"]).replace("-", "−")
         label = f"{row['method']}, from {row['first']}: {end}, at {last}"
         cells = (
@@ -210,17 +212,17 @@ def iteration(found: Outcomes) -> list[Table | Figure]:
         )
         rows.append(Row(label, cells))
     note = (
-        "The last policy’s changes of quote at imbalances −2 to 2, and its worth without exploring, ticks a step. "
-        "Policies explore with 0.1 while they are evaluated, at γ = 0."
+        "The last policy’s changes of quote at imbalances −2 to 2, and its value without exploration, ticks per step. "
+        "Policies are evaluated with ε = 0.1 and γ = 0."
     )
-    return [Table(("improvements", "worth"), tuple(rows), note)]
+    return [Table(("improvements", "value"), tuple(rows), note)]
 
 
 def iteration_converges(found: Outcomes) -> Finding:
     """The statement of slide 1.7 for this market, with exact values."""
     exact = found.frame("iteration", "iterations").filter(pl.col("method") == "exact")
     longest = Estimate(float(exact["cycle"].max()))  # pyright: ignore[reportArgumentType]
-    return within(longest, 1.0, 0.0, name="policies in the longest circle", digits=0)
+    return within(longest, 1.0, 0.0, name="policies in the longest cycle", digits=0)
 
 
 def learned(found: Outcomes) -> list[Table | Figure]:
@@ -242,7 +244,7 @@ def learned(found: Outcomes) -> list[Table | Figure]:
                 exact = None if parameters is first else _limit(found, parameters["settings"], entry)
                 cells.append(Cell(own, printed[i][j] if printed else None, exact, 3))
             rows.append(Row(label, tuple(cells)))
-        note = f"{UNIT} Exact: what the first learner’s table settles on if its policy stays."
+        note = f"{UNIT} Exact: the limit of the first learner’s table under its final policy."
         out.append(Table(ACTION_LABELS, tuple(rows), note, title))
     for name, title in (("listing", "The listing"), ("ours", "SARSA(λ)")):
         q = np.array(
@@ -254,7 +256,7 @@ def learned(found: Outcomes) -> list[Table | Figure]:
         out.append(
             Figure(
                 f"{title}: the first learner’s table",
-                "The best of each row is framed.",
+                "The best action of each row is framed.",
                 figure_table(q, CELLS.labels, ACTION_LABELS),
             )
         )
@@ -293,7 +295,9 @@ def near_the_limit(found: Outcomes) -> Finding:
         for imbalance in (-1, 0, 1)
         for change in ACTIONS
     )
-    return within(Estimate(worst), 0.0, TOLERANCE, name="the furthest entry of any learner, in ticks,")
+    return within(
+        Estimate(worst), 0.0, TOLERANCE, name="the largest distance of an entry of any learner, in ticks,"
+    )
 
 
 def printed_table_has_printed_policy(found: Outcomes) -> Finding:
@@ -319,7 +323,9 @@ ITEMS = (
         (
             Claim("slide 1.5.2", "The lower the threshold, the better.", lower_is_better),
             Claim(
-                "this project", "Sampled values are the exact ones, within 3 standard errors.", sampled_right
+                "this project",
+                "Sampled values are within 3 standard errors of the exact ones.",
+                sampled_right,
             ),
         ),
     ),
@@ -332,23 +338,19 @@ ITEMS = (
         (
             Claim(
                 "this project",
-                "What the slides print for each state is the mean of the day.",
+                "The values printed for each state are the mean of the day.",
                 states_have_the_mean_of_the_day,
             ),
         ),
     ),
-    Item("pairs", "The value of pairs", "Slide 1.5.8.", ("pairs",), pairs),
+    Item("pairs", "The value of state-action pairs", "Slide 1.5.8.", ("pairs",), pairs),
     Item(
         "exploration",
-        "The values of a policy that explores",
+        "The value of an exploring policy",
         "Slides 1.5.9 and 1.5.10.",
         ("pairs",),
         exploring,
-        (
-            Claim(
-                "this project", "The slides’ exploring policy has its signs turned round.", signs_are_reversed
-            ),
-        ),
+        (Claim("this project", "The slides’ exploring policy has reversed signs.", signs_are_reversed),),
     ),
     Item(
         "policy-iteration",
