@@ -199,7 +199,11 @@ def shown(beta: float) -> Callable[[Outcomes], list[Table | Figure]]:
         traces = found.frame(case, "traces")
         sides = {_label("SAC", skews): traces.filter(pl.col("skews") == skews) for skews in (True, False)}
         parts.append(
-            Figure("Figure 6", "The first seed of each, on the same prices.", figure_side_by_side(sides, position="net_position"))
+            Figure(
+                "Figure 6",
+                "The first seed of each, on the same prices.",
+                figure_side_by_side(sides, position="net_position"),
+            )
         )
         parts.append(dashboard("The dashboard with skew", sides[_label("SAC", True)]))
         return parts

@@ -92,7 +92,11 @@ def figure_2(found: Outcomes) -> list[Table | Figure]:
             for column, label in (("eval_pnl", "learner"), ("competitor_pnl", "adaptive maker"))
         )
         figure = figure_lines(
-            both, "timesteps", {"pnl": "total PnL per step × 100"}, "series", x_title="market steps of training"
+            both,
+            "timesteps",
+            {"pnl": "total PnL per step × 100"},
+            "series",
+            x_title="market steps of training",
         )
         title = f"Adaptive maker with γ = {risk_aversion:g}, share 0.5"
         figures.append(Figure(title, "Both makers during the training; mean of seeds.", figure))
