@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from twosided.cli.main import ALIASES, POSITIONAL, ROOTS
-from twosided.settings import PRESETS, parse, read, ready_made
+from twosided.settings import parse, preset_files, read
 
 ROOT = Path(__file__).parents[1]
 # Built pages are excluded: docs/_build is no source.
@@ -66,7 +66,7 @@ def test_the_commands_of_a_page_are_commands(command):
         for word, following in zip(words, after, strict=False)
         if not (word.endswith(".toml") or (word.startswith("--") and following.endswith(".toml")))
     ]
-    presets = ready_made(PRESETS) if name == ("train",) else {}
+    presets = preset_files() if name == ("train",) else {}
     parse(
         ROOTS[name],
         arguments,

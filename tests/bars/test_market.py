@@ -22,7 +22,7 @@ from twosided.limit_orders.policies import BuyAndHold, DoNothing, FixedOffset
 from twosided.papers.heston_planning.scenario import one_minute_bars
 from twosided.prices import Bachelier
 from twosided.runs.settings import check_fit
-from twosided.settings import PRESETS, build, load, read, ready_made
+from twosided.settings import build, load, preset_files, read
 
 # Open, high, low and close of four bars.
 HAND = np.array([[100, 101, 99, 100], [100, 102, 99, 101], [100.5, 101, 98, 99], [99, 99, 97, 98.0]]).T
@@ -321,7 +321,7 @@ def test_reward_of_gore2025_matches_hand_calculation():
 
 @pytest.mark.parametrize("name", ["bars", "gore2025", "limit-order"])
 def test_presets_are_valid_settings_whose_parts_fit(name):
-    settings = build(read("twosided.runs.settings:TrainSettings", load(ready_made(PRESETS)[name]), name))
+    settings = build(read("twosided.runs.settings:TrainSettings", load(preset_files()[name]), name))
     check_fit(settings.scenario, settings.references, settings.learner)
     if name == "gore2025":
         assert eqx.tree_equal(settings.scenario, one_minute_bars()) is True

@@ -326,7 +326,7 @@ def reachable(part: Part) -> list[Part]:
     """The part and all that can be chosen below it."""
     found = [part]
     for part in found:  # grows while it is read
-        found += [choice for field in part.fields for choice in field.parts if choice not in found]
+        found += [choice for field in part.fields for choice in field.choices() if choice not in found]
     return found
 
 
@@ -337,8 +337,8 @@ REAL = reachable(describe("twosided.runs.settings:TrainSettings"))
 def test_real_parts_say_what_they_are_and_what_every_parameter_means(part):
     assert part.summary.endswith(".")
     assert [field.name for field in part.fields if not field.meaning] == []
-    assert len({kind.kind for field in part.fields for kind in field.parts}) == len(
-        {kind for field in part.fields for kind in field.parts}
+    assert len({kind.kind for field in part.fields for kind in field.choices()}) == len(
+        {kind for field in part.fields for kind in field.choices()}
     )
 
 
@@ -576,7 +576,7 @@ def test_what_is_written_is_read_as_the_same(line, meanings):
         ("--maker random:lo=1", "--maker: random has no parameter 'lo'; did you mean low?"),
         ("--maker random:low", "--maker takes KIND:parameter=value,..., but got 'random:low'"),
         ("--maker random:low=x", "--maker.low takes a finite number, but got 'x'"),
-        ("--maker.low 1 --maker random", "--maker.low comes before the --maker that it is about"),
+        ("--maker.low 1 --maker random", "--maker.low comes before the --maker that it changes"),
         ("--maker mixture", "--maker.first is missing; it takes one of policy, random, mixture"),
         ("--maker mixture --maker.first.low 1", "--maker.first needs a kind, one of policy, random, mixture"),
         ("--settings nowhere.toml", "cannot read nowhere.toml: No such file or directory"),
@@ -668,7 +668,8 @@ def test_help_has_every_option_of_the_chosen_parts_with_type_meaning_and_value(w
     assert "--flow is short for --market.flow." in flat
     assert "* sized-investors Investors with orders" in flat
     assert "- unit-investors Investors with unit orders. " in flat
-    assert "--maker.first KIND One. - policy Decides. - random Draws uniformly." in flat
+    assert "- policy Decides. - random Draws uniformly." in flat
+    assert "--maker.first KIND One. Kinds: as for --maker." in flat
     assert "--maker.low" not in flat
     assert "--maker.first.low" in help_text("--maker mixture:first=random", width)
 
@@ -812,7 +813,7 @@ def test_any_command_line_is_read_sanely_or_refused(line):
 
 # --- the page about it --------------------------------------------------------------------------------------
 
-PAGE = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "guides" / "settings.md").read_text()
 
 
 @pytest.mark.parametrize("line", re.findall(r"^\$ twosided train (.*)", PAGE, flags=re.M))

@@ -11,7 +11,7 @@ from twosided.core import store
 from twosided.runs import run as runs
 from twosided.runs.results import read_results
 from twosided.runs.run import StopFlag, run
-from twosided.settings import PRESETS, build, dump, parse, ready_made
+from twosided.settings import build, dump, parse, preset_files
 
 TINY = "--learner.total-timesteps 96 --learner.hidden-sizes 4 --learner.num-envs 8 --learner.gradient-steps 1"
 TINY += " --learner.batch-size 8 --chunks 3"
@@ -21,7 +21,7 @@ TINY += " --reference none"
 
 def tiny():
     words = ["--preset", "single-asset", *TINY.split()]
-    settings = parse("twosided.runs.settings:TrainSettings", words, prog="train", presets=ready_made(PRESETS))
+    settings = parse("twosided.runs.settings:TrainSettings", words, prog="train", presets=preset_files())
     return build(settings), dump(settings)
 
 

@@ -46,6 +46,8 @@ POSITIONAL = {
 }
 ALIASES = {"book": "market.book"}
 WITH_BOOK = {("demo",), ("train",), ("evaluate",)}
+OPEN_RUNS = {("compare",), ("show",)}
+"""Commands without parts of their own that build the parts of a run."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -90,10 +92,8 @@ def _run(words: list[str]) -> int:
 
 def _call(command: tuple[str, ...], words: list[str]) -> int:
     from twosided.core.errors import Refusal
-    from twosided.settings import PRESETS, build, parse, ready_made
+    from twosided.settings import build, parse, preset_files
 
-    if command == ("demo",):
-        words = _named_competitors(words)
     try:
         settings = parse(
             ROOTS[command],
@@ -101,28 +101,15 @@ def _call(command: tuple[str, ...], words: list[str]) -> int:
             prog=" ".join(["twosided", *command]),
             positional=POSITIONAL.get(command, []),
             aliases=ALIASES if command in WITH_BOOK else {},
-            presets=ready_made(PRESETS) if command == ("train",) else {},
+            presets=preset_files() if command == ("train",) else {},
+            named_parts={"competitor": preset_files("demo-")} if command == ("demo",) else {},
+            opens_runs=command in OPEN_RUNS,
         )
         _keep_compiled_programs()
         call = build(settings)
         return call(settings)
     except Refusal as error:
         return _refuse(str(error))
-
-
-def _named_competitors(words: list[str]) -> list[str]:
-    """The paper's competitors by their short names."""
-    from twosided.papers.ganesh2019 import COMPETITORS
-
-    out = []
-    for i, word in enumerate(words):
-        option, _, value = word.partition("=")
-        if option == "--competitor" and value in COMPETITORS:
-            word = f"{option}={COMPETITORS[value]}"
-        elif i and words[i - 1] == "--competitor" and word in COMPETITORS:
-            word = COMPETITORS[word]
-        out.append(word)
-    return out
 
 
 def _keep_compiled_programs() -> None:

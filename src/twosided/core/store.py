@@ -121,7 +121,9 @@ def read_frame(path: Path) -> pl.DataFrame:
     """Read a table from Parquet. Raises StoreError."""
     try:
         # pyarrow reads it, because polars aborts the process on some damaged files.
-        return pl.DataFrame(parquet.read_table(io.BytesIO(read_bytes(path))))
+        # Without threads of its own, because pyarrow sometimes aborts a process that ends soon after it has used them.
+        file = parquet.ParquetFile(io.BytesIO(read_bytes(path)), pre_buffer=False)
+        return pl.DataFrame(file.read(use_threads=False))
     except (pa.ArrowException, OSError):
         raise StoreError(f"{path} is not a Parquet file") from None
 

@@ -30,6 +30,7 @@ from twosided.core.errors import Refusal
 from twosided.core.numeric import as_arrays
 from twosided.core.policy import Policy
 from twosided.core.scenario import Scenario, seat
+from twosided.settings.user_files import module_name
 from twosided.settings.values import nearest
 
 FORMAT = 1
@@ -267,7 +268,9 @@ def _fields(observation: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _observation_class(name: str | None, known: Mapping[str, type]) -> type | None:
-    return dict if name == "dict" else name and _class(name, known)
+    if name is None or name == "dict":
+        return name and dict
+    return _class(name, known)
 
 
 def _observation(of: Any, leaves: dict[str, np.ndarray]) -> Any:
@@ -331,7 +334,7 @@ def _checked(module: eqx.Module) -> eqx.Module:
 
 
 def _name(of: type) -> str:
-    return f"{of.__module__}:{of.__qualname__}"
+    return f"{module_name(of)}:{of.__qualname__}"
 
 
 def _class(name: str, known: Mapping[str, type]) -> type:

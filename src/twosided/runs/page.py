@@ -1,5 +1,7 @@
 """Page of a run: its results, learning curves, policy and provenance as one HTML file."""
 
+import inspect
+import tomllib
 from typing import Any
 
 from twosided.core import store
@@ -9,7 +11,7 @@ from twosided.core.optimum import StoredOptimum
 from twosided.report.pages import Provenance, Published, results_page
 from twosided.runs.results import RunResults
 from twosided.runs.settings import TrainSettings, named
-from twosided.settings import describe
+from twosided.settings import DIGESTS, first_sentence
 
 
 def run_page(
@@ -39,10 +41,14 @@ def run_page(
         no_optimum=optimum.get("why_not", ""),
         published=published,
         table=PolicyTable(**about["table"]) if about.get("table") else None,
-        provenance=Provenance(
-            command=f"twosided train --settings {store.SETTINGS}", settings=text, facts=_facts(about)
-        ),
+        provenance=Provenance(command=_command(text), settings=text, facts=_facts(about)),
     )
+
+
+def _command(text: str) -> str:
+    """Return the command that repeats the run, with the Python files that its settings name."""
+    trust = "".join(f" --trust {name}" for name in tomllib.loads(text).get(DIGESTS, {}))
+    return f"twosided train --settings {store.SETTINGS}{trust}"
 
 
 def _optimum(stored: dict[str, Any]) -> StoredOptimum | None:
@@ -66,9 +72,7 @@ def _title(settings: TrainSettings) -> str:
 def _summary(settings: TrainSettings) -> str:
     """Return what happens in the market and what was trained, for a reader who is new to it."""
     market = type(settings.market)
-    introduction = (
-        settings.market.dashboard().introduction or describe(f"{market.__module__}:{market.__name__}").summary
-    )
+    introduction = settings.market.dashboard().introduction or first_sentence(inspect.getdoc(market) or "")
     learner = kebab(type(settings.learner).__name__).replace("-", " ")
     seeds = "once" if settings.seeds == 1 else f"{settings.seeds} times, with different seeds"
     return f"{introduction} One maker was trained from scratch {seeds}, by {learner}."

@@ -180,7 +180,12 @@ def _train(
             row = {name: float(values[i]) for name, values in progress.curve.items()}
             rows.append({"seed": i, "optimality_gap": None if np.isnan(gaps[i]) else float(gaps[i]), **row})
         total = seconds_before + time.perf_counter() - started
-        header = {"iteration": progress.iteration, "seconds": total, "curve": rows}
+        header = {
+            "iteration": progress.iteration,
+            "iterations": progress.iterations,
+            "seconds": total,
+            "curve": rows,
+        }
         store.write_checkpoint(path, progress.states, header)
         on_progress("training", progress, float(gaps.mean()))
         if snapshots is not None and progress.iteration < progress.iterations:

@@ -21,6 +21,9 @@ from twosided.dealer.quoters import PersistentQuoter
 from twosided.learn.base import Learner
 from twosided.learn.ppo import PPO
 
+TRAIN = "twosided.runs.settings:TrainSettings"
+"""Name under which `twosided.settings` reads TrainSettings."""
+
 
 class RunError(Refusal):
     """One sentence on why a run cannot start, resume or be read."""

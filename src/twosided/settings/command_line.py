@@ -1,14 +1,17 @@
-"""The command line: words to settings.
+"""Command line: from words to settings.
 
 --market.flow sized-investors        the kind of a part; with its parameters in one word, or from a file:
 --market.flow sized-investors:mean-size=2            --market.book msft.toml
 --market.flow.mean-size 2            a parameter, also as --market.flow.mean_size=2
 --json, --no-json                    a switch
 --competitor random-quoter --competitor.low -1 --competitor persistent-quoter
-                                     a tuple of parts; --competitor.low is about the one named before it
+                                     a tuple of parts; --competitor.low changes the one named before it
+--market my_market.py:MyMarket --market.alpha 3
+                                     a class in a Python file of the user's own
 --settings run.toml                  a file, read before all options
---preset single-asset                the same, of a file that comes with the package
---help                               what there is, with the parameters of the kinds that are chosen
+--preset single-asset                the same, for a file that is part of the package
+--trust my_market.py                 a Python file that settings files may name
+--help                               all options, with the parameters of the chosen kinds
 """
 
 import re
@@ -21,7 +24,9 @@ from typing import Any
 from twosided.settings.layers import ARGUMENTS, COMMAND_LINE, Reader
 from twosided.settings.parts import Field, Part, Tuple, describe
 from twosided.settings.toml import load
-from twosided.settings.values import SWITCH, Settings, SettingsError, Text, expected, nearest
+from twosided.settings.tree import Settings
+from twosided.settings.user_files import named_files, user_files
+from twosided.settings.values import SWITCH, SettingsError, Text, expected, nearest
 
 
 def parse(
@@ -33,40 +38,55 @@ def parse(
     positional: Sequence[str] = (),
     aliases: Mapping[str, str] | None = None,
     presets: Mapping[str, Path] | None = None,
+    named_parts: Mapping[str, Mapping[str, Path]] | None = None,
+    opens_runs: bool = False,
 ) -> Settings:
-    """The settings that the words of a command line give; on --help, prints help on them and exits.
+    """Return the settings that the words of a command line give; on --help, print help on them and exit.
 
-    `root` is the class of the command's settings, "module:Class". `positional` names those of its parameters
-    that are given without an option, in this order. An alias stands for the beginning of an option:
-    {"book": "market.book"} makes --book.tick of --market.book.tick. `presets` are files by the names under which
-    --preset takes them. Raises SettingsError.
+    `root` is the class of the command's settings, "module:Class". `positional` names those of its parameters that are
+    given without an option, in this order. An alias stands for the beginning of an option: with
+    {"book": "market.book"}, --book.tick is --market.book.tick. `presets` are files by the names under which --preset
+    takes them, and `named_parts` files of parts by option and name. A command with parts, or one that `opens_runs`,
+    takes --trust. Raises SettingsError.
     """
-    line = _Line(describe(root), aliases or {}, presets or {})
-    line.read(deque(argv), positional)
-    reader = Reader(line.root)
+    line = Line(describe(root), argv, positional, aliases or {}, presets or {}, named_parts or {}, opens_runs)
+    reader = Reader(line.root, line.user_files)
     for path in line.files:
         reader.layer(load(path), path)
     reader.layer(line.layer, COMMAND_LINE)
     reader.layer(line.arguments, ARGUMENTS)
     if line.wants_help:
-        from twosided.settings.help import show  # what draws it is loaded only here
+        from twosided.settings.help import show  # loads rich, which only help needs
 
-        show(reader, prog, description or line.root.doc, positional, aliases or {}, sorted(presets or {}))
+        show(reader, prog, description or line.root.doc, positional, line)
         raise SystemExit(0)
     return reader.settings(COMMAND_LINE, positional)
 
 
-class _Line:
-    """A command line, sorted into files and a layer of settings."""
+class Line:
+    """Words of a command line, sorted into files and a layer of settings."""
 
-    def __init__(self, root: Part, aliases: Mapping[str, str], presets: Mapping[str, Path]):
-        self.root, self.aliases, self.presets = root, aliases, presets
+    def __init__(
+        self,
+        root: Part,
+        argv: Sequence[str],
+        positional: Sequence[str],
+        aliases: Mapping[str, str],
+        presets: Mapping[str, Path],
+        named_parts: Mapping[str, Mapping[str, Path]],
+        opens_runs: bool,
+    ):
+        self.root, self.aliases, self.presets, self.named_parts = root, aliases, presets, named_parts
+        self.takes_trust = opens_runs or any(field.bases for field in root.fields)
         self.layer: dict[str, Any] = {}
         self.arguments: dict[str, Any] = {}
         self.files: list[str] = []
         self.wants_help = False
+        trusted = _values_of("--trust", argv) if self.takes_trust else []
+        self.user_files = user_files([*map(Path, trusted), *named_files(argv)], root.module.package.name)
+        self._read(deque(argv), positional)
 
-    def read(self, words: deque[str], positional: Sequence[str]) -> None:
+    def _read(self, words: deque[str], positional: Sequence[str]) -> None:
         loose: list[str] = []
         while words:
             word = words.popleft()
@@ -96,6 +116,9 @@ class _Line:
         if option == "--preset" and self.presets:
             self.files.append(self._preset(text if equals else _next(option, words, "a name")))
             return
+        if option == "--trust" and self.takes_trust:
+            _ = text if equals else _next(option, words, "a Python file")
+            return
         steps, ends = self._find(option)
         switch = bool(ends) and all(bool in end.type for end in ends)
         if not ends:
@@ -106,7 +129,8 @@ class _Line:
         elif switch and not equals:
             text = words.popleft() if words and words[0].lower() in SWITCH else "true"
         elif not equals:
-            text = _next(option, words, expected(ends[0]))
+            text = _next(option, words, expected(ends[0], self.user_files.parts))
+        text = str(self.named_parts.get(option.removeprefix("--"), {}).get(text, text))
         self._put(steps, ends[0], Text(text))
 
     def _preset(self, name: str) -> str:
@@ -118,7 +142,7 @@ class _Line:
         return str(self.presets[name])
 
     def _find(self, option: str) -> tuple[list[Field], list[Field]]:
-        """The fields that an option passes, and those, of one kind of part or several, that it can end in."""
+        """Return the fields that an option passes, and those, of one kind of part or several, that it can end in."""
         first, *rest = option.removeprefix("--").replace("_", "-").split(".")
         names = [*self.aliases.get(first, first).replace("_", "-").split("."), *rest]
         parts, steps, ends = [self.root], [], []
@@ -130,7 +154,7 @@ class _Line:
                 for end in part.fields
                 if name in (end.option, end.name.replace("_", "-"))
             ]
-            parts = [part for end in ends for part in end.parts]
+            parts = [part for end in ends for part in end.choices(self.user_files.parts)]
         return steps, ends
 
     def _put(self, steps: list[Field], end: Field, text: Text) -> None:
@@ -138,32 +162,44 @@ class _Line:
         for step in steps:
             below = layer.setdefault(step.name, {})
             layer = below[-1] if isinstance(below, list) else below
-        if end.many:
+        if end.holds_several:
             several = layer.setdefault(end.name, [])
             if isinstance(several, dict):
                 name = f"--{end.option}"
-                raise SettingsError(f"{name}.{next(iter(several))} comes before the {name} that it is about")
+                raise SettingsError(f"{name}.{next(iter(several))} comes before the {name} that it changes")
             several.append({"kind": text})
-        elif end.parts:
+        elif end.bases:
             layer.setdefault(end.name, {})["kind"] = text
         else:
             layer[end.name] = text
 
     def _nearest(self, option: str) -> str:
-        """The option most like this one, as a whole and in its last step: people leave out what is before."""
-        names = ["--help", "--settings", *["--preset"] * bool(self.presets), *_names([self.root], "--", 4)]
+        """Return the option closest to this one, as a whole and in its last step: people leave out the first steps."""
+        names = ["--help", "--settings", *["--preset"] * bool(self.presets), *["--trust"] * self.takes_trust]
+        names += _names([self.root], "--", 4, self.user_files.parts)
         likeness = {name: (_ratio(option, name), _ratio(_last(option), _last(name))) for name in names}
         best = max(names, key=lambda name: sum(likeness[name]))
         return f"; did you mean {best}?" if max(likeness[best]) > 0.6 else ""
 
 
-def _names(parts: list[Part], prefix: str, depth: int) -> Iterator[str]:
-    """The options of these parts and of all kinds of parts below."""
+def _values_of(option: str, words: Sequence[str]) -> Iterator[str]:
+    """Values of an option, as --option VALUE or --option=VALUE."""
+    for word, after in zip(words, [*words[1:], "--"], strict=False):
+        if word == "--":
+            return
+        if word == option and not after.startswith("--"):
+            yield after
+        elif word.startswith(f"{option}="):
+            yield word.partition("=")[2]
+
+
+def _names(parts: list[Part], prefix: str, depth: int, users: Sequence[Part]) -> Iterator[str]:
+    """Options of these parts and of all kinds of parts below."""
     fields = {field.name: field for part in parts for field in part.fields}
     for field in fields.values():
         yield f"{prefix}{field.option}"
         if depth:
-            yield from _names(field.parts, f"{prefix}{field.option}.", depth - 1)
+            yield from _names(field.choices(users), f"{prefix}{field.option}.", depth - 1, users)
 
 
 def _next(option: str, words: deque[str], takes: str) -> str:

@@ -1,40 +1,38 @@
-"""The help of a command: every parameter of the chosen parts, with its option, type, meaning and value."""
+"""Help of a command: every parameter of the chosen parts, with its option, type, meaning and value."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from twosided.settings.layers import COMMAND_LINE, Place, Reader, parts_in
 from twosided.settings.parts import Field, Part, Tuple, Type
+from twosided.settings.toml import describe_preset
+
+if TYPE_CHECKING:
+    from twosided.settings.command_line import Line
 
 WIDEST = 130  # characters; longer lines are hard to read
 NAMES = {float: "NUMBER", int: "INTEGER", str: "TEXT", Path: "PATH", bool: "BOOL", None: "none"}
 EPILOG = (
-    "Kinds marked * are chosen; choose another to see its parameters. Instead of a KIND alone, "
-    "KIND:name=value,... gives it with parameters, and FILE.toml reads it from a file."
+    "* marks the chosen kind of a part; choose another kind to see its parameters. In place of KIND, "
+    "KIND:name=value,... sets parameters in the same word, FILE.toml reads the part from a file, and FILE.py:Class "
+    "takes a class of your own. Values in brackets are the current ones."
 )
 
 Row = tuple[Text, Text]
-"""An option, and what is said about it."""
+"""Option, and its description."""
 
 
-def show(
-    reader: Reader,
-    prog: str,
-    description: str,
-    positional: Sequence[str],
-    aliases: Mapping[str, str],
-    presets: Sequence[str],
-) -> None:
-    """Prints the help on the settings, as far as they have been read."""
+def show(reader: Reader, prog: str, description: str, positional: Sequence[str], line: "Line") -> None:
+    """Print the help on the settings read so far."""
     console = Console(highlight=False)
     width = min(console.width, WIDEST)
-    helper = _Helper(reader, positional, {path: alias for alias, path in aliases.items()}, presets)
+    helper = _Helper(reader, positional, line)
     groups = list(helper.groups())
     longest = max(len(option) for _, rows in groups for option, _ in rows)
     column = min(longest + 2, width * 3 // 8)
@@ -49,64 +47,84 @@ def show(
             left, *lines = [option, *meaning.wrap(console, width - column)]
             if lines and len(option) + 2 <= column:
                 left = option + " " * (column - len(option)) + lines.pop(0)
-            for line in [left, *(Text(" " * column) + line for line in lines)]:
-                line.rstrip()
-                console.print(line, soft_wrap=True)
-    if any(field.parts for field in reader.root.fields):
+            for line_ in [left, *(Text(" " * column) + line_ for line_ in lines)]:
+                line_.rstrip()
+                console.print(line_, soft_wrap=True)
+    if any(field.bases for field in reader.root.fields):
         console.print(Text(f"\n{EPILOG}"), width=width)
 
 
 class _Helper:
-    """Goes through the chosen parts and collects the rows of each under a title."""
+    """Collects the rows of each chosen part under a title."""
 
-    def __init__(
-        self, reader: Reader, positional: Sequence[str], aliases: Mapping[str, str], presets: Sequence[str]
-    ):
+    def __init__(self, reader: Reader, positional: Sequence[str], line: "Line"):
         fields = {field.name: field for field in reader.root.fields}
-        self.reader, self.aliases, self.presets = reader, aliases, presets
+        self.reader, self.line = reader, line
+        self.aliases = {path: alias for alias, path in line.aliases.items()}
         self.arguments = {name: _argument(fields[name]) for name in positional}
         self.required = {name for name, field in fields.items() if field.default is MISSING}
+        self.listed: dict[tuple[str, ...], str] = {}
+        """Lists of kinds that have been shown, and the option that showed each."""
 
     def groups(self) -> Iterator[tuple[str, list[Row]]]:
-        """Titles and rows, the command's own parameters first."""
+        """Titles and rows, those of the command itself first."""
         last = [
-            (_option("--settings", "FILE.toml"), Text("Settings from a file; options are read over it.")),
+            (_option("--settings", "FILE.toml"), Text("Read settings from a file. Options override it.")),
             *self._preset(),
-            (_option("--help"), Text("Shows this help, with the parameters of the chosen kinds.")),
+            *self._trust(),
+            (_option("--help"), Text("Show this help, with the parameters of the chosen kinds, and exit.")),
         ]
         yield from self._part(self.reader.root, self.reader.values, Place(COMMAND_LINE), "options", [], last)
 
     def _preset(self) -> Iterator[Row]:
-        if self.presets:
-            yield _option("--preset", "NAME"), Text(f"The same, ready made: {', '.join(self.presets)}.")
+        if self.line.presets:
+            names = ", ".join(self.line.presets)
+            yield (
+                _option("--preset", "NAME"),
+                Text(f"Read settings of a preset. Options override it. {names}."),
+            )
+
+    def _trust(self) -> Iterator[Row]:
+        if self.line.takes_trust:
+            meaning = "Import this Python file where a settings file or a run names it. Repeat for several."
+            yield _option("--trust", "FILE.py"), Text(meaning)
 
     def _part(
         self, part: Part, values: dict[str, Any], place: Place, title: str, first: list[Row], last: list[Row]
     ) -> Iterator[tuple[str, list[Row]]]:
-        plain = [self._plain(field, values, place / field) for field in part.fields if not field.parts]
+        plain = [self._plain(field, values, place / field) for field in part.fields if not field.bases]
         yield title, [*first, *plain, *last]
         for field in part.fields:
-            if field.parts:
+            if field.bases:
                 yield from self._choice(field, values.get(field.name), place / field)
 
     def _choice(self, field: Field, value: Any, place: Place) -> Iterator[tuple[str, list[Row]]]:
-        """The groups of a parameter that holds parts: its kinds, and the parameters of the chosen."""
+        """Groups of a parameter that holds parts: its kinds, and the parameters of the chosen ones."""
         chosen = {below["kind"]: (below, step) for below, step in parts_in(value, place)}
         rows = list(self._kinds(field, list(chosen), place))
         if not chosen:
             yield place.shown, rows
         for kind, (below, step) in chosen.items():
-            yield from self._part(field.kind(below), below, step, f"{place.shown}: {kind}", rows, [])
+            part = field.choice(below, self.reader.users)
+            yield from self._part(part, below, step, f"{place.shown}: {kind}", rows, [])
             rows = []
 
     def _kinds(self, field: Field, chosen: list[str], place: Place) -> Iterator[Row]:
-        notes = [field.meaning, "Give one for each, in order." if field.many else ""]
+        parts = field.choices(self.reader.users)
+        shown_at = self.listed.setdefault(tuple(part.kind for part in parts), str(place))
+        repeated = shown_at != str(place) and len(parts) > 1
+        notes = [field.meaning]
         if place.shown in self.aliases:
             notes.append(f"--{self.aliases[place.shown]} is short for {place}.")
+        if repeated:
+            notes.append(f"Kinds: as for {shown_at}.")
+            parts = [part for part in parts if part.kind in chosen]
         yield _option(str(place), "KIND"), Text(" ".join(filter(None, notes)))
-        for part in field.parts:
+        for part in parts:
             yield _choice_mark(part.kind, part.kind in chosen), Text(part.summary)
-        if field.many or None in field.type:
+        for name, path in self.line.named_parts.get(place.shown, {}).items():
+            yield _choice_mark(name, False), Text(describe_preset(path))
+        if field.holds_several or None in field.type:
             yield _choice_mark("none", not chosen), Text()
 
     def _plain(self, field: Field, values: dict[str, Any], place: Place) -> Row:
@@ -131,7 +149,7 @@ def _choice_mark(kind: str, chosen: bool) -> Text:
 
 
 def _argument(field: Field) -> str:
-    """A positional parameter in the usage: RUN, or FILES..."""
+    """Positional parameter in the usage: RUN, or FILES..."""
     return field.name.upper() + ("..." if any(isinstance(option, Tuple) for option in field.type) else "")
 
 

@@ -1,33 +1,33 @@
-"""The parts of a package and their parameters, read from its source.
+"""Parts of a package and their parameters, read from its source.
 
-A part is a dataclass (an `eqx.Module`, as a rule) whose fields are its parameters. Its source says all that
-a command line and its help need:
+A part is a dataclass (usually an `eqx.Module`) whose fields are its parameters. Its source contains everything that the
+command line and its help need:
 
     class SizedInvestors(OrderFlow):                kind "sized-investors", a choice wherever an
-        \"""Investors with orders of any size.\"""   OrderFlow is asked for; its first sentence
+        \"""Investors with orders of any size.\"""   OrderFlow is expected; its first sentence
         mean_size: Scalar = 1.0                     name, type and default
         \"""Mean size of an order, units.\"""         meaning, with the unit
 
-Types are float, int, bool, str, Path, Literal, tuples of these, parts, tuples of parts, unions of all that
-and None, and aliases. Defaults are literals, arithmetic on them, constants of the package, calls of parts,
-and `field(default=...)` or `field(default_factory=...)` of these. Anything else with a default is refused
-with a TypeError that names the class and the field.
+Types are float, int, bool, str, Path, Literal, tuples of these, parts, tuples of parts, unions of all these and None,
+and aliases. Defaults are literals, arithmetic on them, constants of the package, calls of parts, and
+`field(default=...)` or `field(default_factory=...)` of these. Any other default is refused with a TypeError that names
+the class and the field.
 """
 
 import ast
 import operator
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from twosided.core.names import kebab
-from twosided.settings.source import Definition, Module, package
+from twosided.settings.source import Definition, FilePackage, Module, package
 
 Type = tuple[Any, ...]
-"""What a parameter accepts, any of: float, int, bool, str, Path, None, a literal value, a Tuple, a Part."""
+"""Alternatives that a parameter accepts: float, int, bool, str, Path, None, a literal value, a Tuple, a Part."""
 
 PLAIN = {kind.__name__: kind for kind in (float, int, bool, str, Path)}
 ARITHMETIC = {
@@ -41,7 +41,7 @@ ARITHMETIC = {
 
 @dataclass(frozen=True)
 class Tuple:
-    """A tuple of given items, or of any number of the one item."""
+    """Type of a tuple: one type per item, or one type for any number of items."""
 
     items: tuple[Type, ...]
     variadic: bool
@@ -49,7 +49,7 @@ class Tuple:
 
 @dataclass(frozen=True)
 class Field:
-    """A parameter of a part."""
+    """Parameter of a part."""
 
     name: str
     type: Type
@@ -57,31 +57,41 @@ class Field:
     """Plain data: a number, a word, None, a list; for a part, its kind and arguments; or MISSING."""
     meaning: str
 
-    @property
-    def parts(self) -> list["Part"]:
-        """The kinds to choose from, where it holds a part or a tuple of parts."""
-        return _choices(self.type) or self.many
+    @cached_property
+    def bases(self) -> list["Part"]:
+        """Base classes of its values, where it holds a part or a tuple of parts; empty for a plain parameter."""
+        return _open_parts(self.type) or self._item_bases
 
     @property
-    def many(self) -> list["Part"]:
-        """The kinds to choose from, where it holds a tuple of parts."""
+    def holds_several(self) -> bool:
+        """Whether it holds a tuple of parts."""
+        return bool(self._item_bases)
+
+    @cached_property
+    def _item_bases(self) -> list["Part"]:
         tuples = [option for option in self.type if isinstance(option, Tuple)]
-        return [part for option in tuples for item in option.items for part in _choices(item)]
+        return [part for option in tuples for item in option.items for part in _open_parts(item)]
 
-    def kind(self, value: dict[str, Any]) -> "Part":
-        """The part that a value of it, a table, is of."""
-        return next(part for part in self.parts if part.kind == value["kind"])
+    def choices(self, users: Iterable["Part"] = ()) -> list["Part"]:
+        """Parts to choose from: those of the package, and those of users' own files that derive from its types."""
+        found = [choice for base in self.bases for choice in base.choices]
+        own = [part for part in users if part.is_choice and not part.ancestors.isdisjoint(self.bases)]
+        return found + [part for part in own if part not in found]
+
+    def choice(self, value: dict[str, Any], users: Iterable["Part"] = ()) -> "Part":
+        """Return the part that a value of it, a table, belongs to."""
+        return next(part for part in self.choices(users) if part.kind == value["kind"])
 
     @property
     def option(self) -> str:
-        """Its name on the command line; in the singular where each use adds one part."""
+        """Name on the command line; in the singular where each use adds one part."""
         name = self.name.replace("_", "-")
-        return re.sub("ie$", "y", name.removesuffix("s")) if self.many else name
+        return re.sub("ie$", "y", name.removesuffix("s")) if self.holds_several else name
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A class of the package, with its parameters."""
+    """Class of the package, or of a user's file, with its parameters."""
 
     module: Module
     node: ast.ClassDef
@@ -92,46 +102,53 @@ class Part:
 
     @property
     def kind(self) -> str:
-        """Its name in settings: SizedInvestors is sized-investors."""
-        return kebab(self.name)
+        """Name in settings: sized-investors for SizedInvestors, and my_flow.py:MyFlow for MyFlow in a user's file."""
+        return f"{self.module.path.name}:{self.name}" if self.in_user_file else kebab(self.name)
+
+    @property
+    def in_user_file(self) -> bool:
+        return isinstance(self.module.package, FilePackage)
 
     @cached_property
     def summary(self) -> str:
-        """The first sentence of its docstring."""
-        paragraph = (ast.get_docstring(self.node) or "").partition("\n\n")[0]
-        return re.split(r"(?<=\.) (?=[^\W\d_a-z])", _one_line(paragraph), maxsplit=1)[0]
+        """First sentence of its docstring."""
+        return first_sentence(ast.get_docstring(self.node) or "")
 
     @cached_property
     def doc(self) -> str:
-        """All of its docstring, a line a paragraph."""
+        """Whole docstring, one line per paragraph; indented paragraphs, such as examples, as they are."""
         paragraphs = (ast.get_docstring(self.node) or "").split("\n\n")
-        return "\n\n".join(_one_line(paragraph) for paragraph in paragraphs)
+        return "\n\n".join(text if text.startswith("    ") else _one_line(text) for text in paragraphs)
 
     @cached_property
     def bases(self) -> list["Part"]:
-        """Its base classes, those of the package."""
+        """Base classes that belong to the package."""
         found = (_resolve(self.module, base) for base in self.node.bases)
         return [part for part in found if isinstance(part, Part)]
 
     @cached_property
+    def ancestors(self) -> frozenset["Part"]:
+        """Base classes, their base classes, and so on."""
+        return frozenset(self.bases).union(*(base.ancestors for base in self.bases))
+
+    @cached_property
     def choices(self) -> list["Part"]:
-        """The classes that can stand where this one is asked for: itself and all that derive from it, without
-        the private, the abstract, and those made from more than settings (a trained network)."""
+        """Classes of its package that can be chosen where this one is expected: itself and all that derive from it,
+        without private and abstract classes, and those that settings cannot build (a trained network)."""
         family = [self]
         for parent in family:  # grows while it is read
-            for module in self.module.package.mentioning(parent.name):
-                parts = [_part(definition) for definition in module.classes]
-                family += [part for part in parts if parent in part.bases and part not in family]
+            for module in self.module.package.deriving(parent.name):
+                family += [part for part in parts_of(module) if parent in part.bases and part not in family]
         return [part for part in family if part.is_choice]
 
     @property
     def is_choice(self) -> bool:
-        return not (self.name.startswith("_") or self._unfinished or self._made_otherwise)
+        return not (self.name.startswith("_") or self.missing or self._needs_more_than_settings)
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:
-        """Its parameters, inherited ones first. What has no default and a type that settings cannot hold, an
-        array or a network, is listed with an empty type; a part that has such a field is no choice."""
+        """Parameters, inherited ones first. A parameter without a default and of a type that settings cannot hold,
+        such as an array or a network, is listed with an empty type; its part is not a choice."""
         found = {field.name: field for base in reversed(self.bases) for field in base.fields}
         refused = {}
         for name, annotation, default, meaning in self._annotated():
@@ -143,13 +160,15 @@ class Part:
             except _Unreadable as error:
                 refused |= {} if default is None else {name: str(error)}
         if all(field.type or name in refused for name, field in found.items()):
-            refused |= {"kind": "this name, which says what part it is"} if "kind" in found else {}
+            refused |= (
+                {"kind": "this name, which is reserved for the class of a part"} if "kind" in found else {}
+            )
             for name, what in refused.items():
                 raise TypeError(f"{self.module.name}.{self.name}.{name}: settings cannot hold {what}")
         return tuple(found.values())
 
     def _annotated(self) -> Iterator[tuple[str, ast.expr, ast.expr | None, str]]:
-        """Name, annotation, default and docstring of what the class body declares as parameters."""
+        """Name, annotation, default and docstring of each parameter that the class body declares."""
         body = self.node.body
         for node, after in zip(body, [*body[1:], None], strict=True):
             if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
@@ -164,9 +183,9 @@ class Part:
                 yield node.target.id, node.annotation, default, _docstring(after)
 
     @cached_property
-    def _unfinished(self) -> set[str]:
-        """Its abstract methods and variables; an abstract class has some."""
-        names = {name for base in self.bases for name in base._unfinished}
+    def missing(self) -> set[str]:
+        """Abstract methods and variables that it does not define; an abstract class has some."""
+        names = {name for base in self.bases for name in base.missing}
         for node in self.node.body:
             if isinstance(node, ast.FunctionDef):
                 abstract = any(_last(mark).startswith("abstract") for mark in node.decorator_list)
@@ -177,18 +196,19 @@ class Part:
         return names
 
     @cached_property
-    def _made_otherwise(self) -> bool:
-        """Whether it takes more than settings: a constructor of its own, arrays, or parts that take these."""
+    def _needs_more_than_settings(self) -> bool:
+        """Whether it has a constructor of its own, or needs arrays or parts that need these."""
         if any(isinstance(node, ast.FunctionDef) and node.name == "__init__" for node in self.node.body):
             return True
         required = [field.type for field in self.fields if field.default is MISSING]
-        return any(base._made_otherwise for base in self.bases) or any(
-            all(isinstance(option, Part) and option._made_otherwise for option in type_) for type_ in required
+        return any(base._needs_more_than_settings for base in self.bases) or any(
+            all(isinstance(option, Part) and option._needs_more_than_settings for option in type_)
+            for type_ in required
         )
 
 
 def describe(name: str) -> Part:
-    """The class "module:Class"."""
+    """Return the part of the class "module:Class"."""
     module, _, member = name.partition(":")
     found = package(module.split(".")[0]).modules[module].find(member)
     if found is None or not isinstance(found.node, ast.ClassDef):
@@ -197,12 +217,23 @@ def describe(name: str) -> Part:
 
 
 def choices(name: str) -> list[Part]:
-    """The parts that can stand where the class "module:Class" is asked for."""
+    """Return the parts that can be chosen where the class "module:Class" is expected."""
     return describe(name).choices
 
 
+def parts_of(module: Module) -> list[Part]:
+    """Return the classes of a module."""
+    return [_part(definition) for definition in module.classes]
+
+
+def first_sentence(docstring: str) -> str:
+    """Return the first sentence of a docstring."""
+    paragraph = _one_line(docstring.partition("\n\n")[0])
+    return re.split(r"(?<=\.) (?=[^\W\d_a-z])", paragraph, maxsplit=1)[0]
+
+
 class _Unreadable(Exception):
-    """A type or a default that settings cannot hold."""
+    """Type or default that settings cannot hold."""
 
 
 @cache
@@ -212,13 +243,13 @@ def _part(definition: Definition) -> Part:
 
 
 def _resolve(module: Module, node: ast.expr) -> Part | Definition | None:
-    """What a name in a module stands for: a part, an expression, or None for what the package lacks."""
+    """Return the part or the expression that a name in a module stands for; None if it is not of the package."""
     found = module.find(ast.unparse(node)) if isinstance(node, ast.Name | ast.Attribute) else None
     return _part(found) if found and isinstance(found.node, ast.ClassDef) else found
 
 
 def _type(module: Module, node: ast.expr) -> Type:
-    """What an annotation accepts."""
+    """Return the alternatives that an annotation accepts."""
     match node:
         case ast.Constant(value=None):
             return (None,)
@@ -247,7 +278,7 @@ def _type(module: Module, node: ast.expr) -> Type:
 
 
 def _union(module: Module, left: ast.expr, right: ast.expr) -> Type:
-    """Either; an array beside a number, `float | Float[Array, ""]`, is for tracing and not for settings."""
+    """Alternatives of a union. An array beside a number, `float | Float[Array, ""]`, serves tracing, not settings."""
     try:
         options = _type(module, left)
     except _Unreadable:
@@ -259,7 +290,7 @@ def _union(module: Module, left: ast.expr, right: ast.expr) -> Type:
 
 
 def _value(module: Module, node: ast.expr) -> Any:
-    """The plain data that the expression of a default stands for."""
+    """Return the plain data that the expression of a default stands for."""
     match node:
         case ast.Constant(value=None | bool() | int() | float() | str()):
             return node.value
@@ -290,12 +321,13 @@ def _value(module: Module, node: ast.expr) -> Any:
     raise _Unreadable(f"the default {ast.unparse(node)}")
 
 
-def _choices(type_: Type) -> list[Part]:
-    return [choice for part in type_ if isinstance(part, Part) for choice in part.choices]
+def _open_parts(type_: Type) -> list[Part]:
+    """Parts of a type that settings can choose from, or that a user's class may derive from."""
+    return [option for option in type_ if isinstance(option, Part) and (option.choices or option.missing)]
 
 
 def _last(node: ast.expr) -> str:
-    """The last word of a dotted name: `eqx.field` is field, `typing.Literal["a"]` is Literal."""
+    """Last word of a dotted name: `eqx.field` is field, `typing.Literal["a"]` is Literal."""
     if isinstance(node, ast.Subscript | ast.Call):
         return _last(node.value if isinstance(node, ast.Subscript) else node.func)
     return ast.unparse(node).rpartition(".")[2]

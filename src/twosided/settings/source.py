@@ -1,10 +1,10 @@
-"""A package's source: what every name in it stands for, found without importing anything.
+"""Source of a package: the definition behind every name in it, found without importing anything.
 
-Modules are read and parsed one by one, when they are asked for: a thousand lines take 5 ms, where importing
-jax takes half a second.
+Modules are read and parsed one by one, on demand: parsing a thousand lines takes 5 ms, importing jax half a second.
 """
 
 import ast
+import re
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.util import find_spec
@@ -13,7 +13,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, eq=False)
 class Definition:
-    """What a name stands for: a class, or the expression of a constant or an alias, in its module."""
+    """Definition of a name: a class, or the expression of a constant or an alias, in its module."""
 
     module: "Module"
     node: ast.ClassDef | ast.expr
@@ -21,19 +21,23 @@ class Definition:
 
 @dataclass(frozen=True, eq=False)
 class Module:
-    """A module of the package."""
+    """Module of a package."""
 
     package: "Package"
     name: str
     path: Path
 
     @cached_property
+    def content(self) -> bytes:
+        return self.path.read_bytes()
+
+    @cached_property
     def text(self) -> str:
-        return self.path.read_text(encoding="utf-8")
+        return self.content.decode("utf-8-sig")
 
     @cached_property
     def names(self) -> dict[str, Definition | str]:
-        """Its top-level names: what is defined here, and for what is imported the full name."""
+        """Top-level names: the definition of each that is defined here, the full name of each that is imported."""
         found: dict[str, Definition | str] = {}
         for node in ast.parse(self.text).body:
             match node:
@@ -52,13 +56,19 @@ class Module:
                     found |= {item.asname or item.name: f"{origin}.{item.name}" for item in imports}
         return found
 
+    @cached_property
+    def base_names(self) -> set[str]:
+        """Last names of the base classes of its classes, found without parsing the module."""
+        heads = re.findall(r"^class \w+\(([^)]*)\)", self.text, re.MULTILINE)
+        return {base.split("[")[0].strip().rpartition(".")[2] for head in heads for base in head.split(",")}
+
     @property
     def classes(self) -> list[Definition]:
         named = (meaning for meaning in self.names.values() if isinstance(meaning, Definition))
         return [found for found in named if isinstance(found.node, ast.ClassDef)]
 
     def find(self, dotted: str) -> Definition | None:
-        """What a name, dotted or not, stands for in this module; None outside the package."""
+        """Return the definition of a name, dotted or not, in this module; None outside the package."""
         head, _, rest = dotted.partition(".")
         meaning = self.names.get(head)
         if isinstance(meaning, str):
@@ -66,7 +76,7 @@ class Module:
         return None if rest else meaning
 
     def _origin(self, node: ast.ImportFrom) -> str:
-        """The full name of the module that `from ... import` names."""
+        """Full name of the module that `from ... import` names."""
         if not node.level:
             return str(node.module)
         here = [*self.name.split("."), "__init__"] if self.path.stem == "__init__" else self.name.split(".")
@@ -75,7 +85,7 @@ class Module:
 
 @dataclass(frozen=True, eq=False)
 class Package:
-    """A package's modules by their full names."""
+    """Modules of a package by their full names."""
 
     name: str
     folder: Path
@@ -86,26 +96,47 @@ class Package:
         for path in sorted(self.folder.rglob("*.py")):
             steps = [self.name, *path.relative_to(self.folder).with_suffix("").parts]
             name = ".".join(steps[:-1] if steps[-1] == "__init__" else steps)
-            found[name] = Module(self, name, path)
+            stub = path.with_suffix(".pyi")  # of a package whose public names are loaded lazily
+            found[name] = Module(self, name, stub if stub.exists() else path)
         return found
 
     def find(self, dotted: str) -> Definition | None:
-        """What a full name stands for: the longest module name that it begins with, and the rest in there."""
+        """Return the definition of a full name: its longest prefix that is a module, and the rest in that module."""
         module, _, rest = dotted.rpartition(".")
         while module and module not in self.modules:
             module, _, step = module.rpartition(".")
             rest = f"{step}.{rest}"
         return self.modules[module].find(rest) if module else None
 
-    def mentioning(self, name: str) -> list[Module]:
-        """Modules in whose text the name occurs: only these can have subclasses of it."""
-        return [module for module in self.modules.values() if name in module.text]
+    def deriving(self, name: str) -> list[Module]:
+        """Return the modules with a class that names this class as a base; `import ... as` would hide it."""
+        return [module for module in self.modules.values() if name in module.base_names]
+
+
+@dataclass(frozen=True, eq=False)
+class FilePackage(Package):
+    """Package of one Python file, which can use the names of a host package."""
+
+    file: Path
+    host: str
+
+    @cached_property
+    def modules(self) -> dict[str, Module]:
+        return {self.name: Module(self, self.name, self.file)}
+
+    def find(self, dotted: str) -> Definition | None:
+        return package(self.host).find(dotted) if dotted.split(".")[0] == self.host else super().find(dotted)
 
 
 @cache
 def package(name: str) -> Package:
-    """The package of that name; it is found and not imported."""
+    """Return the package of that name, which is found but not imported."""
     spec = find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"no package is named {name!r}")
     return Package(name, Path(next(iter(spec.submodule_search_locations))))
+
+
+def file_module(path: Path, host: str) -> Module:
+    """Return the module of a Python file outside the package `host`, whose classes may derive from those in there."""
+    return FilePackage(path.stem, path.parent, path, host).modules[path.stem]

@@ -1,8 +1,7 @@
-"""Values: what a parameter's type makes of what was given, and both in words."""
+"""Values: conversion of given text and data to a parameter's type, and descriptions of both in words."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -22,28 +21,21 @@ EXPECTED = {
 
 
 class SettingsError(Refusal):
-    """One sentence on what is wrong with the settings, for the user to read, on one line."""
+    """One sentence that states an error in the settings, on one line."""
 
     def __init__(self, sentence: str):
         super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence))
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Complete settings as plain data: numbers, words, lists, None, and for parts tables with their kind."""
-
-    root: Part
-    values: dict[str, Any]
-    origins: dict[tuple[str | int, ...], str]
-    """Where each value that is no default was given, by its path: ("market", "flow", "mean_size")."""
-
-
 class Text(str):
-    """A value as typed, to be read as its parameter's type; values in files have types of their own."""
+    """Value as typed, to be converted to its parameter's type; values in files have types of their own."""
 
 
 def plain(type_: Type, raw: Any) -> Any:
-    """The first alternative that raw is, texts last because they accept anything; or ValueError."""
+    """Return the value of the first alternative that raw matches; texts come last because they accept anything.
+
+    Raises ValueError if there is none.
+    """
     for option in sorted(type_, key=lambda option: option in (str, Path)):
         try:
             return _alternative(option, raw)
@@ -52,16 +44,16 @@ def plain(type_: Type, raw: Any) -> Any:
     raise ValueError(raw)
 
 
-def expected(field: Field) -> str:
-    """What a parameter takes, in words."""
+def expected(field: Field, users: Iterable[Part] = ()) -> str:
+    """Return a description of what a parameter takes."""
     words = _alternatives(field.type)
-    if field.parts:
-        words.insert(0, _one_of([part.kind for part in field.parts]))
+    if field.bases:
+        words.insert(0, _one_of([part.kind for part in field.choices(users)] or ["FILE.py:Class"]))
     return listed(words)
 
 
 def show(value: Any) -> str:
-    """A value in an error: short, and on one line."""
+    """Return a value as errors show it: short, and on one line."""
     if isinstance(value, dict | list):
         return "a table" if isinstance(value, dict) else "a list"
     if type(value) is int and abs(value) > LARGEST_INTEGER:
@@ -71,18 +63,18 @@ def show(value: Any) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """a, b or c."""
+    """Return "a, b or c"."""
     return " or ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def nearest(word: str, names: Sequence[str]) -> str:
-    """The end of a sentence that refuses a word."""
+    """Return "; did you mean NAME?" for the closest name, or nothing if none is close."""
     close = get_close_matches(word, names, n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def _alternative(option: Any, raw: Any) -> Any:
-    """What raw is as this alternative, or ValueError."""
+    """Return raw as a value of this alternative. Raises ValueError."""
     typed = isinstance(raw, Text)
     if isinstance(option, Tuple):
         items = [Text(item) for item in raw.split(",") if raw] if typed else raw
@@ -108,7 +100,7 @@ def _alternative(option: Any, raw: Any) -> Any:
 
 
 def _integer(text: str) -> int:
-    """A whole number as people type it: 10, 1_000_000, 1e6."""
+    """Return a whole number as people type it: 10, 1_000_000, 1e6."""
     number = float(text)
     return int(number) if re.search("[.eE]", text) and number.is_integer() else int(text)
 
@@ -120,7 +112,7 @@ def _when(holds: Any, value: Any) -> Any:
 
 
 def _alternatives(type_: Type) -> list[str]:
-    """What a type accepts apart from parts, in words."""
+    """Return descriptions of what a type accepts apart from parts."""
     literals = [str(option) for option in type_ if isinstance(option, str | int | float)]
     words = [_one_of(literals)] if literals else []
     for option in type_:

@@ -24,8 +24,8 @@ from twosided.core.scenario import Scenario
 from twosided.core.validation import check, check_seed
 from twosided.report.pages import Provenance, results_page
 from twosided.runs.results import trained_policies
-from twosided.runs.settings import RunError, check_fit, named
-from twosided.settings import Settings, SettingsError
+from twosided.runs.settings import TRAIN, RunError, TrainSettings, check_fit, named
+from twosided.settings import NO_FILES, Settings, SettingsError, build, load, read
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,10 @@ class Compare:
         check("out", str(self.out), "a file, not a folder", not self.out.is_dir())
 
     def __call__(self, settings: Settings) -> int:
-        trained = {name: settings_of(run)[0] for name, run in zip(_names(self.runs), self.runs, strict=True)}
+        trained: dict[str, TrainSettings] = {
+            name: build(settings_of(run, settings.user_files)[0])
+            for name, run in zip(_names(self.runs), self.runs, strict=True)
+        }
         if not trained:
             raise RunError("nothing to compare: give the folders of some runs")
         kinds = {name: kebab(type(one.market).__name__) for name, one in trained.items()}
@@ -143,42 +146,52 @@ class Runs:
         return 0
 
 
-def _pnl_text(market: Market, value: float | None) -> str:
-    """Return PnL per step in the market's unit; empty where there is none yet."""
+def _pnl_text(market: Market | None, value: float | None) -> str:
+    """Return PnL per step in the market's unit, or in currency; empty where there is none yet."""
     if value is None:
         return ""
+    if market is None:
+        return f"{value:.4g}"
     metric = find_metric(market.metrics(), "pnl_total")
     unit = metric.unit.removesuffix(" per step").replace("currency", "")
     return f"{metric.text(value, brief=True)[0]} {unit}".strip()
 
 
-def _found(folder: Path) -> Iterator[tuple[dict[str, Any], Market]]:
-    """Yield the runs of a folder, oldest first, with the results of those that are finished, and their markets."""
+def _found(folder: Path) -> Iterator[tuple[dict[str, Any], Market | None]]:
+    """Yield the runs of a folder, oldest first, with the results of those that are finished, and their markets.
+
+    The market is None for a run with classes of a user's own file, which is not imported.
+    """
     paths = list(folder.glob(f"*/{store.SETTINGS}"))
     for path in sorted(paths, key=lambda path: path.stat().st_mtime):
         try:
-            settings, _ = settings_of(path.parent)
-        except SettingsError:  # of another version, or of something else
+            match data := load(path):
+                case {"market": {"kind": str(kind)}, "learner": {"kind": str(learner)}, "seeds": int(seeds)}:
+                    own = bool(NO_FILES.used_in(data))
+                    market = None if own else build(read(TRAIN, data, str(path))).scenario.market
+                case _:  # a study
+                    continue
+        except SettingsError:  # of another version
             continue
         records, done = [], 0.0
         if (path.parent / store.ABOUT).exists():
             records, done = from_frame(store.read_frame(path.parent / store.RECORDS)), 1.0
         elif (path.parent / store.CHECKPOINT).exists():
             header = store.read_header(path.parent / store.CHECKPOINT)
-            done = header["iteration"] / settings.learner.iterations
+            done = header["iteration"] / header["iterations"]
         means = {
             record.metric: record.value for record in records if (record.case, record.maker) == (MEAN, 0)
         }
         row = {
             "run": str(path.parent),
-            "market": kebab(type(settings.market).__name__),
-            "learner": kebab(type(settings.learner).__name__),
-            "seeds": settings.seeds,
+            "market": kind,
+            "learner": learner,
+            "seeds": seeds,
             "done": done,
             "pnl": means.get("pnl_total"),
             "sharpe": means.get("sharpe"),
         }
-        yield row, settings.scenario.market
+        yield row, market
 
 
 def _names(folders: tuple[Path, ...]) -> list[str]:

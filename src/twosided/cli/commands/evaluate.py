@@ -18,8 +18,8 @@ from twosided.dealer.market import DealerMarket
 from twosided.dealer.quoters import PersistentQuoter
 from twosided.learn.networks import num_features
 from twosided.runs.results import trained_policies
-from twosided.runs.settings import RunError, check_fit, named, scenario_of
-from twosided.settings import Settings
+from twosided.runs.settings import RunError, TrainSettings, check_fit, named, scenario_of
+from twosided.settings import Settings, build
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Evaluate:
             competitors = ()
         trained, judged = None, {}
         if self.run is not None:
-            trained, _ = settings_of(self.run)
+            opened: TrainSettings = build(settings_of(self.run, settings.user_files)[0])
+            trained = opened
             judged = trained_policies(trained, self.run)
             market = market if "market" in given else trained.market
             competitors = competitors if "competitors" in given else trained.competitors

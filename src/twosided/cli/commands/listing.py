@@ -1,4 +1,4 @@
-"""What there is to choose from: `twosided list`."""
+"""Parts and presets to choose from: `twosided list`."""
 
 import json as json_format
 from dataclasses import dataclass
@@ -7,8 +7,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from twosided.papers.ganesh2019 import COMPETITORS
-from twosided.settings import PRESETS, Settings, about, choices, ready_made
+from twosided.settings import Settings, choices, describe_preset, preset_files
 
 LISTED = {
     "markets": "twosided.core.market:Market",
@@ -22,21 +21,24 @@ LISTED = {
 
 @dataclass(frozen=True)
 class List:
-    """What there is to choose from."""
+    """List the parts and presets to choose from.
+
+    Example:
+
+        twosided list policies
+    """
 
     what: Literal[
-        "all", "markets", "prices", "flows", "policies", "rewards", "learners", "scenarios", "presets"
+        "all", "markets", "prices", "flows", "policies", "rewards", "learners", "competitors", "presets"
     ] = "all"
-    """What to list."""
+    """Parts or presets to list. `competitors` are the names that `twosided demo --competitor` takes."""
     json: bool = False
-    """Print it as JSON."""
+    """Print the list as JSON."""
 
     def __call__(self, settings: Settings) -> int:
         found = {what: {part.kind: part.summary for part in choices(root)} for what, root in LISTED.items()}
-        found["scenarios"] = {f"demo --competitor {name}": spec for name, spec in COMPETITORS.items()}
-        found["presets"] = {
-            f"train --preset {name}": about(path) for name, path in ready_made(PRESETS).items()
-        }
+        for what, files in {"competitors": preset_files("demo-"), "presets": preset_files()}.items():
+            found[what] = {name: describe_preset(path) for name, path in files.items()}
         found = {what: names for what, names in found.items() if self.what in ("all", what)}
         if self.json:
             print(json_format.dumps(found, indent=1))

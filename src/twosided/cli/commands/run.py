@@ -1,24 +1,21 @@
 """Training a maker and showing a run: `twosided demo`, `train` and `show`."""
 
 import hashlib
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-import equinox as eqx
 from rich.console import Console
 
 from twosided.cli.commands.output import print_records
 from twosided.cli.terminal import Display, stopping
 from twosided.core import store
-from twosided.papers.ganesh2019 import CITATION, COMPETITORS, PUBLISHED
-from twosided.report.pages import Published
+from twosided.papers.published import published
 from twosided.runs.page import run_page
 from twosided.runs.results import RunResults, read_results
 from twosided.runs.run import SnapshotCallback, run
-from twosided.runs.settings import RunError, TrainSettings
-from twosided.settings import Settings, build, dump, load, read
-
-TRAIN = "twosided.runs.settings:TrainSettings"
+from twosided.runs.settings import TRAIN, RunError, TrainSettings
+from twosided.settings import Settings, UserFiles, build, dump, load, read
 
 
 @dataclass(frozen=True)
@@ -38,15 +35,15 @@ class Train(TrainSettings):
                 raise RunError(
                     f"--resume goes on with the settings of its run; {sorted(ignored)[0]} cannot be given"
                 )
-            return _train(*settings_of(self.resume), self.resume, self.json)
+            return _train(*settings_of(self.resume, settings.user_files), self.resume, self.json)
         own = {"out", "resume", "json"}
         values = {name: value for name, value in settings.values.items() if name not in own}
         if ("competitors",) not in settings.origins and not self.market.takes_competitors:
             values["competitors"] = []
-        asked = read(TRAIN, values)
+        asked = read(TRAIN, values, user_files=settings.user_files)
         digest = hashlib.sha256(dump(asked, meanings=False).encode()).hexdigest()[:8]
         folder = self.out or Path("runs") / f"{type(self).__name__.lower()}-{digest}"
-        return _train(build(asked), dump(asked), folder, self.json)
+        return _train(asked, dump(asked), folder, self.json)
 
 
 @dataclass(frozen=True)
@@ -67,19 +64,22 @@ class Show:
     """Print the records as JSON."""
 
     def __call__(self, settings: Settings) -> int:
-        _present(self.run, self.json)
+        results = read_results(self.run)
+        asked, text = settings_of(self.run, settings.user_files)
+        _present(results, build(asked), text, self.run, self.json)
         return 0
 
 
-def settings_of(folder: Path) -> tuple[TrainSettings, str]:
-    """The settings of a run, and their text. Raises StoreError and SettingsError."""
+def settings_of(folder: Path, user_files: UserFiles) -> tuple[Settings, str]:
+    """Return the settings of a run, and their text. Raises StoreError and SettingsError."""
     path = folder / store.SETTINGS
     text = store.read_text(path)
-    return build(read(TRAIN, load(path), str(path))), text
+    return read(TRAIN, load(path), str(path), user_files), text
 
 
-def _train(settings: TrainSettings, text: str, folder: Path, json: bool) -> int:
+def _train(asked: Settings, text: str, folder: Path, json: bool) -> int:
     console = Console(stderr=json)
+    settings = build(asked)
     done = (folder / store.ABOUT).exists()
     try:
         with stopping(console) as stop, Display(console) as display:
@@ -87,20 +87,17 @@ def _train(settings: TrainSettings, text: str, folder: Path, json: bool) -> int:
     except KeyboardInterrupt:
         finished = False
     if not finished:
-        console.print(
-            f"stopped; resume with: twosided train --resume {folder}", highlight=False, soft_wrap=True
-        )
+        words = ["twosided", "train", "--resume", str(folder), *asked.user_files.trust(asked.used_files)]
+        console.print(f"stopped; resume with: {shlex.join(words)}", highlight=False, soft_wrap=True)
         return 130
     if done:
         console.print(f"{folder} held this run, finished; another --out runs it again", highlight=False)
-    _present(folder, json)
+    _present(read_results(folder), settings, text, folder, json)
     return 0
 
 
-def _present(folder: Path, json: bool) -> None:
+def _present(results: RunResults, settings: TrainSettings, text: str, folder: Path, json: bool) -> None:
     """Print the results of a finished run and write its page."""
-    results = read_results(folder)
-    settings, text = settings_of(folder)
     _page_of(folder, settings, text)(results)
     print_records(results.records, settings.scenario.market.metrics(), json)
     if not json:
@@ -111,24 +108,6 @@ def _page_of(folder: Path, settings: TrainSettings, text: str) -> SnapshotCallba
     """Return a function that writes the page of a run, finished or not."""
 
     def write(results: RunResults) -> None:
-        store.write(folder / store.REPORT, run_page(settings, text, results, _published(settings)))
+        store.write(folder / store.REPORT, run_page(settings, text, results, published(settings)))
 
     return write
-
-
-def _published(settings: TrainSettings) -> Published | None:
-    """Return the values published for the scenario of a run, if there are any."""
-    name = _paper_name(settings)
-    return Published(CITATION, PUBLISHED[name]) if name else None
-
-
-def _paper_name(settings: TrainSettings) -> str | None:
-    """Return the short name of the competitor if everything else is as in the paper."""
-    paper = TrainSettings()
-    ours = (settings.market, settings.reward, settings.horizon)
-    if not eqx.tree_equal(ours, (paper.market, paper.reward, paper.horizon)):
-        return None
-    for name, word in COMPETITORS.items():
-        if eqx.tree_equal(settings.competitors, build(read(TRAIN, {"competitors": [word]})).competitors):
-            return name
-    return None

@@ -1,17 +1,7 @@
-"""Numbers printed by Ganesh et al. (2019), and the competitors of their agents.
+"""Numbers printed by Ganesh et al. (2019).
 
 PnL in their tables is that of a step, times 100, at a midprice that this project takes as 100.
 """
-
-COMPETITORS = {
-    "persistent-0": "persistent-quoter",
-    "persistent-0.5": "persistent-quoter:epsilon_buy=-0.5,epsilon_sell=-0.5",
-    "random-1": "random-quoter:low=-1,high=1",
-    "random-0.5": "random-quoter:low=-0.5,high=0.5",
-}
-"""Short names of the paper's fixed competitors: PersistentQuoter(0), PersistentQuoter(-0.5), Unif[-1, 1],
-Unif[-0.5, 0.5]."""
-
 
 CITATION = "Ganesh et al. (2019), tables 1 and 3"
 
@@ -30,4 +20,5 @@ PUBLISHED = {
     "random-0.5": _printed((33.90, 0.40, 25.50, 59.70), (-0.20, 0.15, -0.20, 0.15)),
     "random-1": _printed((24.00, -0.70, 30.80, 54.10), (-0.03, 0.14, -0.03, 0.22)),
 }
-"""RL agent of the paper against each competitor: mean excess PnL per step in currency, and its epsilons."""
+"""RL agent of the paper against each fixed competitor, PersistentQuoter(0), PersistentQuoter(-0.5), Unif[-0.5, 0.5] and
+Unif[-1, 1]: mean excess PnL per step in currency, and its epsilons. The presets demo-NAME have these competitors."""
