@@ -77,6 +77,7 @@ def test_brief_numbers_have_three_significant_digits_and_no_more_decimals_than_o
     assert metric.text(0.8695, 0.01739, brief=True) == ("87.0", "1.7")
     assert metric.text(12.345, brief=True) == ("1,234", "")
     assert metric.text(-0.0004, brief=True) == ("−0.04", "")
+    assert metric.text(0.9997, brief=True) == metric.text(1.0, brief=True) == ("100", "")
 
 
 def test_interval_is_that_of_a_normal():

@@ -49,7 +49,7 @@ def test_a_run_learns_and_shows_its_page(capsys, tmp_path):
     assert "A market maker in the electronic market" in page
     assert "One episode" in page
     assert "Investors" not in page
-    assert "ticks per step" in page and "an arrow up raises the quote" in page
+    assert "ticks per step" in page and "An arrow up raises the quote" in page
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_optimum_of_the_reward_is_compared_with_the_reward_and_not_with_pnl():
     ("dashboard", "values", "text"),
     [
         (Dashboard(), (-1.0, 1.0), "Probability of each action"),
-        (ElectronicDashboard(), (-1.0, 1.0), "an arrow up raises"),
+        (ElectronicDashboard(), (-1.0, 1.0), "An arrow up raises"),
         (ElectronicDashboard(), None, "Probability of each action"),
     ],
 )
@@ -263,4 +263,4 @@ def test_small_amounts_of_money_keep_their_digits():
     records = [Record("seed 0", 0, "pnl_total", 3.2e-4, 4e-6), Record("seed 0", 0, "pnl_inventory", -2e-9)]
     said = Page(page("A maker", records, standard_groups(), Dashboard())).said
     assert "0.0003200± 0.0000040" in said
-    assert "earns 0.000320 currency per step. By source: inventory PnL −2.0e−09." in said
+    assert "earns 0.000320 units of currency per step. By source: inventory PnL −2.0e−09." in said

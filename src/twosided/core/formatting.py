@@ -30,8 +30,8 @@ def decimals(value: float, error: float | None = None, figures: int = 4) -> int:
     A value that is not 0 keeps at least one significant digit, however large its error is.
     """
     if error and math.isfinite(error):
-        return max(1 - _exponent(error), -_exponent(value), 0)
-    return max(figures - 1 - _exponent(value), 0)
+        return max(1 - _exponent(error, 2), -_exponent(value, 1), 0)
+    return max(figures - 1 - _exponent(value, figures), 0)
 
 
 def with_error(
@@ -53,6 +53,6 @@ def with_error(
     return number(value, digits), text if text.strip("0.–") else ""
 
 
-def _exponent(value: float) -> int:
-    """Return the power of ten of a number's first significant digit; 0 for 0 and for what is not finite."""
-    return math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
+def _exponent(value: float, figures: int) -> int:
+    """Return the power of ten of a number rounded to some significant digits; 0 for 0 and for what is not finite."""
+    return int(f"{value:.{figures - 1}e}".partition("e")[2]) if value and math.isfinite(value) else 0

@@ -149,7 +149,7 @@ def standard_groups(
                 inventory_pnl,
             ),
         ),
-        _episode_group(unit, scale, digits),
+        _episode_group(unit, scale),
     )
 
 
@@ -173,9 +173,9 @@ def find_metric(groups: Iterable[MetricGroup], name: str) -> Metric:
     return by_name(groups).get(name) or Metric(name, name.replace("_", " "))
 
 
-def _episode_group(unit: str, scale: float, digits: int | None) -> MetricGroup:
+def _episode_group(unit: str, scale: float) -> MetricGroup:
     """Return the metrics of whole episodes."""
-    money = {"unit": unit, "scale": scale, "digits": digits}
+    money = {"unit": unit, "scale": scale}
     quantiles = (
         Metric(f"episode_pnl_q{percent:02}", f"PnL, {percent}% quantile", **money)
         for percent in (5, 25, 50, 75, 95)

@@ -12,7 +12,7 @@ EPSILON = (
     "tighter than the exchange."
 )
 OPTIMAL_EPSILON = (
-    " The dashed line is the optimal ε. Below it a trade earns less than it could; above it the maker loses clients."
+    " The dashed line is the optimal ε. A lower ε earns less on every trade; a higher ε loses clients."
 )
 SKEW = (
     "Mean ε of each side by the inventory before the step. A maker that wants to reduce a long position lowers ε "

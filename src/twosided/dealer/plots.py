@@ -55,10 +55,11 @@ def figure_epsilon(
     for row, (side, _, _) in enumerate(SIDES, start=1):
         value = best[side]
         if value is not None:
-            note = {"text": "optimal", "font": {"size": 12, "color": INK}, "xshift": 4}
+            side = -1 if value > (edges[0] + edges[-1]) / 2 else 1
+            note = {"text": "optimal", "font": {"size": 12, "color": INK}, "xshift": 4 * side}
             _vertical_line(figure, value, row, {"color": INK, "width": 1.5, "dash": "dash"}, note)
     figure.update_xaxes(range=[edges[0], edges[-1]], hoverformat=".3f")
-    figure.update_xaxes(title="ε: half-spread relative to the exchange’s, less one", row=2, col=1)
+    figure.update_xaxes(title="ε, relative to the exchange’s half-spread", row=2, col=1)
     return figure
 
 
@@ -126,4 +127,5 @@ def _vertical_line(figure: go.Figure, x: float, row: int, line: dict, note: dict
     if note is None:
         figure.add_vline(x, **place)
     else:
-        figure.add_vline(x, **place, annotation=note, annotation_position="top right")
+        side = "right" if note["xshift"] > 0 else "left"
+        figure.add_vline(x, **place, annotation=note, annotation_position=f"top {side}")

@@ -10,9 +10,9 @@ from twosided.plots.run import figure_episode, figure_side_by_side
 from twosided.plots.tables import figure_arrows
 
 ARROWS = (
-    "Action at each imbalance, the net volume of buy orders since the last change of the quote: an arrow up raises "
-    "the quote by a tick, an arrow down lowers it, a dash leaves it. The larger the mark, the more likely the "
-    "action."
+    "Action in each cell of observations, such as the imbalance of orders since the last change of the quote. An arrow "
+    "up raises the quote by a tick, an arrow down lowers it, a dash leaves it. The larger the mark, the more likely "
+    "the action."
 )
 EPISODE = (
     "From top to bottom: the fundamental price; the maker’s quotes relative to it; trades with the maker; its "

@@ -49,8 +49,8 @@ def figure_learning(
     """Return the learning curves: PnL per step against steps of training, one line per seed.
 
     Columns: seed, timesteps, eval_pnl (currency per step); eval_reward (reward per step), which has a panel of its own
-    if it differs from the PnL; and optimality_gap (percent), which has one on a logarithmic scale where the optimum is
-    known. `optimum` is that of total PnL in currency per step, a dashed line.
+    if it differs from the PnL; and optimality_gap (percent), which has one, logarithmic if gaps vary by a factor of 3,
+    where the optimum is known. `optimum` is that of total PnL in currency per step, a dashed line.
     """
     known = "optimality_gap" in curves.columns and bool(curves["optimality_gap"].is_not_null().any())
     colors = {seed: SERIES[i % len(SERIES)] for i, seed in enumerate(curves["seed"].unique().sort())}
@@ -59,7 +59,13 @@ def figure_learning(
         curves["eval_reward"], curves["eval_pnl"], rtol=1e-3
     )
     titles = [key(f"PnL, {escape(unit)}; seeds:", named)]
-    titles += ["reward per step"] * differs + ["optimality gap, %, logarithmic"] * known
+    is_log = False
+    if known:
+        gaps = pl.col("optimality_gap").cast(pl.Float64).clip(lower_bound=SMALLEST_GAP)
+        curves = curves.with_columns(optimality_gap=gaps)
+        # A logarithmic axis over less than a factor of 3 would have few ticks.
+        is_log = curves.select(gaps.max() >= 3 * gaps.min()).item()
+    titles += ["reward per step"] * differs + [f"optimality gap, %{', logarithmic' * is_log}"] * known
     figure = stack(titles, shares=[1.0] * len(titles))
     for seed, color in colors.items():
         curve = curves.filter(pl.col("seed") == seed).sort("timesteps")
@@ -67,7 +73,7 @@ def figure_learning(
         if differs:
             panels.append(curve["eval_reward"].to_numpy())
         if known:
-            panels.append(curve["optimality_gap"].cast(pl.Float64).clip(lower_bound=SMALLEST_GAP).to_numpy())
+            panels.append(curve["optimality_gap"].to_numpy())
         for row, y in enumerate(panels, start=1):
             line = go.Scatter(x=curve["timesteps"].to_numpy(), y=y, name=f"seed {seed}", mode="lines+markers")
             line.update(line={"color": color, "width": 2}, marker={"size": 5}, hovertemplate="%{y:.4~g}")
@@ -75,7 +81,7 @@ def figure_learning(
     dressed(figure, 260 + 200 * (len(titles) - 1))
     if optimum is not None:
         _level(figure, scale * optimum, _optimum_text(scale * optimum), scale * curves["eval_pnl"].to_numpy())
-    if known:
+    if is_log:
         ticks = [digit * 10.0**power for power in range(-1, 5) for digit in (1, 2, 5)]
         figure.update_yaxes(type="log", tickvals=ticks, tickformat="~g", row=len(titles), col=1)
     figure.update_xaxes(title="market steps of training, per seed", tickformat="~s", row=len(titles), col=1)

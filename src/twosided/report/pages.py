@@ -280,7 +280,8 @@ def _sentences(results: Results, catalogue: Sequence[MetricGroup], optimum: "Sto
 
     best = _optimal_pnl(optimum)
     maker = "On average over its seeds, the trained maker" if case == MEAN else f"“{case}”"
-    text = f"{maker} earns {said(total)} {total.unit}"
+    unit = total.unit.replace("currency", "units of currency")
+    text = f"{maker} earns {said(total)} {unit}"
     text += f"; the exact optimum is {total.text(best, brief=True)[0]}." if best is not None else "."
     parts = [find_metric(catalogue, f"pnl_{part}") for part in PARTS if part != "total"]
     shown = [f"{part.label} {said(part)}" for part in parts if results.has(part)]

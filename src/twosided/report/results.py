@@ -56,10 +56,12 @@ class Results:
 def groups(results: Results, catalogue: Iterable[MetricGroup]) -> list[MetricGroup]:
     """Return the catalogue as far as the results have it, and the metrics that it does not list under "Other".
 
-    The parts of an episode's PnL are left out unless they are listed: they are those per step times the horizon.
+    Repetitions are left out unless they are listed: the parts of an episode's PnL are those per step times the horizon,
+    and the mean of inventory PnL is a part of PnL.
     """
     catalogue = list(catalogue)
-    known = {*by_name(catalogue), MARKET_SHARE.name, *(f"episode_pnl_{part}" for part in PARTS)}
+    known = {*by_name(catalogue), MARKET_SHARE.name, "inventory_pnl_mean"}
+    known |= {f"episode_pnl_{part}" for part in PARTS}
     names = dict.fromkeys(name for _, name in results.of if name not in known)
     other = replace(OTHER, metrics=tuple(Metric(name, name.replace("_", " ")) for name in names))
     shown = [

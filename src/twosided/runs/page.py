@@ -73,6 +73,5 @@ def _summary(settings: TrainSettings) -> str:
     """Return what happens in the market and what was trained, for a reader who is new to it."""
     market = type(settings.market)
     introduction = settings.market.dashboard().introduction or first_sentence(inspect.getdoc(market) or "")
-    learner = kebab(type(settings.learner).__name__).replace("-", " ")
     seeds = "once" if settings.seeds == 1 else f"{settings.seeds} times, with different seeds"
-    return f"{introduction} One maker was trained from scratch {seeds}, by {learner}."
+    return f"{introduction} One maker was trained from scratch {seeds}, by {type(settings.learner).__name__}."
