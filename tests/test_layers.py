@@ -1,6 +1,7 @@
 """Dependencies between packages point one way: see docs/architecture.md."""
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -142,6 +143,77 @@ def test_pages_settings_and_files_never_reach_a_market(graph, light):
                 "papers",
                 "cli",
             } == set()
+
+
+# Packages that know no market system and no paper: neither names nor strings of their code say one.
+GENERIC = ("core", "settings", "data", "rewards", "learn", "plots", "prices", "report", "runs")
+PARTICULAR = re.compile(
+    r"epsilon_(buy|sell)|excess_total|ganesh|bakshaev|phelps|(?<![a-z])gore(?![a-z])"
+    r"|dealer|electronic|heston"
+    # Hedging, limit orders and bars are ordinary words too: only the packages and their markets are meant.
+    r"|twosided\.(hedging|limit_orders|bars)\b|(hedging|limit[-_ ]?orders?|bars)[-_ ]?market",
+    re.IGNORECASE,
+)
+# The default scenario of `twosided train` is of the dealer market.
+DEFAULTS = {"twosided.runs.settings": {"dealer"}}
+
+
+def particular_words(source):
+    """The words of a market system or a paper in the names and strings of a source, docstrings left out."""
+    tree = ast.parse(source)
+    docstrings = {
+        statement.value
+        for node in ast.walk(tree)
+        for statement in (node.body if isinstance(getattr(node, "body", None), list) else [])
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    }
+    texts = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docstrings:
+            texts.append(node.value)
+        fields = (getattr(node, field, None) for field in ("id", "attr", "name", "arg", "module"))
+        texts += [text for text in fields if isinstance(text, str)]
+    return {match.group().lower() for text in texts for match in PARTICULAR.finditer(text)}
+
+
+def is_generic(module):
+    return module != "twosided" and package(module) in GENERIC
+
+
+def test_generic_packages_name_no_market_and_no_paper():
+    found = {module: particular_words(source) for module, source in read().items() if is_generic(module)}
+    found = {module: words - DEFAULTS.get(module, set()) for module, words in found.items()}
+    assert {module: words for module, words in found.items() if words} == {}
+
+
+def test_templates_and_assets_name_no_market_and_no_paper():
+    paths = [path for kind in ("templates", "assets") for path in (SOURCE / "report" / kind).iterdir()]
+    assert len(paths) > 3
+    for path in paths:
+        assert not PARTICULAR.search(path.read_text()), path.name
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("epsilon_buy = 1", {"epsilon_buy"}),
+        ("x = 'excess_total_over_1'", {"excess_total"}),
+        ("def f(dealer): pass", {"dealer"}),
+        ("class ElectronicPage: pass", {"electronic"}),
+        ("market.heston_page", {"heston"}),
+        ("x = f'{y} of Ganesh et al. (2019)'", {"ganesh"}),
+        ("import twosided.hedging.market", {"twosided.hedging"}),
+        ("from twosided.bars.market import BarsMarket", {"twosided.bars", "barsmarket"}),
+        ("kind = 'limit-order-market'", {"limit-order-market"}),
+        ("x = 'Gore (2025)'", {"gore"}),
+        ('"""Equation 3 of Ganesh et al. (2019)."""', set()),
+        ('def f():\n    """Bakshaev (2020), eq. 9."""', set()),
+        ('class A:\n    x: int\n    """As in Phelps (2022)."""', set()),
+        ("x = 'the cost of hedging, and bars'; categories = 1", set()),
+    ],
+)
+def test_words_of_markets_and_papers_are_found_outside_docstrings(source, words):
+    assert particular_words(source) == words
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def check_steps(total_timesteps: int, num_steps: int) -> None:
 def actions_of(scenario: Scenario) -> Discrete:
     """The list of actions. Raises ValueError if they are none."""
     if not isinstance(scenario.action_space, Discrete):
-        raise ValueError("learner needs a market with a finite list of actions, such as electronic-market")
+        raise ValueError("learner needs a market with a finite list of actions")
     return scenario.action_space
 
 
