@@ -240,7 +240,7 @@ def figure_by_inventory(
     levels: Iterable[float] = (),
     exact: pl.DataFrame | None = None,
 ) -> go.Figure:
-    """Return means ± a standard deviation of columns of a trace by inventory, and the share of steps at each inventory.
+    """Return means ± standard deviations of columns of a trace by inventory, and the share of steps at each one.
 
     `curves` are columns of the trace of maker 0; null values are left out. `levels` are optimal values, dashed. `exact`
     is an exact policy, dashed over the same inventories: a column `inventory`, and those of `curves`.

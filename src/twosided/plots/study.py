@@ -1,7 +1,7 @@
-"""Figures of a study: what cases have in common, side by side.
+"""Figures of a study: lines, distributions and bars that compare its cases.
 
-Numbers are drawn in the units in which they come; those that are missing or not finite are left out. Titles of
-panels and of axes are the study's own words and may hold markup; all other words are escaped.
+Numbers are drawn in the units that they are given in; missing ones and those that are not finite are left out.
+Titles of panels and axes may contain markup; all other text is escaped.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,15 +20,15 @@ from twosided.plots.style import GREY, INK, PAPER, SERIES, band, dressed, faded,
 
 COLOURS = (*SERIES, INK, GREY)
 MAX_MARKERS = 40
-"""More points than these are a line without markers."""
+"""Most points of a line with markers."""
 TAIL = 0.001
-"""Share of the steps at either end of a distribution that is not drawn."""
+"""Share of steps in each tail of a distribution that is not drawn."""
 PANEL, GAP, TOP, BOTTOM = 200, 46, 30, 52
-"""Pixels: a panel's height, between panels for ticks and a title, above the first, below the last."""
+"""Pixels: height of a panel, space between panels, above the first and below the last."""
 CLOSE = 0.12
-"""Levels less than this share of a panel apart have no room for a name between them."""
+"""Share of a panel's height below which there is no space for a name between two levels."""
 LINE, LINE_HEIGHT = 52, 17
-"""Characters of a title that a phone has room for, and pixels for a line of it."""
+"""Characters in a line of a title on a phone, and its height in pixels."""
 
 
 def figure_lines(
@@ -40,9 +40,9 @@ def figure_lines(
     x_title: str = "",
     levels: Mapping[str, float] = {},
 ) -> go.Figure:
-    """A panel a column in `panels` (column: title) against x, a line for each value of the column `by`.
+    """Return one panel per column in `panels` (column: title) against x, one line per value of the column `by`.
 
-    A column `<y>_error` (a standard error) makes a 95% band. `levels` are dashed lines across the first panel.
+    A column `<y>_error`, a standard error, adds a 95% band. `levels` are dashed lines across the first panel, by name.
     """
     frame = _finite(frame, panels)
     groups = _groups(frame, panels, by)
@@ -79,10 +79,10 @@ def figure_distributions(
     weight: str | None = None,
     bins: int = 60,
 ) -> go.Figure:
-    """How the steps of each value of `by` are distributed, a panel a column in `panels` (column: title).
+    """Return the distributions over steps for each value of `by`, one panel per column in `panels` (column: title).
 
-    Each row of the table is a step, or stands for `weight` (a column) of them. All share the bins; values on a
-    grid, such as whole units, are put into bins of whole steps of it.
+    Each row of the table is one step, or as many as its column `weight`. All distributions have the same bins. For
+    values on a grid, such as whole units, the bins are as wide as whole steps of the grid.
     """
     frame = _finite(frame, panels)
     groups = _groups(frame, panels, by)
@@ -120,10 +120,10 @@ def figure_bars(
     error: bool = True,
     marks: Mapping[str, str] = {},
 ) -> go.Figure:
-    """Bars, a row of the figure a row of the table and a colour a column in `values` (column: name).
+    """Return bars: one row of the figure per row of the table, one colour per column in `values` (column: name).
 
-    A column `<value>_error` (a standard error) makes whiskers of 95%. `marks` (column of values: column) names
-    what the paper printed of the same, a diamond each.
+    A column `<value>_error`, a standard error, adds 95% whiskers. `marks` (column of values: column) are the paper's
+    values, drawn as diamonds.
     """
     figure = make_subplots(rows=1, cols=1, subplot_titles=[" "])
     rows = np.arange(frame.height)
@@ -159,7 +159,7 @@ def figure_bars(
 
 
 class _Group(NamedTuple):
-    """What belongs to one value of the column that tells groups apart."""
+    """Rows with one value of the grouping column."""
 
     name: str
     colour: str
@@ -167,20 +167,20 @@ class _Group(NamedTuple):
 
 
 def _groups(frame: pl.DataFrame, columns: Iterable[str], by: str) -> list[_Group]:
-    """The groups that there is something to draw of, in order of first appearance."""
+    """Return the groups that have values to draw, in order of first appearance."""
     shown = frame.filter(pl.any_horizontal(pl.col(list(columns)).is_not_null())).drop_nulls(by)
     parts = shown.partition_by(by, maintain_order=True)
     return [_Group(_name(rows[by][0]), COLOURS[i % len(COLOURS)], rows) for i, rows in enumerate(parts)]
 
 
 def _name(value: object) -> str:
-    """A word escaped; a number with a true minus sign."""
+    """Return escaped text, or a number with a true minus sign."""
     text = f"{value:g}" if isinstance(value, float) else escape(str(value))
     return text.replace("-", "−") if isinstance(value, float | int) else text
 
 
 def _stacked(titles: Sequence[str], groups: Sequence[_Group], shared: bool) -> go.Figure:
-    """Panels one below the other, dressed; the first one's title says which colour is whose."""
+    """Return styled panels one below the other; the title of the first has the legend."""
     named = {group.name: group.colour for group in groups} if len(groups) <= len(COLOURS) else {}
     first, top = _keyed(titles[0], named)
     plot = len(titles) * PANEL + (len(titles) - 1) * GAP
@@ -195,7 +195,7 @@ def _stacked(titles: Sequence[str], groups: Sequence[_Group], shared: bool) -> g
 
 
 def _keyed(title: str, colours: Mapping[str, str], end: str = "") -> tuple[str, int]:
-    """A panel's title with what its colours mean, in lines that a phone has room for, and the pixels it takes."""
+    """Return a panel's title with a legend, in lines that fit a phone, and its height in pixels."""
     # Lengths are of names as they are read, not as they are written.
     pieces = [(len(title), title)]
     pieces += [(2 + len(unescape(name)), key("", {name: colour}).strip()) for name, colour in colours.items()]
@@ -214,7 +214,7 @@ def _keyed(title: str, colours: Mapping[str, str], end: str = "") -> tuple[str, 
 
 
 def _levels(figure: go.Figure, levels: Mapping[str, float], low: float, high: float) -> None:
-    """Named dashed lines across the first panel, which then reaches beyond low and high."""
+    """Add named dashed lines across the first panel, and extend its range beyond low and high."""
     room = max(high - low, 1e-3)
     figure.update_yaxes(range=[low - 0.1 * room, high + 0.16 * room], row=1, col=1)
     ordered = sorted(levels.items(), key=lambda level: level[1])
@@ -232,7 +232,7 @@ def _levels(figure: go.Figure, levels: Mapping[str, float], low: float, high: fl
 
 
 def _edges(values: ndarray, weights: ndarray, bins: int) -> ndarray:
-    """Edges of at most about `bins` bins from the first to the last quantile that is drawn."""
+    """Return the edges of at most about `bins` bins between the outer quantiles that are drawn."""
     order = np.argsort(values)
     below = np.cumsum(weights[order]) / weights.sum()
     # A little less, so that rounding of the sums decides nothing.
@@ -253,16 +253,16 @@ def _edges(values: ndarray, weights: ndarray, bins: int) -> ndarray:
 
 
 def _finite(frame: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:
-    """The table with its columns as floats, where what is not finite is null."""
+    """Return the table with columns as floats, in which numbers that are not finite are null."""
     numbers = [pl.col(column).cast(pl.Float64) for column in columns]
     return frame.with_columns(pl.when(number.is_finite()).then(number) for number in numbers)
 
 
 def _floats(column: pl.Series | ndarray) -> ndarray:
-    """As floats; what is missing or not finite is 0."""
+    """Return floats in which missing numbers and those that are not finite are 0."""
     return np.nan_to_num(np.asarray(column, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _wrapped(text: str) -> str:
-    """A label in lines of at most 26 characters, escaped."""
+    """Return an escaped label in lines of at most 26 characters."""
     return "<br>".join(escape(line) for line in wrap(text, 26))

@@ -1,8 +1,8 @@
-"""The look of every figure: transparent, few lines, and colours that the colour-blind can tell apart.
+"""Style of all figures: transparent background, few lines, and colours that are safe for colour-blind readers.
 
-Figures are made in the colours of a light page. A dark page swaps each of them for its twin (`dark_twins`), so
-a figure is made once and needs no code of its own for the dark. The hues are Okabe and Ito's, as dark or as
-bright as 3:1 contrast with the page asks for.
+Figures are made in the colours of a light page. A dark page replaces each colour with its counterpart
+(`dark_twins`), so a figure is made once for both. The hues are those of Okabe and Ito, with a contrast of at least
+3:1 to the page.
 """
 
 from collections.abc import Mapping
@@ -36,37 +36,37 @@ TWINS = {
     OLIVE: "#cfc84f",
     GREY: "#788494",
 }
-"""For each colour the one that takes its place on a dark page."""
+"""Counterpart of each colour on a dark page."""
 
 BUY, SELL, OTHERS = BLUE, VERMILLION, GREY
 PARTS = {"spread": GREEN, "hedge": AMBER, "inventory": PURPLE, "fees": OLIVE}
-"""Colours of the parts of PnL; their total is in ink."""
+"""Colours of the parts of PnL; the total is in ink."""
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE, AMBER, OLIVE)
-"""Colours of things that are alike, such as seeds."""
+"""Colours of alike series, such as seeds."""
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
 def faded(colour: str, opacity: float) -> str:
-    """A colour that lets through what lies behind it."""
+    """Return a colour with an opacity."""
     return f"{_rgba(colour)}{opacity:g})"
 
 
 def key(title: str, colours: Mapping[str, str]) -> str:
-    """A panel's title with what its colours mean: a legend that stays where it is needed."""
+    """Return a panel's title with a legend of its colours."""
     return "  ".join(
         [title, *(f'<span style="color:{c}">■</span>\u00a0{name}' for name, c in colours.items())]
     )
 
 
 def band(x: ndarray, low: ndarray, high: ndarray, colour: str) -> go.Scatter:
-    """What lies between two curves, faded."""
+    """Return the area between two curves, faded."""
     drawn = go.Scatter(x=np.concatenate([x, x[::-1]]), y=np.concatenate([high, low[::-1]]), mode="lines")
     return drawn.update(fill="toself", fillcolor=faded(colour, 0.16), line={"width": 0}, hoverinfo="skip")
 
 
 def stack(titles: list[str], shares: list[float]) -> go.Figure:
-    """Panels one below the other, over one x-axis; all figures are one panel wide, for phones."""
+    """Return panels one below the other with a common x-axis; figures are one panel wide, for phones."""
     spacing = 0.11 if len(titles) < 4 else 0.045
     return make_subplots(
         rows=len(titles),
@@ -79,14 +79,14 @@ def stack(titles: list[str], shares: list[float]) -> go.Figure:
 
 
 def dark_twins() -> dict[str, str]:
-    """What to replace in a figure's text, as JSON, for a dark page: both ways in which it writes a colour."""
+    """Return the replacements in the JSON of a figure for a dark page, for both notations of a colour."""
     return TWINS | {_rgba(light): _rgba(dark) for light, dark in TWINS.items()}
 
 
 def dressed(figure: go.Figure, height: int, left: int = 48) -> go.Figure:
-    """The figure in the look of the house, `height` pixels high; its width is the page's.
+    """Apply the common style to a figure of a height in pixels; its width is that of the page.
 
-    `left` is the room for the labels of the vertical axis. Titles of panels start where the labels do.
+    `left` is the space in pixels for the labels of the vertical axis. Titles of panels start where the labels do.
     """
     axis = {
         "gridcolor": GRID,
@@ -129,11 +129,11 @@ _PANEL_TITLE = {
     "yanchor": "bottom",
     "showarrow": False,
 }
-"""What make_subplots puts over the middle of each panel."""
+"""Selects the titles that make_subplots centres over each panel."""
 
 
 def _panel_start(figure: go.Figure, x: float) -> float:
-    """The left end of the panel that reaches over x."""
+    """Return the left end of the panel that contains x."""
     domains = [axis["domain"] for axis in figure.select_xaxes()]
     return next(start for start, end in domains if start <= x <= end)
 

@@ -1,6 +1,6 @@
-"""Figures of small tables: values by cell and action, what a policy does as arrows, and a map of which is best.
+"""Figures of small tables: values by cell and action, a policy as arrows, and a map of best choices.
 
-Words are escaped. What is not a number is left blank: a pair that was never tried, a point without a market.
+All text is escaped. NaN is left blank: a pair that was never visited, or a point without a market.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from twosided.core.formatting import number
 from twosided.plots.style import BLUE, GREY, INK, MUTED, PAPER, SERIES, dressed, faded
 
 ROW, TOP, BOTTOM = 34, 30, 56
-"""Pixels: a row of a table, above the first, below the last."""
+"""Pixels: height of a row, space above the first and below the last."""
 ARROWS = {-1.0: "arrow-down", 0.0: "line-ew", 1.0: "arrow-up"}
 TIE = 1e-9
-"""Relative difference of values that tie."""
+"""Largest relative difference between values that tie."""
 SEEN = 0.02
-"""Actions that are less likely than this are not drawn."""
+"""Smallest probability of an action that is drawn."""
 
 
 def figure_table(
@@ -30,7 +30,7 @@ def figure_table(
     title: str = "",
     digits: int = 3,
 ) -> go.Figure:
-    """A table of values, a row a cell; the best of a row, or all that tie, are framed; the darker the higher in it."""
+    """Return a table of values, one row per cell. Larger values of a row are darker; the largest ones are framed."""
     known = np.isfinite(values)
     low = np.where(known, values, np.inf).min(1, keepdims=True)
     high = np.where(known, values, -np.inf).max(1, keepdims=True)
@@ -63,7 +63,7 @@ def figure_arrows(
     cells: Sequence[str],
     title: str = "",
 ) -> go.Figure:
-    """What a policy does with its quote in each cell: an arrow up, a dash or an arrow down, as large as it is likely.
+    """Return the change of the quote in each cell: an arrow up, a dash or an arrow down, sized by its probability.
 
     `changes` are the changes of quote that the actions make, in ticks.
     """
@@ -98,7 +98,7 @@ def figure_best(
     row_title: str,
     column_title: str,
 ) -> go.Figure:
-    """Which choice is best at each point of a map, a colour a choice; what each is worth under the pointer."""
+    """Return a map of the best choice at each point, one colour per choice; hovering shows the value of each."""
     known = np.asarray(np.isfinite(values).all(-1))
     best = np.where(known, np.where(known[..., None], values, -np.inf).argmax(-1), np.nan)
     names = [escape(choice) for choice in choices]
