@@ -1,4 +1,4 @@
-"""Evaluation: every metric against NumPy, errors against the jackknife and over seeds, values in closed form."""
+"""Evaluation: metrics against NumPy, standard errors against the jackknife and over seeds, and closed forms."""
 
 import dataclasses
 
@@ -28,14 +28,14 @@ PARTS = ("spread", "hedge", "inventory", "fees", "total")
 
 
 def table(records, case="policy"):
-    """{(metric, maker): (value, error)} of one case."""
+    """Return {(metric, maker): (value, error)} of one case."""
     return {(r.metric, r.maker): (r.value, r.error) for r in records if r.case == case}
 
 
-# Every metric, on a recorded rollout of three makers.
+# Every metric, on the recorded steps of three makers.
 
 HORIZON, PATHS, BATCHES = 10, 40, 12
-# Investors who come or not, with any size, so that the market's volume is as random as a maker's.
+# Investors arrive at random and with random sizes, so the market's volume is random too.
 THREE = Scenario(
     DealerMarket(flow=Investors(arrival_probability=0.6, size_variation=0.5), num_makers=3),
     (RandomQuoter(), PersistentQuoter(epsilon_buy=-0.3)),
@@ -47,7 +47,7 @@ SEED = 4
 
 @eqx.filter_jit
 def rollouts(scenario, policy, keys):
-    """Everything of every step, (batches, time, paths, makers)."""
+    """Return all quantities of every step, (batches, time, paths, makers)."""
 
     def keep(observation, policy_state, step):
         transition = step.transition
@@ -62,7 +62,7 @@ def rollouts(scenario, policy, keys):
 
 @pytest.fixture(scope="module")
 def measured():
-    """The records of an evaluation in batches, and the same steps as (paths, time, makers) in float64."""
+    """Records of an evaluation in batches, and the same steps as (paths, time, makers) in float64."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluation, "BATCH_STEPS", HORIZON * PATHS + 3)
         steps = HORIZON * PATHS * BATCHES - 5  # rounded up to whole batches
@@ -78,7 +78,7 @@ def measured():
 
 
 def by_hand(steps, maker):
-    """Every metric of a maker from the steps of some paths."""
+    """Return every metric of a maker from the steps of some paths."""
     own = {name: values[..., maker] for name, values in steps.items()}
     out = {}
     for part in PARTS:
@@ -89,7 +89,7 @@ def by_hand(steps, maker):
             out[f"excess_{part}_over_{other}"] = own[f"pnl_{part}"].mean() - other_pnl.mean()
     out["market_share"] = own["volume"].sum() / steps["volume"].sum()
     out["sharpe"] = own["pnl_total"].mean() / own["pnl_total"].std()
-    out["termination_rate"] = 0.0  # by the horizon alone
+    out["termination_rate"] = 0.0  # episodes end at the horizon only
     totals = own["pnl_total"].sum(1)
     out["episode_pnl_std"] = totals.std()
     final = own["inventory"][:, -1]
@@ -104,7 +104,7 @@ def by_hand(steps, maker):
 
 
 def without_error(steps, maker):
-    """Metrics that have no standard error."""
+    """Return the metrics that have no standard error."""
     inventory = steps["inventory"][..., maker]
     return {
         "inventory_min": inventory.min(),
@@ -114,24 +114,24 @@ def without_error(steps, maker):
 
 
 def quantiles(steps, maker):
-    """Quantiles of an episode's PnL, for which the jackknife has no error (they are not smooth)."""
+    """Return the quantiles of an episode's PnL, for which the jackknife is not valid, as they are not smooth."""
     totals = steps["pnl_total"][..., maker].sum(1)
     return {f"episode_pnl_q{100 * q:02.0f}": np.quantile(totals, q) for q in (0.05, 0.25, 0.5, 0.75, 0.95)}
 
 
 @pytest.mark.parametrize("maker", [0, 1, 2])
-def test_every_metric_by_hand(measured, maker):
+def test_metrics_match_numpy(measured, maker):
     records, steps = measured
     expected = by_hand(steps, maker) | without_error(steps, maker) | quantiles(steps, maker)
     actual = {record.metric: record.value for record in records if record.maker == maker}
     assert actual.keys() == expected.keys()
     for name, value in expected.items():
-        # float32 on its way to the mean of a path.
+        # Means of paths are computed in float32.
         assert actual[name] == pytest.approx(value, rel=2e-5, abs=2e-6), name
 
 
 @pytest.mark.parametrize("maker", [0, 1, 2])
-def test_every_error_is_that_of_the_jackknife(measured, maker):
+def test_standard_errors_match_the_jackknife(measured, maker):
     records, steps = measured
     paths = BATCHES * PATHS
     without = [
@@ -148,16 +148,16 @@ def test_every_error_is_that_of_the_jackknife(measured, maker):
             continue
         left_out = np.array([metrics[record.metric] for metrics in without])
         jackknife = np.sqrt((paths - 1) * left_out.var())
-        # The same for means; for the others to the order of 1 / paths, of which there are 480.
+        # Equal for means; for the other metrics up to the order of 1 / 480, with 480 paths.
         assert record.error == pytest.approx(jackknife, rel=0.01, abs=1e-6), record.metric
 
 
-def test_what_else_a_record_says(measured):
+def test_records_have_case_seed_and_study(measured):
     for record in measured[0]:
         assert (record.case, record.seed, record.study) == ("policy", SEED, "s")
 
 
-# Closed forms: PersistentQuoter(ε) against Uniform[-1, 1], where h(ε) = (1 + ε)(1 - ε) / 2 a side.
+# Closed forms: PersistentQuoter(ε) against Uniform[-1, 1], with h(ε) = (1 + ε)(1 - ε) / 2 on each side.
 
 DUEL = Scenario(DealerMarket(), (RandomQuoter(),), horizon=20)
 EPSILONS = {"tight": -0.5, "best": 0.0, "wide": 0.5}
@@ -165,19 +165,19 @@ STEPS = 2_000_000
 
 
 @pytest.fixture(scope="module")
-def worth():
-    """Of the whole market a step, at ε = 0."""
+def market_value():
+    """Value of all orders in a step at ε = 0."""
     return 2 * value_per_side(DUEL.market)
 
 
 @pytest.fixture(scope="module")
-def duel(worth):
-    policies = {name: alike(epsilon) for name, epsilon in {**EPSILONS, "never": 1.0}.items()}
-    return evaluate(DUEL, policies, steps=STEPS, optimum=worth / 2)
+def duel(market_value):
+    policies = {name: symmetric_quoter(epsilon) for name, epsilon in {**EPSILONS, "never": 1.0}.items()}
+    return evaluate(DUEL, policies, steps=STEPS, optimum=market_value / 2)
 
 
-def alike(epsilon):
-    """The same quote on both sides, and no hedge."""
+def symmetric_quoter(epsilon):
+    """Return a maker with the same quote on both sides that does not hedge."""
     return PersistentQuoter(epsilon_buy=epsilon, epsilon_sell=epsilon, hedge=0.0)
 
 
@@ -186,60 +186,59 @@ def assert_within(record, expected, errors=4.0):
     assert abs(record.value - expected) < errors * record.error
 
 
-def test_the_market_is_worth_94(worth):
-    assert worth == pytest.approx(0.94, abs=0.0005)
+def test_value_of_all_orders_matches_the_reference(market_value):
+    assert market_value == pytest.approx(0.94, abs=0.0005)
 
 
 @pytest.mark.parametrize("name", EPSILONS)
-def test_values_in_closed_form(duel, worth, name):
+def test_values_match_closed_forms(duel, market_value, name):
     records, epsilon = duel, EPSILONS[name]
     h = (1 + epsilon) * (1 - epsilon) / 2
-    # Makers that do not hedge at no drift: the total is the spread, and noise.
+    # Without hedging and drift, the expected total is the spread.
     for metric in ("pnl_spread", "pnl_total"):
-        assert_within(find(records, name, metric), worth * h)
+        assert_within(find(records, name, metric), market_value * h)
     assert_within(find(records, name, "pnl_inventory"), 0.0)
     assert_within(find(records, name, "market_share"), (1 - epsilon) / 2)
     assert_within(find(records, name, "optimality_gap"), 100 * (1 - 2 * h))
-    # What the competitor wins where it is better: ∫ (1 + y) / 2 dy up to ε.
-    other = worth * (1 + epsilon) ** 2 / 4
+    # The competitor wins where its quote is better: ∫ (1 + y) / 2 dy up to ε.
+    other = market_value * (1 + epsilon) ** 2 / 4
     assert_within(find(records, name, "pnl_spread", maker=1), other)
-    assert_within(find(records, name, "excess_spread_over_1"), worth * h - other)
+    assert_within(find(records, name, "excess_spread_over_1"), market_value * h - other)
     assert_within(find(records, name, "epsilon_buy_mean", maker=1), 0.0)
     assert_within(find(records, name, "epsilon_sell_std", maker=1), 1 / np.sqrt(3))
     assert find(records, name, "epsilon_buy_mean").value == pytest.approx(epsilon, rel=1e-6)
     assert find(records, name, "epsilon_buy_std") == dataclasses.replace(
         find(records, name, "epsilon_buy_std"), value=0.0, error=0.0
     )
-    # And the sample is large enough to see it: half a percent of the market.
-    assert find(records, name, "pnl_spread").error < 0.005 * worth
+    # The sample is large enough for the comparison: the error is below 0.5% of the market's value.
+    assert find(records, name, "pnl_spread").error < 0.005 * market_value
 
 
-def test_policies_meet_the_same_chance(duel):
+def test_policies_have_common_random_numbers(duel):
     for metric in ("epsilon_buy_mean", "epsilon_sell_std", "hedge_fraction_mean"):
         values = {find(duel, name, metric, maker=1).value for name in EPSILONS}
         assert len(values) == 1
 
 
-def test_one_policy_among_others_is_the_same_alone(duel, worth):
-    alone = evaluate(DUEL, {"wide": alike(0.5)}, steps=STEPS, optimum=worth / 2)
-    among = table(duel, "wide")
-    assert table(alone, "wide") == among
+def test_results_do_not_depend_on_the_other_policies(duel, market_value):
+    alone = evaluate(DUEL, {"wide": symmetric_quoter(0.5)}, steps=STEPS, optimum=market_value / 2)
+    assert table(alone, "wide") == table(duel, "wide")
 
 
-def test_makers_that_quote_alike_share_everything():
-    # A draw from [0.2, 0.2].
+def test_makers_with_equal_quotes_share_the_market():
+    # The competitor draws from [0.2, 0.2].
     scenario = Scenario(DealerMarket(), (RandomQuoter(low=0.2, high=0.2),), horizon=20)
-    records = evaluate(scenario, {"policy": alike(0.2)}, steps=STEPS, optimum=1.0)
+    records = evaluate(scenario, {"policy": symmetric_quoter(0.2)}, steps=STEPS, optimum=1.0)
     assert_within(find(records, "policy", "market_share"), 0.5)
     assert_within(find(records, "policy", "excess_spread_over_1"), 0.0)
     share, other = (find(records, "policy", "market_share", maker).value for maker in (0, 1))
     assert share + other == pytest.approx(1.0, rel=1e-12)
 
 
-# The errors over many seeds.
+# Standard errors over many seeds.
 
 
-def test_errors_cover_the_truth():
+def test_standard_errors_match_the_spread_over_seeds():
     scenario = Scenario(DealerMarket(), (RandomQuoter(),), horizon=5)
     policy = {"policy": PersistentQuoter(epsilon_buy=0.5, epsilon_sell=0.0)}
     metrics = ["pnl_spread", "pnl_total", "market_share", "sharpe", "inventory_std", "epsilon_buy_std"]
@@ -252,20 +251,20 @@ def test_errors_cover_the_truth():
         ]
     ).transpose(2, 0, 1)
     z = (values - values.mean(0)) / errors
-    # A variance of 200 such numbers has a deviation of √(2 / 199) = 0.1 about 1 (heavier tails: of the errors
-    # themselves, 1 / 200 more); one metric of six is beyond 0.4 once in 2,000.
+    # The sample variance of 200 such numbers has a standard deviation of √(2 / 199) = 0.1 around 1 (slightly more, as
+    # the errors are estimates); one of six metrics differs by more than 0.4 once in 2,000.
     np.testing.assert_allclose(z.var(0, ddof=1), 1.0, atol=0.4)
-    # Known truths: the share is that of ε = 0.5 on one side and 0 on the other, (1/4 + 1/2) / 2.
+    # Exact values: the share is that of ε = 0.5 on one side and 0 on the other, (1/4 + 1/2) / 2.
     share = (values[:, 2] - 0.375) / errors[:, 2]
     assert abs(share.mean()) < 4 / np.sqrt(seeds)
     spread = (values[:, 5] - 1 / np.sqrt(3)) / errors[:, 5]
     assert abs(spread.mean()) < 4 / np.sqrt(seeds)
 
 
-# What is undefined is left out.
+# Undefined metrics.
 
 
-def test_a_maker_that_never_trades_has_no_sharpe_ratio(duel):
+def test_maker_without_trades_has_no_sharpe_ratio(duel):
     found = table(duel, "never")
     assert ("sharpe", 0) not in found and ("sharpe", 1) in found
     assert found["market_share", 0] == (0.0, 0.0)
@@ -289,14 +288,14 @@ class Steady(Policy):
 TOY = Scenario(Toy(income=0.3), (), horizon=5)
 
 
-def test_a_constant_income_has_no_sharpe_ratio_and_no_trades_are_no_market():
+def test_constant_income_without_trades_has_no_sharpe_ratio_and_no_market_share():
     found = table(evaluate(TOY, {"policy": Steady()}, steps=50))
     assert found["pnl_total", 0][0] == pytest.approx(0.3, rel=1e-6)
     assert not {"market_share", "sharpe"} & {metric for metric, _ in found}
     assert found["x_mean", 0][0] == 1.0
 
 
-def test_one_path_has_no_error():
+def test_one_path_has_no_standard_error():
     assert {record.error for record in evaluate(TOY, {"policy": Steady()}, steps=1)} == {None, 0.0}
     assert table(evaluate(TOY, {"policy": Steady()}, steps=1))["pnl_total", 0][1] is None
 
@@ -307,10 +306,10 @@ def test_progress_names_each_policy():
     assert named == ["a", "b"]
 
 
-# Traces for figures.
+# Traces.
 
 
-def test_a_trace_is_every_step_of_every_maker():
+def test_trace_has_every_step_of_every_maker():
     frame = trace(THREE, LEARNER, seed=1, paths=3)
     assert frame.height == 3 * HORIZON * 3
     assert frame.select("path", "time", "maker").rows() == [
@@ -319,13 +318,13 @@ def test_a_trace_is_every_step_of_every_maker():
     columns = {name: frame[name].to_numpy().reshape(3, HORIZON, 3).astype(float) for name in frame.columns}
     parts = sum(columns[f"pnl_{part}"] for part in PARTS[:-1])
     np.testing.assert_allclose(columns["pnl_total"], parts, atol=1e-5)
-    # What a maker holds before a step is what the one before left it with, and nothing at first.
-    won = columns["bought"] - columns["sold"]
-    after = columns["inventory"] * (1 - columns["hedge_fraction"]) + won
+    # The inventory before a step is that after the previous step, and 0 at first.
+    net = columns["bought"] - columns["sold"]
+    after = columns["inventory"] * (1 - columns["hedge_fraction"]) + net
     np.testing.assert_allclose(columns["inventory"][:, 1:], after[:, :-1], atol=1e-4)
     np.testing.assert_array_equal(columns["inventory"][:, 0], 0)
     np.testing.assert_array_equal(columns["mid"][:, 0], 100)
-    # Quotes of both kinds are at the mid at ε = -1 and twice the exchange's spread away at 1.
+    # Quotes are at the midprice at ε = -1, and twice the exchange's half-spread from it at ε = 1.
     half = (columns["mid"] - columns["bid"]) / (1 + columns["epsilon_buy"])
     other = (columns["ask"] - columns["mid"]) / (1 + columns["epsilon_sell"])
     wide = (columns["epsilon_buy"] > -0.9) & (columns["epsilon_sell"] > -0.9)
@@ -334,7 +333,7 @@ def test_a_trace_is_every_step_of_every_maker():
 
 
 class TwoPrices(Policy):
-    """Quotes two tiers of investors apart where it buys, and alike where it sells."""
+    """Buys at different quotes by tier, and sells at one quote."""
 
     def shocks(self, key, shape):
         return None
@@ -347,7 +346,7 @@ class TwoPrices(Policy):
         return DealerAction(jnp.array([-0.5, 0.3]), nothing + 0.2, nothing), state
 
 
-def test_quotes_by_tier_have_a_name_each():
+def test_quotes_by_tier_have_a_column_each():
     market = DealerMarket(flow=Tiers((UnitInvestors(count=3), UnitInvestors(count=2))), by_tier=True)
     scenario = Scenario(market, (PersistentQuoter(epsilon_buy=0.1),), horizon=3)
     frame = trace(scenario, TwoPrices(), paths=2)
@@ -355,19 +354,19 @@ def test_quotes_by_tier_have_a_name_each():
     rows = np.array(sorted(quotes.rows()))
     np.testing.assert_allclose(rows, [[0, -0.1, -0.5, 0.3, 0.2], [1, 0.1, 0.1, 0.1, 0.0]], atol=1e-7)
     assert not {"epsilon_sell_0", "hedge_fraction_0"} & set(frame.columns)
-    # The first tier sells to the one, the second to the other, and both buy from the competitor.
+    # The first tier sells to the learner, the second to the competitor, and both buy from the competitor.
     bought = frame.group_by("path", "time").agg(pl.col("bought", "sold").sum())
     assert (bought["bought"] + bought["sold"]).unique().to_list() == [5.0]
     assert frame.filter(pl.col("maker") == 0)["sold"].max() == 0
 
 
-def test_an_episode_that_the_market_ends_counts_up_to_its_end():
+def test_terminated_episodes_count_up_to_their_end():
     scenario = Scenario(Toy(income=2.0, lifetime=3.0), (), horizon=6)
     metrics = table(evaluate(scenario, {"policy": Still()}, steps=60))
     assert metrics["pnl_total", 0] == (1.0, 0.0)
     assert metrics["episode_pnl_total", 0][0] == 6.0
     assert metrics["termination_rate", 0] == (pytest.approx(1.0), 0.0)
-    # What it does is averaged over the steps in which it can do anything.
+    # Means of actions are over the steps before termination.
     assert metrics["x_mean", 0] == (pytest.approx(1.5), pytest.approx(0.0, abs=1e-6))
     assert metrics["x_std", 0][0] == 0
     assert trace(scenario, Still(), paths=2)["time"].to_list() == [0, 1, 2] * 2
@@ -389,21 +388,21 @@ class Still(Policy):
 
 
 @pytest.mark.parametrize("q", [0.05, 0.5, 0.9])
-def test_the_error_of_a_quantile_covers_the_truth(q):
+def test_confidence_interval_of_a_quantile_covers_the_exact_value(q):
     rng = np.random.default_rng(1)
-    truth = np.log1p(-q) * -1.0  # of the exponential distribution
+    exact = np.log1p(-q) * -1.0  # quantile of the exponential distribution
     covered = []
     for _ in range(1000):
         value, error = evaluation.quantile(rng.exponential(size=400), q)
-        covered.append(abs(value - truth) < 1.959964 * error)
+        covered.append(abs(value - exact) < 1.959964 * error)
     assert 0.92 < np.mean(covered) < 0.975
 
 
-def test_a_quantile_beyond_the_sample_has_no_error():
+def test_quantile_beyond_the_sample_has_no_standard_error():
     assert evaluation.quantile(np.arange(10.0), 0.05) == (pytest.approx(0.45), None)
 
 
 def test_evaluation_returns_a_frame_on_request():
-    records = evaluate(DUEL, {"maker": alike(0.5)}, steps=400)
-    frame = evaluate(DUEL, {"maker": alike(0.5)}, steps=400, as_frame=True)
+    records = evaluate(DUEL, {"maker": symmetric_quoter(0.5)}, steps=400)
+    frame = evaluate(DUEL, {"maker": symmetric_quoter(0.5)}, steps=400, as_frame=True)
     assert frame.equals(to_frame(records))

@@ -1,4 +1,4 @@
-"""The exact optimum of any scenario that has one: it is the one of its market, and its policy earns it."""
+"""Exact optima of scenarios: values by market, and policies that earn them."""
 
 import pytest
 
@@ -17,31 +17,31 @@ from twosided.limit_orders.market import LimitOrderMarket
 from twosided.rewards import SpreadPnL, WeightedReward
 
 
-def test_the_dealer_market_has_theorem_1_s_whatever_the_learner_is_paid():
+def test_optimum_of_the_dealer_market_is_the_supremum_of_total_pnl():
     scenario = Scenario(DealerMarket(), (PersistentQuoter(epsilon_buy=0.0, epsilon_sell=-0.5),))
-    known, best = optimum(scenario), total_pnl_optimum(scenario)
-    assert (known.value, known.metric, known.attained) == (best.value, "pnl_total", False)
-    assert known.metrics == {"epsilon_buy_mean": best.buy.epsilon, "epsilon_sell_mean": best.sell.epsilon}
-    quotes = known.policy
+    found, best = optimum(scenario), total_pnl_optimum(scenario)
+    assert (found.value, found.metric, found.attained) == (best.value, "pnl_total", False)
+    assert found.metrics == {"epsilon_buy_mean": best.buy.epsilon, "epsilon_sell_mean": best.sell.epsilon}
+    quotes = found.policy
     assert isinstance(quotes, PersistentQuoter)
     assert (quotes.epsilon_buy, quotes.epsilon_sell) == (best.buy.epsilon, best.sell.epsilon)
-    assert "supremum is not attained" in known.source  # it has to undercut
+    assert "supremum is not attained" in found.source  # it must undercut
 
 
 @pytest.mark.parametrize("reward", [SpreadPnL(), TotalPnL()], ids=["spread", "total"])
-def test_the_electronic_market_has_its_best_table(reward):
-    known = optimum(Scenario(ElectronicMarket(), (), reward, horizon=150))
-    assert known.value == pytest.approx(-0.43658, abs=1e-5)  # threshold 1
+def test_optimum_of_the_electronic_market_is_the_best_table(reward):
+    found = optimum(Scenario(ElectronicMarket(), (), reward, horizon=150))
+    assert found.value == pytest.approx(-0.43658, abs=1e-5)  # threshold 1
 
 
-def test_what_reaches_the_optimum_of_a_session_earns_it():
+def test_policy_of_the_optimum_of_a_session_earns_its_value():
     scenario = Scenario(LimitOrderMarket(session=20), (), TotalPnL(), horizon=25)
-    known = optimum(scenario)
-    assert known.value == limit_order_optimum(scenario).total / 25
-    records = evaluate(scenario, {"best": known.policy}, seed=0, steps=500_000)
-    reward = find(records, "best", known.metric)
-    assert reward.error is not None and reward.error < 0.02 * known.value
-    assert abs(reward.value - known.value) < 4 * reward.error
+    found = optimum(scenario)
+    assert found.value == limit_order_optimum(scenario).total / 25
+    records = evaluate(scenario, {"best": found.policy}, seed=0, steps=500_000)
+    reward = find(records, "best", found.metric)
+    assert reward.error is not None and reward.error < 0.02 * found.value
+    assert abs(reward.value - found.value) < 4 * reward.error
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,6 @@ def test_what_reaches_the_optimum_of_a_session_earns_it():
     ],
     ids=["two prices", "inventory", "adaptive"],
 )
-def test_where_none_is_known_it_says_why(scenario, why):
+def test_scenarios_without_exact_optimum_raise_not_exact(scenario, why):
     with pytest.raises(NotExact, match=why):
         optimum(scenario)

@@ -1,4 +1,4 @@
-"""The scenario and the one loop: when episodes end, what survives them, and who meets which chance."""
+"""Scenario and rollout: ends of episodes, states kept across episodes, seats, and common random numbers."""
 
 import equinox as eqx
 import jax
@@ -18,8 +18,8 @@ from twosided.dealer.quoters import PersistentQuoter, RandomQuoter
 pytestmark = pytest.mark.optimised
 
 
-class Diarist(Policy):
-    """Counts all of its days, and plays their number."""
+class StepCounter(Policy):
+    """Counts its steps over all episodes and plays the count."""
 
     def shocks(self, key, shape):
         return None
@@ -31,8 +31,8 @@ class Diarist(Policy):
         return Move(state + 1), state + 1
 
 
-class Echo(Policy):
-    """Plays one more than its own last number."""
+class Increment(Policy):
+    """Plays its own last number plus 1."""
 
     def shocks(self, key, shape):
         return None
@@ -44,8 +44,8 @@ class Echo(Policy):
         return Move(observation.last + 1), state
 
 
-class Uniform(Policy):
-    """Plays its chance."""
+class UniformMove(Policy):
+    """Plays a uniform random number."""
 
     def shocks(self, key, shape):
         return jax.random.uniform(key, shape)
@@ -57,7 +57,7 @@ class Uniform(Policy):
         return Move(shock), state
 
 
-class Two(Policy):
+class ConstantTwo(Policy):
     """Plays 2."""
 
     def shocks(self, key, shape):
@@ -70,8 +70,8 @@ class Two(Policy):
         return Move(jnp.asarray(2.0)), state
 
 
-class Couple(Policy):
-    """Two learners: the first plays one more than its own last number, the second twice its own and one more."""
+class TwoLearners(Policy):
+    """Policy of two learners: the first plays its own last number plus 1, the second twice its own plus 1."""
 
     def shocks(self, key, shape):
         return None
@@ -83,8 +83,8 @@ class Couple(Policy):
         return Move(jnp.array([1.0, 2.0]) * observation.last + 1), state
 
 
-class Rise(Reward):
-    """Pays by how much the maker's PnL exceeds that of its last step in the episode."""
+class PnLChange(Reward):
+    """Change of the PnL from the previous step of the episode."""
 
     def init(self):
         return jnp.zeros(())
@@ -94,8 +94,8 @@ class Rise(Reward):
         return total - state, total
 
 
-class Seniority(Reward):
-    """Pays the number of steps of the episode."""
+class EpisodeSteps(Reward):
+    """Number of steps of the episode so far."""
 
     def init(self):
         return jnp.zeros(())
@@ -120,7 +120,7 @@ def _run(scenario, policy, steps, paths, key, record):
 
 
 def one_episode(scenario, policy, record, seed=0):
-    """On three paths; compiles faster than a run, which draws the start apart."""
+    """Run one episode on three paths; it compiles faster than `run`, which draws the start separately."""
     return _one_episode(as_arrays(scenario), as_arrays(policy), jax.random.key(seed), record)
 
 
@@ -130,73 +130,73 @@ def _one_episode(scenario, policy, key, record):
 
 
 def column(leaf):
-    """The values over time of the first path; all paths are alike in what these tests ask."""
+    """Return the values over time of the first path, which are equal on all paths."""
     leaf = np.asarray(leaf)
     np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:, :1], leaf.shape))
     return leaf[:, 0].tolist()
 
 
-# When an episode ends, and what the learner sees of it.
+# Ends of episodes.
 
 
-def test_the_horizon_truncates():
-    _, (acted_on, _, step) = run(Scenario(Toy(), (), horizon=4), Diarist())
+def test_horizon_truncates_episodes():
+    _, (acted_on, _, step) = run(Scenario(Toy(), (), horizon=4), StepCounter())
     assert column(step.truncated) == [False, False, False, True] * 2 + [False, False]
     assert not step.terminated.any()
-    # The observation after the last step is that of the end; the next one acted on is a new start.
+    # The observation after the last step is the one before the reset; the next action is on that of a new episode.
     assert column(step.observation.age) == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2]
     assert column(acted_on.age) == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
 
 
-def test_the_market_terminates():
-    _, (acted_on, _, step) = run(Scenario(Toy(lifetime=3.0), (), horizon=4), Diarist())
+def test_market_terminates_episodes():
+    _, (acted_on, _, step) = run(Scenario(Toy(lifetime=3.0), (), horizon=4), StepCounter())
     assert column(step.terminated) == [False, False, True] * 3 + [False]
     assert not step.truncated.any()
     assert column(step.observation.age) == [1, 2, 3] * 3 + [1]
     assert column(acted_on.age) == [0, 1, 2] * 3 + [0]
 
 
-def test_an_end_at_the_horizon_is_the_market_s():
-    _, (_, _, step) = run(Scenario(Toy(lifetime=4.0), (), horizon=4), Diarist())
+def test_termination_at_the_horizon_is_not_a_truncation():
+    _, (_, _, step) = run(Scenario(Toy(lifetime=4.0), (), horizon=4), StepCounter())
     assert column(step.terminated) == [False, False, False, True] * 2 + [False] * 2
     assert not step.truncated.any()
 
 
-def test_nothing_is_kept_after_the_market_ends_an_episode():
+def test_records_after_termination_are_zero():
     scenario = Scenario(Toy(lifetime=3.0, income=2.0), (), horizon=5)
 
     def record(observation, policy_state, step):
         return step.transition.pnl.total, step.terminated
 
-    pnl, ends = one_episode(scenario, Diarist(), record)
+    pnl, ends = one_episode(scenario, StepCounter(), record)
     np.testing.assert_array_equal(pnl[:, 0, 0], [2.0, 2.0, 2.0, 0.0, 0.0])
     np.testing.assert_array_equal(ends[:, 0], [False, False, True, False, False])
 
 
-def test_one_step_episodes():
-    _, (acted_on, _, step) = run(Scenario(Toy(), (), horizon=1), Diarist(), 4)
+def test_horizon_of_one_truncates_every_step():
+    _, (acted_on, _, step) = run(Scenario(Toy(), (), horizon=1), StepCounter(), 4)
     assert column(step.truncated) == [True] * 4
     assert column(acted_on.age) == [0] * 4
 
 
-def test_paths_end_apart_from_each_other():
+def test_paths_end_episodes_independently():
     scenario = Scenario(Toy(), (), horizon=4)
-    carry = start(scenario, Diarist(), jax.random.key(0), 3)
+    carry = start(scenario, StepCounter(), jax.random.key(0), 3)
     carry = eqx.tree_at(lambda c: c.state.time, carry, jnp.array([0, 1, 3], jnp.int32))
-    _, (_, _, step) = rollout(scenario, Diarist(), carry, jax.random.key(1), 5, everything)
+    _, (_, _, step) = rollout(scenario, StepCounter(), carry, jax.random.key(1), 5, everything)
     ends = [np.flatnonzero(path).tolist() for path in np.asarray(step.truncated).T]
     assert ends == [[3], [2], [0, 4]]
     np.testing.assert_array_equal(np.asarray(step.observation.age).T[2], [1, 1, 2, 3, 4])
 
 
-def test_a_new_start_goes_on_from_the_step_s_own_shock():
-    # The coin that a step leaves behind it is the next one shown, whether or not the episode ended.
-    _, (acted_on, _, step) = run(Scenario(Toy(), (), horizon=4), Diarist())
+def test_new_episode_starts_from_the_shock_of_the_last_step():
+    # The coin drawn in a step is the next one observed, whether or not the episode ended.
+    _, (acted_on, _, step) = run(Scenario(Toy(), (), horizon=4), StepCounter())
     np.testing.assert_array_equal(acted_on.coin[1:], step.observation.coin[:-1])
     assert (acted_on.coin[4:9:4] != acted_on.coin[3:8:4]).any()
 
 
-def test_the_dealer_market_starts_anew_with_the_next_book():
+def test_dealer_market_restarts_with_the_next_book():
     scenario = Scenario(DealerMarket(), (PersistentQuoter(),), horizon=5)
     _, (acted_on, _, step) = run(scenario, PersistentQuoter(epsilon_buy=-0.5, epsilon_sell=-0.5), 11)
     last = np.arange(11) % 5 == 4
@@ -206,13 +206,13 @@ def test_the_dealer_market_starts_anew_with_the_next_book():
     for leaf in (acted_on.inventory, acted_on.bought, acted_on.sold, acted_on.inventory_pnl):
         np.testing.assert_array_equal(leaf[fresh], 0)
     np.testing.assert_array_equal(acted_on.mid[fresh], 100)
-    # Positions are carried within an episode and not beyond it.
+    # Positions end with the episode.
     assert (step.observation.inventory[last] != 0).any()
 
 
-def test_memories_outlive_an_episode_and_the_reward_s_does_not():
-    scenario = Scenario(Toy(num_makers=2), (Diarist(),), reward=Seniority(), horizon=4)
-    carry, (_, policy_state, step) = run(scenario, Diarist(), 6)
+def test_policy_states_outlive_episodes_and_reward_states_do_not():
+    scenario = Scenario(Toy(num_makers=2), (StepCounter(),), reward=EpisodeSteps(), horizon=4)
+    carry, (_, policy_state, step) = run(scenario, StepCounter(), 6)
     assert column(policy_state) == [1, 2, 3, 4, 5, 6]
     assert column(step.action.x[..., 1]) == [1, 2, 3, 4, 5, 6]
     assert column(step.reward) == [1, 2, 3, 4, 1, 2]
@@ -220,23 +220,25 @@ def test_memories_outlive_an_episode_and_the_reward_s_does_not():
     np.testing.assert_array_equal(carry.state.policy_states[0], 6)
 
 
-def test_a_rollout_goes_on_where_the_last_one_stopped():
-    scenario = Scenario(Toy(num_makers=2), (Diarist(),), reward=Seniority(), horizon=4)
-    carry, _ = run(scenario, Diarist(), 3)
-    _, (acted_on, policy_state, step) = rollout(scenario, Diarist(), carry, jax.random.key(9), 3, everything)
+def test_rollout_continues_from_the_carry_of_the_last_one():
+    scenario = Scenario(Toy(num_makers=2), (StepCounter(),), reward=EpisodeSteps(), horizon=4)
+    carry, _ = run(scenario, StepCounter(), 3)
+    _, (acted_on, policy_state, step) = rollout(
+        scenario, StepCounter(), carry, jax.random.key(9), 3, everything
+    )
     assert column(acted_on.age) == [3, 0, 1]
     assert column(step.truncated) == [True, False, False]
     assert column(policy_state) == [4, 5, 6]
     assert column(step.reward) == [4, 1, 2]
 
 
-# Who sits where.
+# Seats.
 
 
-def test_every_maker_sees_its_own_observation():
-    # The learner plays its days; seat 1 echoes itself from 0, seat 2 plays its own days.
-    scenario = Scenario(Toy(num_makers=3), (Echo(), Diarist()), horizon=4)
-    _, (acted_on, _, step) = run(scenario, Diarist(), 6)
+def test_every_maker_acts_on_its_own_observation():
+    # The learner and seat 2 play their step counts over all episodes; seat 1 counts from 0 in every episode.
+    scenario = Scenario(Toy(num_makers=3), (Increment(), StepCounter()), horizon=4)
+    _, (acted_on, _, step) = run(scenario, StepCounter(), 6)
     assert column(step.action.x[..., 1]) == [1, 2, 3, 4, 1, 2]
     assert column(step.action.x[..., 2]) == [1, 2, 3, 4, 5, 6]
     assert column(acted_on.last) == [0, 1, 2, 3, 0, 5]
@@ -246,44 +248,44 @@ def test_every_maker_sees_its_own_observation():
     )
 
 
-def test_the_reward_is_seat_0_s():
-    scenario = Scenario(Toy(sharpness=1.0, num_makers=2), (Echo(),), horizon=100)
-    _, (_, _, step) = run(scenario, Two(), 4)
+def test_reward_is_that_of_seat_0():
+    scenario = Scenario(Toy(sharpness=1.0, num_makers=2), (Increment(),), horizon=100)
+    _, (_, _, step) = run(scenario, ConstantTwo(), 4)
     assert column(step.reward) == [-4.0] * 4
 
 
 # Several learners.
 
 
-def alike(leaf):
-    """The values over time, (steps, seats), of the first path; all paths are alike."""
+def by_seat(leaf):
+    """Return the values by seat and step of the first path, which are equal on all paths."""
     leaf = np.asarray(leaf)
     np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:, :1], leaf.shape))
     return leaf[:, 0].T.tolist()
 
 
-def test_several_learners_sit_in_the_first_seats():
-    scenario = Scenario(Toy(sharpness=1.0, num_makers=3), (Diarist(),), horizon=4, learners=2)
-    carry, (acted_on, _, step) = run(scenario, Couple(), 6)
-    # Seat 2 is the competitor's, who plays its days through all episodes.
-    assert alike(step.action.x) == [[1, 2, 3, 4, 1, 2], [1, 3, 7, 15, 1, 3], [1, 2, 3, 4, 5, 6]]
-    assert alike(step.reward) == [[-1, -4, -9, -16, -1, -4], [-1, -9, -49, -225, -1, -9]]
-    # What they see before and after the step is theirs, and a start is a start for both.
-    assert alike(acted_on.last) == [[0, 1, 2, 3, 0, 1], [0, 1, 3, 7, 0, 1]]
-    assert alike(step.observation.last) == [[1, 2, 3, 4, 1, 2], [1, 3, 7, 15, 1, 3]]
-    assert alike(step.observation.age) == [[1, 2, 3, 4, 1, 2]] * 2
-    assert alike(step.observed.last) == [*alike(acted_on.last), [0, 1, 2, 3, 0, 5]]
-    # An end is everybody's.
+def test_several_learners_take_the_first_seats():
+    scenario = Scenario(Toy(sharpness=1.0, num_makers=3), (StepCounter(),), horizon=4, learners=2)
+    carry, (acted_on, _, step) = run(scenario, TwoLearners(), 6)
+    # The competitor in seat 2 counts its steps over all episodes.
+    assert by_seat(step.action.x) == [[1, 2, 3, 4, 1, 2], [1, 3, 7, 15, 1, 3], [1, 2, 3, 4, 5, 6]]
+    assert by_seat(step.reward) == [[-1, -4, -9, -16, -1, -4], [-1, -9, -49, -225, -1, -9]]
+    # Observations before and after the step are those of the learners, and both restart together.
+    assert by_seat(acted_on.last) == [[0, 1, 2, 3, 0, 1], [0, 1, 3, 7, 0, 1]]
+    assert by_seat(step.observation.last) == [[1, 2, 3, 4, 1, 2], [1, 3, 7, 15, 1, 3]]
+    assert by_seat(step.observation.age) == [[1, 2, 3, 4, 1, 2]] * 2
+    assert by_seat(step.observed.last) == [*by_seat(acted_on.last), [0, 1, 2, 3, 0, 5]]
+    # The end of an episode is common to all makers.
     assert column(step.truncated) == [False, False, False, True, False, False]
     assert step.terminated.shape == (6, 3)
     np.testing.assert_array_equal(carry.state.policy_states[0], 6)
 
 
-def test_every_learner_s_reward_remembers_its_own():
-    scenario = Scenario(Toy(sharpness=1.0, num_makers=2), (), reward=Rise(), horizon=4, learners=2)
-    carry, (_, _, step) = run(scenario, Couple(), 6)
-    # PnL is -1, -4, -9, -16 and -1, -9, -49, -225; an episode's first step counts whole.
-    assert alike(step.reward) == [[-1, -3, -5, -7, -1, -3], [-1, -8, -40, -176, -1, -8]]
+def test_every_learner_has_its_own_reward_state():
+    scenario = Scenario(Toy(sharpness=1.0, num_makers=2), (), reward=PnLChange(), horizon=4, learners=2)
+    carry, (_, _, step) = run(scenario, TwoLearners(), 6)
+    # PnL is -1, -4, -9, -16 and -1, -9, -49, -225; the first step of an episode changes from 0.
+    assert by_seat(step.reward) == [[-1, -3, -5, -7, -1, -3], [-1, -8, -40, -176, -1, -8]]
     np.testing.assert_array_equal(carry.state.reward, [[-4, -9]] * 3)
 
 
@@ -294,9 +296,9 @@ def test_every_learner_s_reward_remembers_its_own():
         (2, [[5.0, 7.0, 9.0], [4.0, 3.0, 1.0]], [[5, 7, 9], [4, 3, 1], [2, 2, 2]]),
     ],
 )
-def test_one_number_of_a_competitor_is_as_many_as_the_learners_give(learners, action, expected):
-    # The toy's arithmetic goes by element, so three makers may as well give three numbers each.
-    scenario = Scenario(Toy(num_makers=3), (Two(),) * (3 - learners), learners=learners)
+def test_scalar_actions_of_competitors_are_broadcast_to_those_of_learners(learners, action, expected):
+    # The toy market is elementwise, so each of its three makers can play three numbers.
+    scenario = Scenario(Toy(num_makers=3), (ConstantTwo(),) * (3 - learners), learners=learners)
     shock = scenario.shocks(jax.random.key(0), ())
     _, step = scenario.step(scenario.reset(shock)[0], Move(jnp.asarray(action)), shock)
     assert step.action.x.tolist() == expected
@@ -312,7 +314,7 @@ def total_pnl(observation, policy_state, step):
     return step.transition.pnl.total
 
 
-def test_the_order_of_the_competitors_does_not_matter_to_the_learner():
+def test_results_of_the_learner_do_not_depend_on_the_order_of_competitors():
     learner = RandomQuoter(low=-0.4, high=0.4)
     a, b = (
         np.asarray(one_episode(Scenario(DealerMarket(num_makers=3), others, horizon=20), learner, total_pnl))
@@ -323,52 +325,59 @@ def test_the_order_of_the_competitors_does_not_matter_to_the_learner():
     assert np.abs(a[..., 1] - a[..., 2]).max() > 0.01
 
 
-def test_competitors_that_draw_have_chance_of_their_own():
-    scenario = Scenario(Toy(num_makers=3), (Uniform(), Uniform()), horizon=100)
-    _, (_, _, step) = run(scenario, Uniform(), 50, paths=20)
+def test_random_competitors_have_independent_draws():
+    scenario = Scenario(Toy(num_makers=3), (UniformMove(), UniformMove()), horizon=100)
+    _, (_, _, step) = run(scenario, UniformMove(), 50, paths=20)
     x = np.asarray(step.action.x, float)
     assert len(np.unique(x)) == x.size
     correlation = np.corrcoef(x.reshape(-1, 3).T) - np.eye(3)
     assert np.abs(correlation).max() < 4 / np.sqrt(1000)
 
 
-# Common chance.
+# Common random numbers.
 
 
-def market_s_chance(observation, policy_state, step):
-    """What the market decides whoever trades in it: price, book, and how many investors buy and sell."""
-    seen, transition = observation, step.transition
-    return seen.mid, seen.spread, seen.volumes, transition.bought.sum(), transition.sold.sum(), step.action
+def market_draws(observation, policy_state, step):
+    """Record quantities that do not depend on the makers, price, book and total volumes, and the actions."""
+    transition = step.transition
+    return (
+        observation.mid,
+        observation.spread,
+        observation.volumes,
+        transition.bought.sum(),
+        transition.sold.sum(),
+        step.action,
+    )
 
 
-def test_policies_with_the_same_key_meet_the_same_chance():
+def test_same_key_gives_policies_the_same_random_numbers():
     scenario = Scenario(DealerMarket(), (RandomQuoter(),), horizon=7)
     runs = [
-        one_episode(scenario, policy, market_s_chance, seed=3)
+        one_episode(scenario, policy, market_draws, seed=3)
         for policy in (TIGHT, WIDE, RandomQuoter(low=0.0, high=0.1))
     ]
     *market, action = runs[0]
     for *other_market, other_action in runs[1:]:
         for leaf, other in zip(market, other_market, strict=True):
             np.testing.assert_array_equal(leaf, other)
-        # The competitor draws the same quotes too; the learners act apart.
+        # The competitor draws the same quotes too; only the learners' actions differ.
         np.testing.assert_array_equal(action.epsilon_buy[..., 1], other_action.epsilon_buy[..., 1])
         assert (action.epsilon_buy[..., 0] != other_action.epsilon_buy[..., 0]).all()
 
 
-def test_another_key_is_another_chance():
+def test_different_keys_give_different_random_numbers():
     scenario = Scenario(DealerMarket(), (RandomQuoter(),), horizon=7)
-    one, other = (one_episode(scenario, TIGHT, market_s_chance, seed) for seed in (3, 4))
+    one, other = (one_episode(scenario, TIGHT, market_draws, seed) for seed in (3, 4))
     (mid, spread, volumes, *_), (other_mid, other_spread, other_volumes, *_) = one, other
     assert (mid[1:7] != other_mid[1:7]).all()
     assert (volumes != other_volumes).all()
-    # A few spreads are alike because they are clipped.
+    # Some spreads are equal because they are clipped.
     assert (spread != other_spread).mean() > 0.9
 
 
-def test_a_rollout_is_a_plain_loop_over_time_and_paths():
-    scenario = Scenario(Toy(num_makers=2, sharpness=1.0), (Uniform(),), reward=Seniority(), horizon=3)
-    policy, key, steps, paths = Diarist(), jax.random.key(2), 8, 2
+def test_rollout_matches_a_plain_loop_over_time_and_paths():
+    scenario = Scenario(Toy(num_makers=2, sharpness=1.0), (UniformMove(),), reward=EpisodeSteps(), horizon=3)
+    policy, key, steps, paths = StepCounter(), jax.random.key(2), 8, 2
     carry = start(scenario, policy, jax.random.key(1), paths)
     after, kept = rollout(scenario, policy, carry, key, steps, everything)
 
@@ -396,39 +405,39 @@ def test_a_rollout_is_a_plain_loop_over_time_and_paths():
 
 
 def test_episodes_run_from_their_start_to_the_horizon():
-    acted_on, policy_state, step = one_episode(Scenario(Toy(), (), horizon=6), Diarist(), everything)
+    acted_on, policy_state, step = one_episode(Scenario(Toy(), (), horizon=6), StepCounter(), everything)
     assert column(acted_on.age) == [0, 1, 2, 3, 4, 5]
-    # A maker that remembers has lived through an episode of which nothing is kept.
+    # A policy with a state runs an unrecorded episode first.
     assert column(policy_state) == [7, 8, 9, 10, 11, 12]
     assert column(step.truncated) == [False] * 5 + [True]
-    # The coin of the start is of the same draw as the others, and none is used twice.
+    # The coin of the start comes from the same draw as the others, and no coin is used twice.
     np.testing.assert_array_equal(acted_on.coin[1:], step.observation.coin[:-1])
 
 
-# Bad input.
+# Invalid input.
 
 
 @pytest.mark.parametrize("others", [(), (TIGHT, WIDE)])
-def test_every_other_seat_needs_a_competitor(others):
+def test_number_of_competitors_must_match_the_other_seats(others):
     message = f"competitors must fill the 1 other seats of a market of 2 makers, but got {len(others)}"
     with pytest.raises(ValueError, match=f"^{message}$"):
         Scenario(DealerMarket(), others)
 
 
 @pytest.mark.parametrize(("others", "seats"), [((), 1), ((TIGHT, WIDE), 1), ((TIGHT,), 0)])
-def test_every_seat_that_does_not_learn_needs_a_competitor(others, seats):
+def test_number_of_competitors_must_match_with_several_learners(others, seats):
     message = f"competitors must fill the {seats} other seats of a market of 3 makers, but got {len(others)}"
     with pytest.raises(ValueError, match=f"^{message}$"):
         Scenario(DealerMarket(num_makers=3), others, learners=3 - seats)
 
 
 @pytest.mark.parametrize("learners", [0, -1, 3])
-def test_at_least_one_learns_and_at_most_all(learners):
+def test_number_of_learners_out_of_range_raises(learners):
     message = f"learners must be from 1 to the market's 2 makers, but got {learners}"
     with pytest.raises(ValueError, match=f"^{message}$"):
         Scenario(DealerMarket(), (), learners=learners)
 
 
-def test_a_horizon_is_at_least_one_step():
+def test_horizon_below_one_raises():
     with pytest.raises(ValueError, match=r"^horizon must be from 1 to 1000000, but got 0$"):
         Scenario(Toy(), (), horizon=0)

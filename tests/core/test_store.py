@@ -1,4 +1,4 @@
-"""Whole files or none, and checkpoints that give back the same bits or refuse."""
+"""Results on disk: atomic writes, bit-identical checkpoints, and errors for damaged files."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ STATE = {"weights": jnp.arange(6.0).reshape(2, 3), "key": jax.random.key(7), "co
 LIKE = jax.eval_shape(lambda: STATE)
 
 
-def test_write_replaces_the_whole_file_and_leaves_nothing_else(tmp_path):
+def test_write_replaces_the_file_and_leaves_no_other(tmp_path):
     path = tmp_path / "deep" / "file.txt"
     store.write(path, "one")
     store.write(path, b"two")
@@ -22,7 +22,7 @@ def test_write_replaces_the_whole_file_and_leaves_nothing_else(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file.txt"
     store.write(path, "old")
 
@@ -36,13 +36,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
 
 
-def test_write_into_a_file_as_if_it_were_a_folder_is_refused(tmp_path):
+def test_write_below_a_file_raises(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(store.StoreError, match="cannot write"):
         store.write(tmp_path / "taken" / "file", "x")
 
 
-def test_checkpoint_gives_back_the_same_bits(tmp_path):
+def test_checkpoint_is_read_back_bit_identical(tmp_path):
     path = tmp_path / "c.eqx"
     store.write_checkpoint(path, STATE, {"iteration": 5})
     state = store.read_checkpoint(path, LIKE)
@@ -52,7 +52,7 @@ def test_checkpoint_gives_back_the_same_bits(tmp_path):
     assert state["key"].dtype == STATE["key"].dtype
 
 
-def test_checkpoint_of_another_shape_is_refused(tmp_path):
+def test_checkpoint_of_another_shape_raises(tmp_path):
     path = tmp_path / "c.eqx"
     store.write_checkpoint(path, STATE, {})
     other = LIKE | {"weights": jax.ShapeDtypeStruct((2, 4), jnp.float32)}
@@ -62,7 +62,7 @@ def test_checkpoint_of_another_shape_is_refused(tmp_path):
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_a_damaged_checkpoint_is_refused_in_one_sentence(tmp_path_factory, data):
+def test_damaged_checkpoint_raises_a_one_line_error(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("damaged") / "c.eqx"
     store.write_checkpoint(path, STATE, {"iteration": 5})
     content = bytearray(path.read_bytes())
@@ -77,11 +77,11 @@ def test_a_damaged_checkpoint_is_refused_in_one_sentence(tmp_path_factory, data)
     except store.StoreError as error:
         assert "\n" not in str(error)
     else:
-        # Only the header can have changed, outside of what guards the content.
+        # The damage must be in a part of the header that does not affect the content.
         np.testing.assert_array_equal(state["weights"], STATE["weights"])
 
 
-def test_frames_round_trip_and_refuse_what_is_none(tmp_path):
+def test_frames_are_read_back_and_other_files_raise(tmp_path):
     frame = pl.DataFrame({"a": [1, 2], "b": ["x", None]})
     store.write_frame(tmp_path / "f.parquet", frame)
     assert store.read_frame(tmp_path / "f.parquet").equals(frame)

@@ -1,4 +1,4 @@
-"""The shared words: PnL's total, refusals of bad input, floats as arrays."""
+"""Shared types: PnL, validation, floats as arrays, and finite action spaces."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from twosided.dealer.market import DealerAction
 from twosided.dealer.quoters import PersistentQuoter
 
 
-def test_total_is_the_sum_of_the_parts():
+def test_total_pnl_is_the_sum_of_its_parts():
     pnl = PnL(
         spread=jnp.array([1.0, 2.0]),
         hedge=jnp.array([-0.5, 0.0]),
@@ -34,44 +34,44 @@ def test_total_is_the_sum_of_the_parts():
         ("tanhh", "'tanhh'"),
     ],
 )
-def test_a_refusal_names_field_constraint_and_value(value, shown):
-    with pytest.raises(ValueError) as refusal:
+def test_error_names_field_constraint_and_value(value, shown):
+    with pytest.raises(ValueError) as error:
         check("size", value, "positive", False)
-    assert str(refusal.value) == f"size must be positive, but got {shown}"
+    assert str(error.value) == f"size must be positive, but got {shown}"
 
 
-def test_one_bad_entry_is_enough():
+def test_one_invalid_entry_of_an_array_raises():
     values = np.array([1.0, np.nan, 2.0])
     with pytest.raises(ValueError, match="sizes must be finite"):
         check("sizes", values, "finite", lambda: np.isfinite(values))
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf, -np.inf])
-def test_not_positive(value):
+def test_is_positive_rejects_zero_negative_and_not_finite(value):
     assert not is_positive(value)
 
 
 @pytest.mark.parametrize(("value", "holds"), [(2.0, True), (1.0, True), (0.999, False), (np.nan, False)])
-def test_at_least(value, holds):
+def test_is_at_least_compares_with_the_bound(value, holds):
     assert bool(is_at_least(value, 1.0)) is holds
 
 
-def test_infinite_is_not_at_least_anything():
+def test_is_at_least_rejects_infinity():
     assert not is_at_least(np.inf, 1.0)
 
 
 def test_traced_parameters_are_not_checked_but_concrete_ones_are():
-    # 7 is no epsilon, but inside of a compiled program nobody can know.
+    # 7 is out of range, but traced values cannot be checked.
     persistent = jax.vmap(lambda x: PersistentQuoter(epsilon_buy=x, epsilon_sell=0.0))(jnp.array([0.5, 7.0]))
     np.testing.assert_array_equal(persistent.epsilon_buy, [0.5, 7.0])
     with pytest.raises(ValueError, match=r"epsilon_buy must be in \[-1, 1\], but got 7.0"):
         PersistentQuoter(epsilon_buy=7.0, epsilon_sell=0.0)
-    # A number held against one that is traced is not either.
-    most = jax.vmap(lambda x: BarsMarket(size=1.0, max_size=x).max_size)(jnp.array([0.5, 2.0]))
-    np.testing.assert_array_equal(most, [0.5, 2.0])
+    # Nor can a number be compared with a traced one.
+    max_sizes = jax.vmap(lambda x: BarsMarket(size=1.0, max_size=x).max_size)(jnp.array([0.5, 2.0]))
+    np.testing.assert_array_equal(max_sizes, [0.5, 2.0])
 
 
-def test_floats_become_arrays_and_nothing_else_changes():
+def test_as_arrays_converts_floats_only():
     tree = {"float": 0.5, "int": 3, "bool": True, "array": np.arange(2), "none": None}
     out = as_arrays(tree)
     assert isinstance(out["float"], jax.Array) and out["float"] == 0.5
@@ -79,7 +79,7 @@ def test_floats_become_arrays_and_nothing_else_changes():
     assert out["array"] is tree["array"]
 
 
-def test_one_program_serves_every_value_of_a_parameter():
+def test_parameter_values_do_not_trigger_recompilation():
     compiled = 0
 
     @jax.jit
@@ -93,6 +93,6 @@ def test_one_program_serves_every_value_of_a_parameter():
     assert compiled == 1
 
 
-def test_size_of_a_finite_list_of_actions():
+def test_size_of_a_discrete_space_is_the_number_of_actions():
     side = jnp.linspace(-1.0, 1.0, 7)
     assert Discrete(DealerAction(side, side, jnp.zeros(7))).size == 7
