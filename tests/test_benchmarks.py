@@ -1,4 +1,4 @@
-"""The benchmarks' own claims: the NumPy market has the same law as the compiled one, and the commands run."""
+"""Benchmarks: the NumPy market has the same distributions as the compiled one, and the commands run."""
 
 import importlib
 import json
@@ -26,7 +26,7 @@ PAIRS = {
 
 
 @pytest.mark.parametrize("makers", PAIRS.values(), ids=PAIRS)
-def test_the_numpy_market_has_the_same_law(makers):
+def test_numpy_market_has_the_same_distributions(makers):
     market = DealerMarket()
     scenario = Scenario(market, makers[1:], horizon=HORIZON)
     records = evaluate(scenario, {"": makers[0]}, steps=PATHS * HORIZON)
@@ -41,29 +41,29 @@ def test_the_numpy_market_has_the_same_law(makers):
     for maker in range(2):
         estimates = {name: _mean(values[maker]) for name, values in means.items() if name != "inventory"}
         inventory = means["inventory"][maker]
-        deviation = np.sqrt(squares[maker].mean() - inventory.mean() ** 2)
-        influence = (squares[maker] - 2 * inventory.mean() * inventory) / (2 * deviation)
-        estimates |= {"inventory_mean": _mean(inventory), "inventory_std": (deviation, _mean(influence)[1])}
+        std = np.sqrt(squares[maker].mean() - inventory.mean() ** 2)
+        influence = (squares[maker] - 2 * inventory.mean() * inventory) / (2 * std)
+        estimates |= {"inventory_mean": _mean(inventory), "inventory_std": (std, _mean(influence)[1])}
         for name, (value, error) in estimates.items():
             expected, expected_error = compiled[maker, name]
-            # 30 comparisons in all: beyond 4.5 standard errors of the difference once in 5,000 seeds.
+            # One of 30 comparisons differs by more than 4.5 standard errors once in 5,000 seeds.
             assert abs(value - expected) <= 4.5 * np.hypot(error, expected_error), (maker, name)
-        # The deviation of a path's mean inventory PnL, over the root of as many paths: 2% on each side.
+        # Standard errors of inventory PnL, each with a relative error of 2%.
         assert estimates["pnl_inventory"][1] == pytest.approx(compiled[maker, "pnl_inventory"][1], rel=0.1)
 
 
-def test_episodes_start_anew():
+def test_episodes_of_the_numpy_market_restart():
     numpy_dealer = runpy.run_path(str(BENCHMARKS / "numpy_dealer.py"))
     peer = numpy_dealer["NumpyDealer"](DealerMarket(), PAIRS["random"], 8, horizon=3, seed=0)
     for _ in range(4):
         peer.step()
-    # In the first step of an episode there is no inventory to hedge, so what is held is what was won.
-    won = np.array(peer.last[0]) - peer.last[1]
-    np.testing.assert_array_equal(peer.inventory, won)
-    np.testing.assert_allclose(peer.observation()[3], won[0])
+    # In the first step of an episode there is no inventory to hedge, so the inventory is the net volume won.
+    net = np.array(peer.last[0]) - peer.last[1]
+    np.testing.assert_array_equal(peer.inventory, net)
+    np.testing.assert_allclose(peer.observation()[3], net[0])
 
 
-def test_the_environment_benchmark_runs():
+def test_environment_benchmark_runs():
     small = ["--markets", "8", "--steps", "4", "--repeats", "2", "--makers", "fixed", "--json"]
     result = json.loads(_run("environment.py", *small))
     assert [row["makers"] for row in result["rows"]] == ["fixed"]
@@ -71,7 +71,7 @@ def test_the_environment_benchmark_runs():
     assert result["source"]["seed"] == 0
 
 
-def test_the_hedging_benchmark_runs_and_compares_with_what_the_papers_code_does():
+def test_hedging_benchmark_compares_with_the_speed_of_the_paper():
     words = ["--markets", "16", "--steps", "4", "--repeats", "1", "--which", "hedging", "--json"]
     result = json.loads(_run("hedging.py", *words))
     (row,) = result["rows"]
@@ -81,8 +81,9 @@ def test_the_hedging_benchmark_runs_and_compares_with_what_the_papers_code_does(
     assert aim["met"] == ("yes" if row["times theirs"] >= 100 else "NO")
 
 
-def test_the_calibration_benchmark_goes_on_from_a_log_in_any_order(tmp_path, monkeypatch):
-    """A line of what was asked, and one for each data set, as workers end them; what is there is not fitted again."""
+def test_calibration_benchmark_resumes_from_a_log_in_any_order(tmp_path, monkeypatch):
+    """The log has a line with the settings, then one per data set in the order of completion; these are not fitted
+    again."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     calibration = importlib.import_module("heston_calibration")
     design, log = calibration.DESIGNS["daily"][0], tmp_path / "log.jsonl"
@@ -98,7 +99,7 @@ def test_the_calibration_benchmark_goes_on_from_a_log_in_any_order(tmp_path, mon
     rows, aims = calibration._judged("daily", done)
     assert rows[0]["covered by 90%"] == "50%"
     assert [aim["met"] for aim in aims] == ["NO", "yes"]
-    # A log of another seed is not this one's.
+    # A log of another seed is not used.
     assert calibration._logged(*asked, 1, 0, log, 1) == []
     assert len(log.read_text().splitlines()) == 1
 
@@ -118,7 +119,7 @@ def test_the_calibration_benchmark_goes_on_from_a_log_in_any_order(tmp_path, mon
         "training.py",
     ],
 )
-def test_the_others_say_what_they_do(command):
+def test_other_benchmarks_have_help(command):
     assert "--repeats" in _run(command, "--help")
 
 

@@ -1,4 +1,4 @@
-"""What holds for every market: one row a market, the same tests for all of them."""
+"""Conformance suite: the same tests for every market."""
 
 import re
 
@@ -28,8 +28,8 @@ MARKETS = {
     "dealer of three makers": DealerMarket(
         price=Bachelier(drift=5.0), flow=Investors(size_variation=0.5), num_makers=3
     ),
-    "dealer, investors know the next move": DealerMarket(flow=UnitInvestors(informed=7)),
-    "dealer, investors know three moves": DealerMarket(
+    "dealer, investors informed of the next step": DealerMarket(flow=UnitInvestors(informed=7)),
+    "dealer, investors informed of three steps": DealerMarket(
         price=Bachelier(drift=5.0), flow=Investors(count=8, informed=5, foresight=3), num_makers=3
     ),
     "dealer, quotes by tier": DealerMarket(
@@ -39,7 +39,7 @@ MARKETS = {
     "electronic": ElectronicMarket(full_information=True),
     "electronic, two sides": TwoSidedElectronicMarket(noise=0.3, same_quote=True),
     "hedging": HedgingMarket(),
-    "hedging with all there is": HedgingMarket(
+    "hedging, all options": HedgingMarket(
         price=Garch(), allow_skew=True, gross=True, extended_observation=True, signal_correlation=0.5
     ),
     "limit orders": LimitOrderMarket(),
@@ -47,7 +47,7 @@ MARKETS = {
     "bars": BarsMarket(
         source=SimulatedBars(GeometricBrownian(volatility=0.3, time_step=1e-3)), max_offset=0.1
     ),
-    "bars with all there is": BarsMarket(
+    "bars, all options": BarsMarket(
         source=SimulatedBars(Heston(time_step=1e-3), substeps=3, relative_half_spread=1e-3),
         fills=ProbabilisticFill(),
         whole_units=False,
@@ -71,21 +71,21 @@ def market(request):
 
 
 def actions_of(market, shape, seed=0):
-    """Actions of all makers, anywhere in the space, with the given leading axes."""
+    """Return uniform random actions of all makers, with the given leading axes."""
     space, shape = market.action_space, (*shape, market.num_makers)
     rng = np.random.default_rng(seed)
     if isinstance(space, Discrete):
         chosen = rng.integers(space.size, size=shape)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[chosen], space.actions)
 
-    def anywhere(low, high):
+    def uniform(low, high):
         return jnp.asarray(rng.uniform(low, high, (*shape, *np.shape(low))))
 
-    return jax.tree.map(anywhere, space.low, space.high)
+    return jax.tree.map(uniform, space.low, space.high)
 
 
 def simulate(market, shocks, actions):
-    """All paths over time: the last states and every transition, leading axes (time, paths)."""
+    """Return the first observations, the last states and all transitions, with leading axes (time, paths)."""
     first, observation = jax.vmap(market.reset)(jax.tree.map(lambda leaf: leaf[0], shocks))
     last, transitions = jax.lax.scan(lambda s, x: jax.vmap(market.step)(s, *x), first, (actions, shocks))
     return observation, last, transitions
@@ -96,8 +96,8 @@ drawn = jax.jit(lambda market, key: market.shocks(key, (STEPS, PATHS)))
 
 
 @pytest.fixture(scope="module")
-def chance(market):
-    """Shocks, actions and the simulation that they decide."""
+def simulation(market):
+    """Shocks, actions and the resulting simulation."""
     shocks, actions = drawn(market, jax.random.key(0)), actions_of(market, (STEPS, PATHS))
     return shocks, actions, compiled(market, shocks, actions)
 
@@ -106,12 +106,12 @@ def at(tree, *index):
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-# A program may fuse and reorder operations: an error of float32's 2⁻²⁴ each, some dozens of them in 12 steps.
+# Compiled programs fuse and reorder operations: errors of 2⁻²⁴ each in float32, some dozens of them in 12 steps.
 ROUNDING = 1e-5
 
 
 def assert_close(actual, expected, money):
-    """To rounding of the largest value of each leaf; for revaluations, of the money that is revalued."""
+    """Compare to rounding of the largest value of each leaf; for revaluations, of the position's value."""
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(expected)]
     for name, a, b in zip(paths, jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         a, b = np.asarray(a, float), np.asarray(b, float)
@@ -124,7 +124,7 @@ def assert_close(actual, expected, money):
 
 
 def money_at_stake(outcome):
-    """The largest position at the largest price."""
+    """Return the value of the largest position at the largest price."""
     _, _, transitions = outcome
     return float(np.abs(transitions.quotes.mid).max() * np.abs(transitions.inventory).max())
 
@@ -133,8 +133,8 @@ def shapes(tree):
     return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
 
 
-def test_compiled_is_not_compiled_and_a_batch_is_a_loop(market, chance):
-    shocks, actions, outcome = chance
+def test_compiled_batch_matches_an_uncompiled_loop(market, simulation):
+    shocks, actions, outcome = simulation
     observation, last, transitions = outcome
     money, path = money_at_stake(outcome), 1
     with jax.disable_jit():
@@ -146,8 +146,8 @@ def test_compiled_is_not_compiled_and_a_batch_is_a_loop(market, chance):
     assert_close(state, at(last, path), money)
 
 
-def test_the_seed_decides_everything(market, chance):
-    shocks, actions, outcome = chance
+def test_results_are_reproducible_from_the_seed(market, simulation):
+    shocks, actions, outcome = simulation
     again = drawn(market, jax.random.key(0))
     same = again, compiled(market, again, actions)
     for a, b in zip(jax.tree.leaves((shocks, outcome)), jax.tree.leaves(same), strict=True):
@@ -156,22 +156,22 @@ def test_the_seed_decides_everything(market, chance):
         assert (np.asarray(a) != np.asarray(b)).any()
 
 
-def test_chance_is_new_on_every_step_and_path(market, chance):
-    for leaf in jax.tree.leaves(chance[0]):
+def test_shocks_differ_between_steps_and_paths(market, simulation):
+    for leaf in jax.tree.leaves(simulation[0]):
         rows = np.asarray(leaf).reshape(STEPS * PATHS, -1)
         if rows.dtype != bool:
             assert len(np.unique(rows, axis=0)) == STEPS * PATHS
 
 
-def test_shapes_and_types_hold(market, chance):
-    shocks, actions, _ = chance
+def test_shapes_and_dtypes_are_constant(market, simulation):
+    shocks, actions, _ = simulation
     state, observation = jax.eval_shape(market.reset, at(shocks, 0, 0))
     for time in range(2):
         after, transition = jax.eval_shape(market.step, state, at(actions, time, 0), at(shocks, time, 0))
         assert shapes(after) == shapes(state)
         assert shapes(transition.observation) == shapes(observation)
         state = after
-    # Every maker has its own entry of what it sees, earns and quotes.
+    # Observations, PnL and quotes have an entry for every maker.
     pnl, quotes = transition.pnl, transition.quotes
     volumes = transition.held, transition.inventory, transition.bought, transition.sold
     for leaf in jax.tree.leaves((observation, quotes, pnl, transition.expected_inventory_pnl, volumes)):
@@ -180,8 +180,8 @@ def test_shapes_and_types_hold(market, chance):
     assert (transition.terminated.shape, transition.terminated.dtype) == ((), jnp.bool_)
 
 
-def test_float64_agrees(market, chance):
-    shocks, actions, outcome = chance
+def test_double_precision_agrees(market, simulation):
+    shocks, actions, outcome = simulation
 
     def doubled(tree):
         floats = jax.tree.map(lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating), tree)
@@ -194,8 +194,8 @@ def test_float64_agrees(market, chance):
     assert_close(outcome, precise, money_at_stake(outcome))
 
 
-def test_every_corner_of_the_actions_is_a_sane_step(market, chance):
-    shocks, _, _ = chance
+def test_extreme_actions_give_finite_results(market, simulation):
+    shocks, _, _ = simulation
     space = market.action_space
     ends = (
         [at(space.actions, i) for i in (0, space.size - 1)]
@@ -213,9 +213,9 @@ def test_every_corner_of_the_actions_is_a_sane_step(market, chance):
             assert np.isfinite(leaf).all()
 
 
-def test_actions_move_money_and_never_the_price(market, chance):
-    # Chance stands apart: what a shock decides is the same whatever the makers do.
-    shocks, _, (_, last, transitions) = chance
+def test_actions_change_pnl_but_not_the_price(market, simulation):
+    # The price depends on the shocks alone.
+    shocks, _, (_, last, transitions) = simulation
     other = actions_of(market, (STEPS, PATHS), seed=1)
     _, other_last, other_transitions = compiled(market, shocks, other)
     for a, b in zip(jax.tree.leaves(last.price), jax.tree.leaves(other_last.price), strict=True):

@@ -1,4 +1,4 @@
-"""What the pages say, holds: their Python runs, their settings are settings, their commands are commands."""
+"""Documentation pages: Python blocks run, settings are valid, and commands parse."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ from twosided.cli.main import ALIASES, POSITIONAL, ROOTS
 from twosided.settings import parse, preset_files, read
 
 ROOT = Path(__file__).parents[1]
-# Built pages are excluded: docs/_build is no source.
+# Built pages in docs/_build are not sources.
 SOURCES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "_build" not in path.parts]
 PAGES = [ROOT / "README.md", *SOURCES]
 
@@ -21,7 +21,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def write_lobster_pair() -> None:
-    """Forty new orders at the best bid, a cent or two below the ask."""
+    """Write LOBSTER files of forty new orders at the best bid, with a spread of a few cents."""
     messages, rows = [], []
     for i in range(40):
         size = 100 + 37 * i % 90
@@ -34,17 +34,17 @@ def write_lobster_pair() -> None:
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
-def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
+def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_lobster_pair()
     names: dict = {}
     for block in blocks(page, "python"):
-        # Fewer steps run the same lines.
+        # Fewer steps run the same code.
         exec(compile(block.replace("steps=200_000", "steps=20_000"), str(page), "exec"), names)
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "toml")], ids=lambda p: p.name)
-def test_the_settings_of_a_page_are_settings(page):
+def test_settings_blocks_are_valid_settings(page):
     for block in blocks(page, "toml"):
         read("twosided.runs.settings:TrainSettings", tomllib.loads(block))
 
@@ -55,10 +55,10 @@ def commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_the_commands_of_a_page_are_commands(command):
+def test_commands_parse(command):
     words = shlex.split(command)[1:]
     name = tuple(words[: 2 if words[0] == "calibrate" else 1])
-    # A file is not there to be read, nor is the option that takes it.
+    # Settings files of the examples do not exist, so they are left out with their options.
     words = [word for word in words[len(name) :] if word != "--help"]
     after = [*words[1:], ""]
     arguments = [

@@ -37,14 +37,15 @@ ONLY = {
 }
 # No market system imports another, except for these.
 BETWEEN_SYSTEMS = {("bars", "limit_orders"), ("bars", "heston")}
-# What draws pages or reads files and settings never reaches a market, not even through another package.
+# Packages that must not reach a market, not even through another package.
 LIGHT = ("plots", "report", "settings", "data")
 
 
 def imports(source, modules, deferred=True):
-    """The modules of the package that a source imports; `modules` are all that exist.
+    """Return the modules of the package that a source imports, out of all its `modules`.
 
-    Imports inside functions count if `deferred`: they obey the order of packages, but close no circle.
+    Imports inside functions are included if `deferred`. They must obey the order of packages, but cannot cause circular
+    imports.
     """
     found = set()
     tree = ast.parse(source)
@@ -59,7 +60,7 @@ def imports(source, modules, deferred=True):
 
 
 def graph_of(sources, deferred=True):
-    """{module: the modules that it imports}."""
+    """Return {module: the modules that it imports}."""
     return {module: imports(source, sources.keys(), deferred) for module, source in sources.items()}
 
 
@@ -76,10 +77,10 @@ def is_allowed(importer, imported):
 
 
 def refusals(sources):
-    """Every import that breaks a rule, in words."""
+    """Return a sentence for every import that breaks a rule."""
     out, graph = [], graph_of(sources)
     for module, imported in graph.items():
-        for other in imported if module != "twosided" else ():  # the package itself is above all others
+        for other in imported if module != "twosided" else ():  # the package itself may import all others
             if other == "twosided":
                 out.append(f"{module} imports the package itself")
             elif package(other) != package(module) and not is_allowed(package(module), package(other)):
@@ -92,7 +93,7 @@ def refusals(sources):
 
 
 def reached(graph, module):
-    """All modules that a module imports, directly or through others."""
+    """Return all modules that a module imports, directly or through others."""
     found, ahead = set(), [module]
     while ahead:
         new = graph[ahead.pop()] - found
@@ -102,6 +103,7 @@ def reached(graph, module):
 
 
 def read():
+    """Return {module: source} of the package."""
     sources = {}
     for path in SOURCE.rglob("*.py"):
         parts = path.relative_to(SOURCE).with_suffix("").parts
@@ -122,11 +124,11 @@ def test_every_package_has_a_stage(graph):
     )
 
 
-def test_every_package_is_on_the_map():
-    words = (PROJECT / "docs" / "architecture.md").read_text()
+def test_every_package_is_named_in_the_architecture_page():
+    page = (PROJECT / "docs" / "architecture.md").read_text()
     for path in SOURCE.iterdir():
         if path.is_dir() and path.name != "__pycache__":
-            assert f"{path.name}/" in words, f"docs/architecture.md does not name {path.name}/"
+            assert f"{path.name}/" in page, f"docs/architecture.md does not name {path.name}/"
 
 
 def test_dependencies_point_one_way():
@@ -134,7 +136,7 @@ def test_dependencies_point_one_way():
 
 
 @pytest.mark.parametrize("light", LIGHT)
-def test_pages_settings_and_files_never_reach_a_market(graph, light):
+def test_light_packages_do_not_reach_a_market(graph, light):
     for module in graph:
         if module != "twosided" and package(module) == light:
             assert {package(other) for other in reached(graph, module)} & {
@@ -237,7 +239,7 @@ def test_words_of_markets_and_papers_are_found_outside_docstrings(source, words)
         ("twosided.core.reward", "from twosided.core.scenario import Scenario", "circular import"),
     ],
 )
-def test_a_forbidden_import_is_reported(module, source, refusal):
+def test_forbidden_imports_are_reported(module, source, refusal):
     sources = read()
     assert module in sources
     sources[module] += "\n" + source

@@ -1,4 +1,4 @@
-"""Single precision beside double over ten thousand steps on the same chance: the identity of PnL, and no drift."""
+"""Single against double precision over 10,000 steps on the same shocks: PnL attribution, and no drift."""
 
 import jax
 import jax.numpy as jnp
@@ -14,20 +14,21 @@ STEPS = 10_000
 
 
 def hedged(seen):
-    """Half of the position on the exchange, and a skew against it."""
+    """Hedge half of the position, and skew against it."""
     return HedgingAction(-0.5 * seen.inventory, -0.01 * seen.inventory)
 
 
 def hedged_each(seen):
+    """Hedge as PortfolioHedger does."""
     action, _ = PortfolioHedger().act(None, None, jax.tree.map(lambda leaf: leaf[0], seen))
     return jax.tree.map(lambda leaf: leaf[None], action)
 
 
-def lived(market, act, shocks):
-    """Of every step: total PnL, wealth, what is left of the position; and clients' position."""
+def simulated(market, act, shocks):
+    """Return total PnL, wealth, position and client position after every step."""
 
     @jax.jit
-    def live(shocks):
+    def simulate(shocks):
         def one(carry, shock):
             state, seen = carry
             after, t = market.step(state, act(seen), shock)
@@ -48,7 +49,7 @@ def lived(market, act, shocks):
             return state.client_position * mid.mean() + (state.hedge_positions * mid).sum()
         return (state.client_position + state.hedge_position) * state.price.mid
 
-    return [np.asarray(x) for x in live(shocks)]
+    return [np.asarray(x) for x in simulate(shocks)]
 
 
 @pytest.mark.parametrize(
@@ -64,20 +65,20 @@ def lived(market, act, shocks):
 )
 def test_single_precision_does_not_drift_from_double(market, act):
     single = jax.jit(lambda key: market.shocks(key, (STEPS + 1,)))(jax.random.key(0))
-    total, wealth, left, client = lived(market, act, single)
+    total, wealth, position, client = simulated(market, act, single)
     with jax.enable_x64(True):
         double = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), float), single)
-        exact_total, exact_wealth, exact_left, exact_client = lived(market, act, double)
+        exact_total, exact_wealth, exact_position, exact_client = simulated(market, act, double)
     assert (total.dtype, exact_total.dtype) == (np.float32, np.float64)
     earned = exact_total.sum()
     assert earned > 10_000
-    # Every part of PnL is in the change of wealth, which is kept from cash alone, apart from them.
+    # The change of wealth is computed from cash and positions, independently of the parts of PnL.
     assert abs(wealth[-1] - total.astype(float).sum()) < 3e-4 * earned
     assert abs(exact_wealth[-1] - earned) < 1e-11 * earned
-    # And nowhere on the way do the two go apart.
+    # The two do not diverge at any step.
     assert np.abs(total.astype(float).cumsum() - exact_total.cumsum()).max() < 3e-4 * earned
     assert np.abs(wealth - exact_wealth).max() < 3e-4 * earned
-    # A number of trades is a quantile, and now and then rounding puts it on the other side of a whole number.
-    assert np.abs(left - exact_left).max() < 2
+    # Numbers of trades are quantiles, which rounding occasionally changes by one.
+    assert np.abs(position - exact_position).max() < 2
     assert np.abs(client - exact_client).max() < 5
     assert np.abs(exact_client).max() > 1000

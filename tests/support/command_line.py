@@ -1,4 +1,4 @@
-"""Shared by tests."""
+"""Calls of the command line in the test process."""
 
 import pytest
 
@@ -6,6 +6,7 @@ from twosided.cli.main import main
 
 
 def call(capsys, *argv):
+    """Run a command, and return its exit code, standard output and standard error."""
     with pytest.raises(SystemExit) as ended:
         main(argv)
     out, err = capsys.readouterr()

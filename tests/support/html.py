@@ -1,4 +1,4 @@
-"""Shared by tests."""
+"""Parser of HTML pages."""
 
 from html.parser import HTMLParser
 
@@ -8,12 +8,12 @@ VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
 class Page(HTMLParser):
-    """A page as elements, checked to be nested rightly, with its text and its tables."""
+    """Elements, text and table rows of a page, which must be nested correctly."""
 
     def __init__(self, html):
         super().__init__()
         self.open, self.elements, self.text, self.rows, self.json = [], [], [], [], []
-        # plotly.js is not ours to test, and slow to parse.
+        # plotly.js is slow to parse, and not under test.
         self.feed(html.replace(get_plotlyjs(), ""))
         self.close()
         assert not self.open, f"left open: {self.open}"

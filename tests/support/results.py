@@ -1,4 +1,4 @@
-"""Shared by tests."""
+"""Traces, training curves and records with random or fixed values."""
 
 import numpy as np
 import polars as pl
@@ -7,7 +7,7 @@ from twosided.core.records import Record
 
 
 def make_trace(paths=6, steps=40, makers=2, fees=0.0, seed=0):
-    """Steps of random quotes, trades and PnL; competitors always quote 0.25 on the bid."""
+    """Return a trace of random quotes, trades and PnL; competitors always quote ε_b = 0.25."""
     rng = np.random.default_rng(seed)
     path, time, maker = (axis.ravel() for axis in np.indices((paths, steps, makers)))
     n = len(path)
@@ -42,7 +42,7 @@ def make_curves(seeds=3, gap=True):
 
 
 def make_records(case="seed 0", maker=0, **changes):
-    """What `evaluate` gives for a maker against one competitor."""
+    """Return the records that `evaluate` returns for a maker against one competitor."""
     values = {
         "pnl_spread": 0.912,
         "pnl_hedge": -0.0421,

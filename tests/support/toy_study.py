@@ -1,5 +1,5 @@
-"""A study whose cases take no time, for the tests of running and showing studies. `LOG` in the environment names a file
-to which each case that starts adds a line."""
+"""Study with instant cases, for tests of running and showing studies. Each case that starts appends a line to the file
+named by the environment variable `LOG`, if it is set."""
 
 import os
 import time
@@ -58,7 +58,7 @@ def die(budget, report):
 
 
 def wait(budget, report):
-    """Last until asked to stop, unless the file that `UNTIL` names exists."""
+    """Run until stopped, or until the file named by the environment variable `UNTIL` exists."""
     log_start("slow")
     while not Path(os.environ.get("UNTIL", "/")).exists():
         report("still asleep")
@@ -67,7 +67,7 @@ def wait(budget, report):
 
 
 def hang(budget, report):
-    """Last, and never report progress."""
+    """Run for minutes without reporting progress."""
     log_start("deaf")
     time.sleep(300)
 

@@ -1,4 +1,4 @@
-"""A tiny market whose every answer is known by hand, for the tests of scenarios, learners and evaluation."""
+"""Small market with known values and optimal actions, for tests of scenarios, learners and evaluation."""
 
 from typing import Literal
 
@@ -14,17 +14,20 @@ from twosided.core.transition import PnL, Quotes, Transition
 
 
 class Move(eqx.Module):
-    """A number a maker."""
+    """Action: one number per maker."""
 
     x: Float[Array, "*makers"]
 
 
 class Seen(eqx.Module):
-    """What a maker sees: how old the episode is, a coin, and its own last number."""
+    """Observation of a maker."""
 
     age: Float[Array, "makers"]
+    """Steps since the start of the episode; 0 if hidden."""
     coin: Float[Array, "makers"]
+    """Coin of the next step, -1 or 1."""
     last: Float[Array, "makers"]
+    """The maker's own last number."""
 
 
 class ToyState(eqx.Module):
@@ -34,32 +37,32 @@ class ToyState(eqx.Module):
 
 
 class Toy(Market):
-    """A fair coin is shown before every step, -1 or 1, and the market ends when it has lived long enough.
+    """Market that shows a fair coin, -1 or 1, before every step, and terminates after `lifetime` steps.
 
-    A maker earns  income + coin_income · coin - sharpness · (judged - goal - tilt · coin)²,  where what is
-    judged is its number, or, if `delayed`, the number before that; and a bonus when the market ends itself.
+    A maker earns  income + coin_income · coin - sharpness · (x - goal - tilt · coin)²  per step, with x its number, or,
+    if `delayed`, its number of the step before; and a bonus in the step that terminates.
     """
 
     income: Scalar = 0.0
-    """Paid on every step."""
+    """Income of every step."""
     coin_income: Scalar = 0.0
-    """Paid with the sign of the coin that was shown."""
+    """Income times the coin shown before the step."""
     bonus: Scalar = 0.0
-    """Paid with the step in which the market ends itself."""
+    """Income of the step in which the market terminates."""
     sharpness: Scalar = 0.0
-    """How much a number off the goal costs."""
+    """Cost of the squared distance from the optimal number."""
     goal: Scalar = 0.0
-    """The best number on average over the coin."""
+    """Optimal number, averaged over the coin."""
     tilt: Scalar = 0.0
-    """How the best number moves with the coin."""
+    """Change of the optimal number with the coin."""
     delayed: Scalar = 0.0
-    """1: a number is judged one step later."""
+    """1 if a number takes effect one step later, else 0."""
     lifetime: Scalar = float("inf")
-    """Steps until the market ends itself."""
+    """Steps after which the market terminates."""
     shows_age: Scalar = 1.0
-    """0: a maker does not see how old the episode is."""
+    """1 if the age of the episode is observed, else 0."""
     space: Literal["box", "list"] = eqx.field(static=True, default="box")
-    """Numbers in [-2, 4], or one of -2, -1, ..., 4."""
+    """Numbers in [-2, 4], or a list of -2, -1, ..., 4."""
     num_makers: int = eqx.field(static=True, default=1)
 
     @property
@@ -69,7 +72,7 @@ class Toy(Market):
         return Box(low=Move(jnp.asarray(-2.0)), high=Move(jnp.asarray(4.0)))
 
     def shocks(self, key, shape) -> Bool[Array, "..."]:
-        """The next coin."""
+        """Draw the next coin."""
         return jax.random.bernoulli(key, 0.5, shape)
 
     def reset(self, shock):
@@ -77,12 +80,12 @@ class Toy(Market):
         return state, self._observe(state)
 
     def step(self, state, action, shock):
-        judged = jnp.where(jnp.asarray(self.delayed) > 0, state.last, action.x)
-        missed = judged - self.goal - self.tilt * state.coin
+        x = jnp.where(jnp.asarray(self.delayed) > 0, state.last, action.x)
+        distance = x - self.goal - self.tilt * state.coin
         after = ToyState(state.age + 1, self._coin(shock), action.x)
         terminated = after.age >= self.lifetime
         pay = self.income + self.coin_income * state.coin + jnp.where(terminated, self.bonus, 0.0)
-        pay = pay - self.sharpness * jnp.square(missed)
+        pay = pay - self.sharpness * jnp.square(distance)
         nothing = jnp.zeros(self.num_makers)
         return after, Transition(
             observation=self._observe(after),

@@ -1,4 +1,4 @@
-"""Shared by tests."""
+"""Transitions of a hedging market, for tests of rewards."""
 
 import jax.numpy as jnp
 
@@ -7,6 +7,7 @@ from twosided.hedging.extras import HedgingExtras
 
 
 def transition(inventory, terminated=False, overhedge=None, spread=5.0, hedge=-2.0):
+    """Return a transition of one maker with the given position after the step."""
     nothing = jnp.zeros(1)
     return Transition(
         observation=None,
