@@ -1,4 +1,4 @@
-"""`calibrate fills`, and markets on files of bars: what commands read is what functions are given."""
+"""`calibrate fills` and markets on files of bars: commands give the results of the functions."""
 
 import json
 
@@ -17,7 +17,7 @@ from twosided.prices.bars import simulate_bars
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    """300 minutes, bid and ask in one file."""
+    """File with 300 minutes of bid and ask prices."""
     bars, _ = simulate_bars(Bachelier(volatility=1.0, time_step=1e-3), 300, half_spread=0.01)
     path = tmp_path_factory.mktemp("bars") / "bars.csv"
     write_bars(path, bars)
@@ -31,7 +31,7 @@ def call(capsys, *words):
     return ended.value.code, out.out, out.err
 
 
-def test_the_command_says_what_the_function_finds(path, capsys):
+def test_command_prints_the_results_of_the_function(path, capsys):
     fit = fit_fills(read_bars(path), side="bid")
     code, out, _ = call(capsys, "calibrate", "fills", str(path), "--side", "bid", "--json")
     found = json.loads(out)
@@ -51,14 +51,14 @@ def test_the_command_says_what_the_function_finds(path, capsys):
         (["{path}", "--block", "0"], "block must be at least 1"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence(path, capsys, words, sentence):
+def test_invalid_options_give_a_one_line_error(path, capsys, words, sentence):
     words = [word.format(path=path) for word in words]
     code, _, err = call(capsys, "calibrate", "fills", *words)
     assert code == 2
     assert sentence in err and err.count("\n") == 1
 
 
-def test_a_flat_file_is_refused_as_one(tmp_path, capsys):
+def test_file_without_price_changes_gives_a_one_line_error(tmp_path, capsys):
     flat = write_lines(
         tmp_path / "flat.csv", ["time,open,high,low,close", *(f"{60 * i},9,9,9,9" for i in range(50))]
     )
@@ -67,7 +67,7 @@ def test_a_flat_file_is_refused_as_one(tmp_path, capsys):
     assert "suggests 1 (0)" in err and "offsets must" not in err and err.count("\n") == 1
 
 
-def test_a_market_on_a_file_is_a_market_on_its_bars(path):
+def test_file_bars_match_recorded_bars_of_the_file(path):
     source, given = FileBars((path,), window=50), RecordedBars.of(read_bars(path), 50)
     for name in ("high", "low", "close"):
         np.testing.assert_array_equal(getattr(source.history.bars.mid, name), getattr(given.bars.mid, name))
@@ -77,7 +77,7 @@ def test_a_market_on_a_file_is_a_market_on_its_bars(path):
         FileBars((path,), window=299)
 
 
-def test_policies_are_judged_on_a_file(path, capsys):
+def test_policies_are_evaluated_on_a_file(path, capsys):
     words = "--market bars-market --market.source file-bars --market.source.files {path} --market.source.window 20 "
     words += "--horizon 20 --competitor none --steps 200 --policy do-nothing --json"
     code, out, err = call(capsys, "evaluate", *words.format(path=path).split())

@@ -1,4 +1,4 @@
-"""The law of fills from bars: what is known is found, errors are what they say, misfit is seen."""
+"""Fill models fitted to bars: recovery of known parameters, standard errors, and rejection of misfit."""
 
 import numpy as np
 import pytest
@@ -12,19 +12,19 @@ OFFSETS = np.linspace(0.0, 0.0015, 7)
 
 
 def bars_of(reach_down, reach_up, close=100.0, step=60.0):
-    """Bars whose low and high are so far below and above the close before, a fraction of it."""
-    number = reach_down.size
-    closes = np.full(number, close)
+    """Return bars whose low and high are below and above the previous close by given fractions of it."""
+    num_bars = reach_down.size
+    closes = np.full(num_bars, close)
     low, high = closes * (1 - reach_down), closes * (1 + reach_up)
-    # Open and close need not be in the bar for the fit; what is tested is what the extremes reach.
-    return Bars(step * np.arange(number), OHLC(closes, high, low, closes), step)
+    # Only the extremes matter for the fit, so open and close may be outside of them.
+    return Bars(step * np.arange(num_bars), OHLC(closes, high, low, closes), step)
 
 
-def gumbel(rng, number):
-    return (np.log(A) - np.log(rng.exponential(size=(2, number)))) / K
+def gumbel(rng, num_bars):
+    return (np.log(A) - np.log(rng.exponential(size=(2, num_bars)))) / K
 
 
-def test_what_is_known_is_found_and_errors_are_what_they_say():
+def test_fit_recovers_known_parameters_within_standard_errors():
     rng, scores = np.random.default_rng(0), []
     for _ in range(200):
         fit = fit_fills(bars_of(*gumbel(rng, 500)), OFFSETS)
@@ -37,50 +37,51 @@ def test_what_is_known_is_found_and_errors_are_what_they_say():
             ]
         )
     scores = np.array(scores)
-    # 200 scores of deviation 1: their mean is within 0.25 (3.5 errors), their deviation within 1 ± 0.18.
+    # 200 scores with a standard deviation of 1: the mean is within 0.25 (3.5 standard errors), the standard deviation
+    # within 1 ± 0.18.
     assert (np.abs(scores[:, :3].mean(0)) < 0.25).all()
     np.testing.assert_allclose(scores[:, :2].std(0), 1.0, atol=0.18)
-    # Only 9 blocks of 60 bars: their errors are noisy.
+    # Robust errors from 9 blocks of 60 bars are noisy.
     assert 0.85 < scores[:, 2].std() < 1.6
     # p-values are uniform: the mean is 0.5 ± 3.5 · 0.02.
     assert abs(scores[:, 3].mean() - 0.5) < 0.075
 
 
-def test_errors_shrink_with_the_root_of_bars_and_sides_can_be_apart():
+def test_sides_are_fitted_separately_and_errors_shrink_with_the_root_of_bars():
     rng = np.random.default_rng(1)
     down, up = gumbel(rng, 4000)
-    up = up * 2  # buyers reach twice as far: k is half of that of sellers
+    up = up * 2  # buy orders reach twice as far, so their k is half
     bars = bars_of(down, up)
     bid, ask = (fit_fills(bars, OFFSETS, side=side) for side in ("bid", "ask"))
     assert abs(bid.decay - K) < 4 * bid.standard_errors["decay"]
     assert abs(ask.decay - K / 2) < 4 * ask.standard_errors["decay"]
     few = fit_fills(bars[:1000], OFFSETS, side="bid")
     assert few.standard_errors["decay"] / bid.standard_errors["decay"] == pytest.approx(2.0, rel=0.1)
-    # Together they are no such law, and the fit says so.
+    # Both sides together do not follow the model, and the fit is rejected.
     assert fit_fills(bars, OFFSETS).p_value < 1e-4
     assert bid.p_value > 1e-3
 
 
-def test_shares_are_counted_by_hand():
-    # Reaches of 1 to 8 in 10,000, in eight bars after the first; offsets between.
+def test_observed_shares_match_hand_calculation():
+    # Bars after the first reach 1 to 12 basis points; the offsets lie between.
     reach = np.append(0.0, np.arange(1, 13)) * 1e-4
     bars = bars_of(reach, np.zeros(13))
     fit = fit_fills(bars, np.array([2.5, 6.5, 10.5]) * 1e-4, side="bid")
     np.testing.assert_allclose(fit.observed, [10 / 12, 6 / 12, 2 / 12])
     assert fit.bars == 12
-    # Fitted shares are those of the law at the estimate.
-    law = 1 - np.exp(-fit.intensity * np.exp(-fit.decay * fit.offsets))
-    np.testing.assert_allclose(fit.fitted, law, rtol=1e-9)
+    # Fitted shares are the probabilities at the estimates.
+    probability = 1 - np.exp(-fit.intensity * np.exp(-fit.decay * fit.offsets))
+    np.testing.assert_allclose(fit.fitted, probability, rtol=1e-9)
 
 
-def test_clusters_make_robust_errors_larger():
+def test_robust_errors_are_larger_with_volatility_clusters():
     rng = np.random.default_rng(2)
     reach = gumbel(rng, 6000) * np.repeat(rng.lognormal(0, 0.5, 100), 60)
     fit = fit_fills(bars_of(*reach), OFFSETS)
     assert fit.robust_errors["decay"] > 2 * fit.standard_errors["decay"]
 
 
-def test_volatility_and_its_error():
+def test_volatility_is_recovered_within_its_standard_error():
     rng = np.random.default_rng(3)
     close = 50 * np.exp(np.cumsum(rng.normal(0, SIGMA, 20_000)))
     down, up = gumbel(rng, 20_000)
@@ -88,27 +89,27 @@ def test_volatility_and_its_error():
     bars = Bars(60.0 * np.arange(20_000), OHLC(close, before * (1 + up), before * (1 - down), close), 60.0)
     fit = fit_fills(bars, OFFSETS)
     assert abs(fit.volatility - SIGMA) < 4 * fit.standard_errors["volatility"]
-    # Of a normal: σ / √(2n).
+    # For a normal distribution: σ / √(2n).
     assert fit.standard_errors["volatility"] == pytest.approx(SIGMA / np.sqrt(40_000), rel=0.05)
     maker = fit.avellaneda_stoikov(risk_aversion=50.0, horizon=30.0)
     assert (maker.volatility, maker.decay) == (fit.volatility, fit.decay)
     assert fit.gueant_lehalle_fernandez_tapia(50.0).intensity == fit.intensity
 
 
-def test_rules_decide_what_fills():
+def test_observed_shares_depend_on_the_fill_rule():
     rng = np.random.default_rng(4)
     bars = bars_of(*gumbel(rng, 2000))
-    touch, through, by_chance = (
+    touch, through, probabilistic = (
         fit_fills(bars, OFFSETS, rule).observed
         for rule in (TouchFill(), TradeThroughFill(margin=1e-4), ProbabilisticFill(touch=0.5, depth=1e-4))
     )
-    assert (touch > by_chance).all() and (touch > through).all()
-    # Going further by the margin is going to an order further away, as it were.
+    assert (touch > probabilistic).all() and (touch > through).all()
+    # A margin is equivalent to a larger offset.
     further = fit_fills(bars, OFFSETS + 1e-4).observed
     np.testing.assert_allclose(through, further, atol=0.003)
 
 
-def test_gaps_are_left_out():
+def test_bars_after_gaps_are_left_out():
     rng = np.random.default_rng(5)
     bars = bars_of(*gumbel(rng, 100))
     time = bars.time + np.where(np.arange(100) >= 50, 1e6, 0.0)
@@ -124,14 +125,14 @@ def test_gaps_are_left_out():
         ({"block": 0}, ValueError, "block must be at least 1"),
     ],
 )
-def test_what_makes_no_sense_is_refused(arguments, error, sentence):
+def test_invalid_arguments_raise(arguments, error, sentence):
     bars = bars_of(*gumbel(np.random.default_rng(6), 100))
     with pytest.raises(error, match=sentence):
         fit_fills(bars, **arguments)
 
 
 def ticks(*reaches):
-    """Bars that reach so far down and up, by turns."""
+    """Return bars that reach given distances down and up, repeated in turn."""
     reach = np.resize(np.asarray(reaches, float), 60)
     return bars_of(reach, reach)
 
@@ -140,7 +141,7 @@ def ticks(*reaches):
     ("bars", "found"),
     [(ticks(0.0), r"1 \(0\)"), (ticks(0.0, 0.01), r"1 \(0.01\)"), (ticks(2.0), "0")],
 )
-def test_bars_that_suggest_no_offsets_are_refused_as_bars(bars, found):
+def test_bars_without_suitable_offsets_raise(bars, found):
     sentence = (
         f"at least 3 offsets below 1, but how far bars go beyond the close before them suggests {found}"
     )
@@ -149,6 +150,6 @@ def test_bars_that_suggest_no_offsets_are_refused_as_bars(bars, found):
 
 
 @pytest.mark.parametrize("offsets", [None, OFFSETS])
-def test_too_few_bars_are_refused(offsets):
+def test_too_few_bars_raise(offsets):
     with pytest.raises(FillsError, match="at least 10 bars that follow another"):
         fit_fills(bars_of(*gumbel(np.random.default_rng(7), 5)), offsets)

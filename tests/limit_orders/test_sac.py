@@ -17,20 +17,21 @@ pytestmark = pytest.mark.optimised
 
 
 def test_sac_comes_close_to_the_optimum():
-    """A short session in which holding costs much: the best fixed offset reaches 63% of the optimum."""
+    """Train in a short session with a high inventory penalty, in which the best fixed offset reaches 63% of the
+    optimum."""
     market = LimitOrderMarket(
         price=Bachelier(volatility=2.0, time_step=0.05),
         fills=ExponentialFill(intensity=30.0),
         max_inventory=4.0,
-        widest=3.0,
+        max_offset=3.0,
         session=20,
     )
     short = Scenario(market, (), InventoryPenalty(running=1.0, final=0.3, time_step=0.05), 20)
     best = limit_order_optimum(short).total
     fixed = [limit_order_value(short, FixedOffset(d, d)).total for d in np.linspace(0.5, 1.5, 11)]
     assert max(fixed) == pytest.approx(0.634 * best, rel=0.01)
-    (learned,), _ = train(
+    (policy,), _ = train(
         short, SAC(total_timesteps=8_000, gamma=0.95, hidden_sizes=(32, 32), learning_starts=500), 0, 1, 1
     )
-    # Two seeds came to 89% and 90%; the value is exact, so only training itself varies.
-    assert 0.8 * best < limit_order_value(short, learned).total < best
+    # Two seeds reached 89% and 90%. The value of the policy is exact, so only training varies.
+    assert 0.8 * best < limit_order_value(short, policy).total < best

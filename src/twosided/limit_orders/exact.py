@@ -92,7 +92,9 @@ def limit_order_value(scenario: Scenario, policy: Policy) -> QuotesAndValue:
     """Return the exact value of a deterministic stateless policy in the simulated market. Raises NotExact."""
     program = _Program.of(scenario)
     if jax.tree.leaves((policy.init(), policy.shocks(jax.random.key(0), ()))):
-        raise NotExact(f"the value of {type(policy).__name__}, which remembers or draws, is not a table's")
+        raise NotExact(
+            f"the value of {type(policy).__name__} is not known: it has a state or draws random numbers"
+        )
 
     def act(left, inventory):
         return policy.act(None, None, LimitOrderObservation(inventory, left))[0]
