@@ -33,7 +33,7 @@ def test_the_overview_names_every_command(capsys):
     ("argv", "sentence"),
     [
         (["trian"], "unknown command trian; did you mean train?"),
-        (["calibrate", "bok", "x"], "unknown part bok; did you mean book?"),
+        (["calibrate", "bok", "x"], "unknown model bok; did you mean book?"),
         (["train", "--learner.learning-rat", "1"], "did you mean --learner.learning-rate?"),
         (["train", "--competitor", "persistant"], "did you mean persistent-quoter?"),
         (["train", "--market.flow.count", "many"], "--market.flow.count"),
@@ -45,7 +45,7 @@ def test_the_overview_names_every_command(capsys):
         (["train", "--seeds", "0"], "seeds must be at least 1, but got 0"),
         (["train", "--resume", "nowhere"], "cannot read nowhere"),
         (["show", "nowhere"], "nowhere is not a run"),
-        (["evaluate"], "nothing to judge"),
+        (["evaluate"], "nothing to evaluate"),
         (["calibrate", "book", "nowhere.csv"], "nowhere.csv"),
         (["list", "marktes"], "markets"),
     ],

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from twosided.cli.commands import calibrate_heston
+from twosided.cli import heston_refits
 from twosided.cli.main import main
 from twosided.core.errors import Refusal
 from twosided.data.bar_files import read_bars, write_bars
@@ -48,7 +48,7 @@ def interrupting(monkeypatch):
             signal.raise_signal(signal.SIGINT)
             yield fit
 
-    monkeypatch.setattr(calibrate_heston, "rolling_fits", interrupted)
+    monkeypatch.setattr(heston_refits, "rolling_fits", interrupted)
     return monkeypatch
 
 
@@ -99,7 +99,7 @@ def test_stopped_refits_resume_and_end_at_the_last_bar(file, tmp_path, interrupt
     printed = capsys.readouterr().out
     assert "the oldest 10 bars are left out" in printed
     assert "1 of 3 windows are kept" in printed
-    assert "the same command goes on" in printed
+    assert "the same command resumes" in printed
     first = pl.read_parquet(out / "refits.parquet")
     assert first.to_dicts() == expected_rows(file, ENDS[0], 1)
     assert not (out / "about.json").exists()
@@ -108,7 +108,7 @@ def test_stopped_refits_resume_and_end_at_the_last_bar(file, tmp_path, interrupt
     code = run(*refit_arguments(file, out), "--json")
     printed = capsys.readouterr()
     found = json.loads(printed.out)
-    assert "1 of 3 windows are there already" in printed.err
+    assert "1 of 3 windows are already fitted" in printed.err
     assert "refit 2 of 3" in printed.err
     refits = pl.read_parquet(out / "refits.parquet")
     assert refits[:1].equals(first)
@@ -169,7 +169,7 @@ def test_stop_before_the_first_fit_keeps_no_window(file, tmp_path, monkeypatch, 
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr(calibrate_heston, "rolling_fits", stopped)
+    monkeypatch.setattr(heston_refits, "rolling_fits", stopped)
     assert run(*refit_arguments(file, tmp_path / "out")) == 130
     assert "stopped; 0 of 3 windows are kept" in capsys.readouterr().out
 

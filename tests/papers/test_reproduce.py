@@ -42,7 +42,7 @@ def test_item_is_made_printed_and_written_to_the_page(capsys, here):
     assert "claims: 1 holds, 1 does not hold, 0 cannot be decided" in out
     assert "50.0" in out
     assert "±1.0" in out
-    assert "the page: runs/toy-quick/report.html" in out
+    assert "report: runs/toy-quick/report.html" in out
 
     page = Page((here / "runs/toy-quick/report.html").read_text())
     assert "Reproducing a toy" in page.said

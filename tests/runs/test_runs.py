@@ -1,4 +1,4 @@
-"""A run gives the same bits however often it is stopped, and never does again what is done."""
+"""Runs: resuming is bit-identical, finished stages are not repeated, and folders are checked."""
 
 import signal
 import subprocess
@@ -52,7 +52,7 @@ def checksum(folder):
     return store.read_header(folder / store.CHECKPOINT)["sha256"]
 
 
-def test_a_run_leaves_what_a_page_needs(whole):
+def test_run_writes_what_a_page_needs(whole):
     results = read_results(whole)
     assert results.curve.height == 2 * 4
     assert results.curve["timesteps"].max() == 2048
@@ -67,7 +67,7 @@ def test_a_run_leaves_what_a_page_needs(whole):
     assert results.trace["time"].max() == 19
 
 
-def test_a_run_that_was_stopped_after_each_chunk_gives_the_same_bits(whole, tmp_path):
+def test_resume_after_each_chunk_is_bit_identical(whole, tmp_path):
     folder, settings = tmp_path / "run", small()
     for _ in range(3):
         assert not run(*settings, folder, StopFlag(is_set=True))
@@ -79,13 +79,13 @@ def test_a_run_that_was_stopped_after_each_chunk_gives_the_same_bits(whole, tmp_
     assert read_results(folder).curve.equals(read_results(whole).curve)
 
 
-def test_a_finished_run_is_not_done_again(whole):
+def test_finished_run_is_not_repeated(whole):
     before = {path.name: path.stat().st_mtime_ns for path in whole.iterdir()}
     assert run(*small(), whole)
     assert before == {path.name: path.stat().st_mtime_ns for path in whole.iterdir()}
 
 
-def test_a_folder_holds_one_run(whole, tmp_path):
+def test_folder_holds_one_run(whole, tmp_path):
     with pytest.raises(RunError, match="holds a run with other settings"):
         run(*small(seed=1), whole)
     (tmp_path / "thesis.tex").write_text("years of work")
@@ -95,12 +95,12 @@ def test_a_folder_holds_one_run(whole, tmp_path):
         read_results(tmp_path)
 
 
-def test_trained_policies_come_back(whole):
+def test_trained_policies_are_read_back(whole):
     policies = trained_policies(small()[0], whole)
     assert list(policies) == ["seed 0", "seed 1"]
 
 
-def test_a_scenario_without_an_exact_optimum_says_why(tmp_path):
+def test_scenario_without_an_exact_optimum_gives_the_reason(tmp_path):
     settings = small(market={"kind": "dealer-market", "price": {"kind": "geometric-brownian", "drift": 0.1}})
     assert run(*settings, tmp_path / "run")
     results = read_results(tmp_path / "run")
@@ -127,7 +127,7 @@ def reached(folder):
     return store.read_header(folder / store.CHECKPOINT)["iteration"]
 
 
-def test_kill_9_loses_at_most_a_chunk_and_ctrl_c_saves_and_says_how_to_go_on(whole, tmp_path):
+def test_kill_9_loses_at_most_a_chunk_and_ctrl_c_saves_and_names_the_command_to_resume(whole, tmp_path):
     folder = tmp_path / "run"
     process = begin(*OPTIONS.split(), "--chunks", "4", "--out", str(folder))
     wait_for_checkpoint(folder, process)

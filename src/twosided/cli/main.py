@@ -1,7 +1,7 @@
-"""The command line: words to calls.
+"""Command line: from words to calls.
 
-Help and errors in what was typed need none of the heavy libraries: a command's parameters are read from its
-source, and its module is imported only when it runs.
+Help and errors in the words need none of the heavy libraries: the parameters of a command are read from its source, and
+its module is imported only when it runs.
 """
 
 import os
@@ -11,15 +11,15 @@ from difflib import get_close_matches
 from io import TextIOWrapper
 
 COMMANDS = {
-    "demo": "Watch a market maker learn, and read how far it is from the best.",
-    "train": "Train a market maker, judge it and write its page.",
-    "evaluate": "Judge policies on common chance.",
-    "calibrate": "Fit a part of a market to data: calibrate book, fills or heston FILE...",
-    "compare": "Judge the makers of several runs side by side on common chance, and write a page.",
-    "runs": "What runs there are, how far each is and what it found.",
-    "reproduce": "Make a paper again: its tables and figures beside the paper's, a verdict on its claims.",
-    "show": "Show a run again: its verdict, and its page made anew.",
-    "list": "What there is to choose from: markets, flows, policies, learners and more.",
+    "demo": "Train a market maker in a few minutes, and report its gap to the exact optimum.",
+    "train": "Train a market maker, evaluate it, and write a report.",
+    "evaluate": "Evaluate policies on common random numbers.",
+    "compare": "Evaluate the makers of several runs side by side, and write a report.",
+    "runs": "List the runs of a folder, with their progress and results.",
+    "show": "Print the results of a run, and write its report again.",
+    "calibrate": "Fit a model to market data: an order book, fill probabilities, or Heston.",
+    "reproduce": "Reproduce the tables and figures of a paper, and test its claims.",
+    "list": "List the markets, policies, learners, presets and other parts to choose from.",
 }
 ROOTS = {
     ("demo",): "twosided.cli.commands.run:Demo",
@@ -51,7 +51,7 @@ OPEN_RUNS = {("compare",), ("show",)}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command and exit: 0 if it did what was asked, 2 if it was asked wrongly, 130 on Ctrl-C."""
+    """Run a command and exit: with 0 on success, 2 after an error in the words or files, 130 after Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show σ shows a question mark.
@@ -80,12 +80,12 @@ def _run(words: list[str]) -> int:
     if command[0] not in COMMANDS:
         return _refuse(f"unknown command {command[0]}{_nearest(command[0], list(COMMANDS))}")
     if command[0] == "calibrate":
-        parts = [root[1] for root in ROOTS if root[0] == "calibrate"]
+        parts = list(CALIBRATIONS)
         if len(words) < 2 or words[1] in ("-h", "--help"):
-            print(f"usage: twosided calibrate PART FILE...\n\nPART is one of: {', '.join(parts)}")
+            _calibrate_overview()
             return 0
         if words[1] not in parts:
-            return _refuse(f"unknown part {words[1]}{_nearest(words[1], parts)}")
+            return _refuse(f"unknown model {words[1]}{_nearest(words[1], parts)}")
         command = (words[0], words[1])
     return _call(command, words[len(command) :])
 
@@ -113,9 +113,9 @@ def _call(command: tuple[str, ...], words: list[str]) -> int:
 
 
 def _keep_compiled_programs() -> None:
-    """Have JAX keep what it compiles in the user's cache folder, so that a second start takes a tenth.
+    """Have JAX keep compiled programs in the user's cache folder, which makes the next start ten times as fast.
 
-    JAX reads these when it is imported; what a user has set stays.
+    JAX reads these variables when it is imported; those that the user has set are kept.
     """
     from platformdirs import user_cache_path
 
@@ -126,15 +126,35 @@ def _keep_compiled_programs() -> None:
 def _overview() -> None:
     width = max(len(name) for name in COMMANDS)
     print("usage: twosided COMMAND [OPTIONS]\n")
-    print("Simulate two-sided markets, train market makers in them, and see how far each is from the best.\n")
+    print(
+        "Simulate two-sided markets, train market makers in them, and measure each one's gap to the exact optimum.\n"
+    )
+    print("commands:")
     for name, meaning in COMMANDS.items():
         print(f"  {name.ljust(width)}  {meaning}")
-    print("\ntwosided COMMAND --help says what a command takes. Begin with: twosided demo")
+    print(
+        "\noptions:\n  -h, --help     Show this help and exit.\n  -V, --version  Show the version and exit."
+    )
+    print("\nSee 'twosided COMMAND --help' for the options of a command. To start: twosided demo")
+
+
+CALIBRATIONS = {
+    "book": "Fit the reference book of the dealer market to order books.",
+    "fills": "Fit fill probabilities and volatility to bars.",
+    "heston": "Sample the parameters of the Heston model from bars.",
+}
+
+
+def _calibrate_overview() -> None:
+    print(f"usage: twosided calibrate MODEL [OPTIONS] FILES...\n\n{COMMANDS['calibrate']}\n\nmodels:")
+    for name, meaning in CALIBRATIONS.items():
+        print(f"  {name.ljust(6)}  {meaning}")
+    print("\nSee 'twosided calibrate MODEL --help' for the options of a model.")
 
 
 def _nearest(word: str, names: list[str]) -> str:
     close = get_close_matches(word, names, n=1, cutoff=0.4)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
+    return f"; did you mean {close[0]}?" if close else f"; choose from {', '.join(names)}"
 
 
 def _refuse(sentence: str) -> int:

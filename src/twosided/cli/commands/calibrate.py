@@ -1,4 +1,4 @@
-"""Fitting parts of a market to data: `twosided calibrate book`."""
+"""Calibration of the reference book: `twosided calibrate book`."""
 
 import json as json_format
 from dataclasses import asdict, dataclass
@@ -21,22 +21,27 @@ from twosided.settings import Settings
 
 @dataclass(frozen=True)
 class CalibrateBook:
-    """Fit the reference book to market data, draw the fit, and write it for --book."""
+    """Fit the reference book of the dealer market to order books, and write it for --book.
+
+    Example:
+
+        twosided calibrate book AAPL_orderbook_10.csv --out aapl.toml
+    """
 
     files: tuple[Path, ...]
-    """A LOBSTER orderbook file, with its message file or without, or snapshots with named columns (CSV or
-    Parquet); plain or .gz."""
+    """LOBSTER orderbook file, alone or with its message file, or snapshots with named columns; CSV or Parquet, plain or
+    .gz."""
     levels: int = 10
-    """Levels a side to use, or all if there are fewer."""
+    """Levels per side to use, or all if there are fewer."""
     paper_spread: bool = False
-    """Take the quoted spread and the tick of Ganesh et al. (2019) in place of the data's."""
+    """Use the quoted spread and the tick of Ganesh et al. (2019) in place of the data's."""
     target: float | None = None
-    """E[S_ref(1)], a fraction of the mid, that the volumes are scaled for; if none is given, as far between its
+    """E[S_ref(1)] to which the volumes are scaled, as a fraction of the mid. Default: at the same place between its
     bounds as the paper's 4.7 basis points."""
     out: Path = Path("book.toml")
-    """Where the book is written; its figure goes beside it, as HTML."""
+    """Output file of the book. A figure of the fit is written beside it, as HTML."""
     seed: int = 0
-    """Decides the resamples of the standard errors."""
+    """Seed of the resamples for the standard errors."""
     json: bool = False
     """Print the fit as JSON."""
 
@@ -64,14 +69,12 @@ class CalibrateBook:
             return 0
         console = Console()
         console.print(_fit_table(fit, book))
-        console.print(
-            f"{self.out} takes the book to other commands (--book {self.out}); {picture} draws the fit"
-        )
+        console.print(f"book: {self.out} (--book {self.out}); figure of the fit: {picture}")
         return 0
 
 
 def _fit_table(fit: BookFit, book: ReferenceBook) -> Table:
-    table = Table(title=f"{fit.rows_used:,} of {fit.rows_read:,} snapshots, {fit.num_levels} levels a side")
+    table = Table(title=f"{fit.rows_used:,} of {fit.rows_read:,} snapshots, {fit.num_levels} levels per side")
     for name in ("parameter", "estimate", "standard error", "in the book"):
         table.add_column(name, justify="left" if name == "parameter" else "right")
     for name, value in asdict(book).items():

@@ -1,4 +1,4 @@
-"""Fitting the chance of a fill to bars: `twosided calibrate fills`."""
+"""Calibration of fill probabilities: `twosided calibrate fills`."""
 
 import json as json_format
 from dataclasses import dataclass
@@ -16,22 +16,27 @@ from twosided.settings import Settings
 
 @dataclass(frozen=True)
 class CalibrateFills:
-    """Fit how the chance of a fill falls with the distance from the mid, and volatility, to bars of the market."""
+    """Fit the decay of fill probabilities with distance from the mid, and volatility, to bars.
+
+    Example:
+
+        twosided calibrate fills EURUSD_bid.csv EURUSD_ask.csv --offsets 0.0001,0.0002,0.0005
+    """
 
     files: tuple[Path, ...]
     """Bars of one price, or of bid and ask in one file or two (CSV or Parquet; plain or .gz)."""
     offsets: tuple[float, ...] | None = None
-    """Distances of orders from the close to fit to, increasing fractions of it; none: nine that the bars suggest."""
+    """Distances of orders from the close, as increasing fractions of it. Default: nine, chosen from the bars."""
     rule: BarFill = TradeThroughFill()
-    """Which orders fill."""
+    """Rule that decides which orders fill."""
     side: Side = "both"
-    """Which orders: bids, asks, or both, which then share one law."""
+    """Orders to fit: bids, asks, or both with common parameters."""
     block: int = 60
-    """Bars of a block; blocks are taken for independent by the robust standard errors."""
+    """Bars per block. The robust standard errors assume that blocks are independent."""
     timezone: str = "UTC"
-    """The clock of dates without an offset."""
+    """Time zone of dates without an offset, such as Europe/London."""
     seed: int = 0
-    """Decides what the rule leaves to chance."""
+    """Seed of the random draws of the rule."""
     json: bool = False
     """Print the fit as JSON."""
 
@@ -50,9 +55,8 @@ class CalibrateFills:
         console = Console()
         console.print(_estimates(fit))
         console.print(_shares(fit))
-        console.print(
-            f"χ² {fit.chi_square:,.1f}, p {fit.p_value:.2g}: whether bars of this law differ as much from it"
-        )
+        test = f"χ² {fit.chi_square:,.1f}, p {fit.p_value:.2g}"
+        console.print(f"{test}, the probability that bars of this model differ as much from it")
         return 0
 
 

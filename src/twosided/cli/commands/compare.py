@@ -1,4 +1,4 @@
-"""Runs beside each other: `twosided compare` on common random numbers, and the list of `twosided runs`."""
+"""Comparison of runs: `twosided compare` on common random numbers, and the list of `twosided runs`."""
 
 import json as json_format
 from collections.abc import Iterator
@@ -30,10 +30,14 @@ from twosided.settings import NO_FILES, Settings, SettingsError, build, load, re
 
 @dataclass(frozen=True)
 class Compare:
-    """Evaluate the makers of several runs side by side on common random numbers, and write a page.
+    """Evaluate the makers of several runs side by side on common random numbers, and write a report.
 
     Each maker is evaluated in the market that it was trained in. Runs of one kind of market draw the same random
     numbers, so all makers meet the same prices and clients where these have the same parameters.
+
+    Example:
+
+        twosided compare runs/first runs/second --policy persistent-quoter
     """
 
     runs: tuple[Path, ...]
@@ -45,7 +49,7 @@ class Compare:
     seed: int = 0
     """Seed of all random numbers."""
     out: Path = Path("compare.html")
-    """File of the page."""
+    """File of the report."""
     json: bool = False
     """Print the records as JSON."""
 
@@ -82,7 +86,7 @@ class Compare:
         store.write(self.out, self._page(scenario.market, records, traces, list(others)))
         print_records(records, scenario.market.metrics(), self.json)
         if not self.json:
-            Console().print(f"the page: {self.out}", highlight=False)
+            Console().print(f"report: {self.out}", highlight=False)
         return 0
 
     def _evaluated(
@@ -113,7 +117,12 @@ class Compare:
 
 @dataclass(frozen=True)
 class Runs:
-    """List the runs of a folder, with their progress and results."""
+    """List the runs of a folder, with their progress and results.
+
+    Example:
+
+        twosided runs --json
+    """
 
     folder: Path = Path("runs")
     """Folder of the runs."""

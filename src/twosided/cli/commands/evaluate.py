@@ -1,4 +1,4 @@
-"""Judging policies: `twosided evaluate`."""
+"""Evaluation of policies: `twosided evaluate`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,26 +24,33 @@ from twosided.settings import Settings, build
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Judge any policies on common chance, each in the same seat against the same competitors."""
+    """Evaluate policies on common random numbers, each in the same seat against the same competitors.
+
+    Examples:
+
+        twosided evaluate --policy persistent-quoter:epsilon-buy=-0.1,epsilon-sell=-0.1 --policy random-quoter
+        twosided evaluate --run runs/first --steps 10_000_000
+    """
 
     policies: tuple[Policy, ...] = ()
-    """What to judge; repeat for several."""
+    """Policy to evaluate. Repeat for several."""
     run: Path | None = None
-    """A run, whose trained policies are judged; its market and competitors hold unless others are given."""
+    """Folder of a run whose trained policies to evaluate. Its market, competitors, reward and horizon are the
+    defaults."""
     market: Market = DealerMarket()
-    """The rules of trade; the number of makers follows from the competitors."""
+    """Market to trade in. Its number of makers follows from the competitors."""
     competitors: tuple[Policy, ...] = (PersistentQuoter(),)
-    """Who sits in the other seats; repeat for several."""
+    """Policy in each of the other seats. Repeat for several."""
     reward: Reward = TotalPnL()
     """Reward of the evaluated policies, for the reward metric and the optimality gap."""
     horizon: int = 200
-    """Steps in an episode."""
+    """Steps per episode."""
     steps: int = 1_000_000
-    """Market steps that each policy is judged on."""
+    """Evaluation steps per policy."""
     seed: int = 0
-    """Decides everything that is random."""
+    """Seed of all random numbers."""
     out: Path | None = None
-    """Write the records here, as Parquet."""
+    """File to write the records to, as Parquet."""
     json: bool = False
     """Print the records as JSON."""
 
@@ -57,27 +64,30 @@ class Evaluate:
         market, competitors, reward, horizon = self.market, self.competitors, self.reward, self.horizon
         if "competitors" not in given and not market.takes_competitors:
             competitors = ()
-        trained, judged = None, {}
+        trained, evaluated = None, {}
         if self.run is not None:
             opened: TrainSettings = build(settings_of(self.run, settings.user_files)[0])
             trained = opened
-            judged = trained_policies(trained, self.run)
+            evaluated = trained_policies(trained, self.run)
             market = market if "market" in given else trained.market
             competitors = competitors if "competitors" in given else trained.competitors
             reward = reward if "reward" in given else trained.reward
             horizon = horizon if "horizon" in given else trained.horizon
-        judged |= named(self.policies)
-        if not judged:
-            raise RunError("nothing to judge: give --policy KIND or --run FOLDER, or both")
+        evaluated |= named(self.policies)
+        if not evaluated:
+            raise RunError("nothing to evaluate: give --policy KIND or --run FOLDER, or both")
         scenario = scenario_of(market, competitors, reward, horizon)
         if trained is not None and num_features(scenario) != num_features(trained.scenario):
-            raise RunError(f"the makers of {self.run} see another number of things than this market shows")
-        check_fit(scenario, judged.values())
+            raise RunError(
+                f"the observations of {self.run} have {num_features(trained.scenario)} numbers, "
+                f"but those of this market have {num_features(scenario)}"
+            )
+        check_fit(scenario, evaluated.values())
         try:
             best = optimum(scenario)
         except NotExact:
             best = None
-        records = evaluate(scenario, judged, seed=self.seed, steps=self.steps, optimum=best)
+        records = evaluate(scenario, evaluated, seed=self.seed, steps=self.steps, optimum=best)
         if self.out is not None:
             store.write_frame(self.out, to_frame(records))
         print_records(records, scenario.market.metrics(), self.json)

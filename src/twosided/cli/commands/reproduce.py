@@ -137,7 +137,7 @@ class Reproduce:
         console.print(_claims_table(items))
         counts = (f"{count} {verb(decision, count)}" for decision, count in count_decisions(items).items())
         console.print(f"claims: {', '.join(counts)}", highlight=False)
-        console.print(f"the page: {path}", highlight=False, soft_wrap=True)
+        console.print(f"report: {path}", highlight=False, soft_wrap=True)
 
     def _command(self, study: Study, shown: Sequence[Item]) -> str:
         """The command that makes the same page."""

@@ -1,4 +1,4 @@
-"""Training a maker and showing a run: `twosided demo`, `train` and `show`."""
+"""Training, and results of a run: `twosided demo`, `train` and `show`."""
 
 import hashlib
 import shlex
@@ -20,20 +20,31 @@ from twosided.settings import Settings, UserFiles, build, dump, load, read
 
 @dataclass(frozen=True)
 class Train(TrainSettings):
-    """Train a market maker, judge it and write its page."""
+    """Train a market maker, evaluate it, and write a report.
+
+    The run is saved after every chunk of training. Ctrl-C stops it, and --resume continues it with the same results as
+    an uninterrupted run.
+
+    Examples:
+
+        twosided train --preset single-asset
+        twosided train --market limit-order-market --learner sac --learner.gamma 0.99 --out runs/first
+        twosided train --resume runs/first
+        twosided train --market my_market.py:MyMarket --market.alpha 3
+    """
 
     out: Path | None = None
-    """Folder of the run; a name from its settings in runs/ if none is given."""
+    """Output folder. Default: a name derived from the settings, under runs/."""
     resume: Path | None = None
-    """Go on with the run in this folder, with the settings that it has."""
+    """Folder of a run to resume, with its own settings."""
     json: bool = False
-    """Print the records as JSON, progress going to the standard error."""
+    """Print the records as JSON. Progress goes to standard error."""
 
     def __call__(self, settings: Settings) -> int:
         if self.resume is not None:
             if ignored := {path[0] for path in settings.origins} - {"resume", "json"}:
                 raise RunError(
-                    f"--resume goes on with the settings of its run; {sorted(ignored)[0]} cannot be given"
+                    f"--resume uses the settings of the run; {sorted(ignored)[0]} cannot be changed"
                 )
             return _train(*settings_of(self.resume, settings.user_files), self.resume, self.json)
         own = {"out", "resume", "json"}
@@ -48,15 +59,25 @@ class Train(TrainSettings):
 
 @dataclass(frozen=True)
 class Demo(Train):
-    """Watch a market maker learn, and read how far it is from the best.
+    """Train a market maker in a few minutes, and report its gap to the exact optimum.
 
-    --competitor also takes short names: persistent-0, persistent-0.5, random-1, random-0.5.
+    The market is the dealer market, with one competitor. --competitor takes a name of `twosided list competitors` too.
+
+    Examples:
+
+        twosided demo
+        twosided demo --competitor random-0.5
     """
 
 
 @dataclass(frozen=True)
 class Show:
-    """Show a finished run again: its verdict, and its page made anew."""
+    """Print the results of a finished run, and write its report again.
+
+    Example:
+
+        twosided show runs/first
+    """
 
     run: Path
     """Folder of the run."""
@@ -91,7 +112,9 @@ def _train(asked: Settings, text: str, folder: Path, json: bool) -> int:
         console.print(f"stopped; resume with: {shlex.join(words)}", highlight=False, soft_wrap=True)
         return 130
     if done:
-        console.print(f"{folder} held this run, finished; another --out runs it again", highlight=False)
+        console.print(
+            f"{folder} holds this run, finished; choose another --out to repeat it", highlight=False
+        )
     _present(read_results(folder), settings, text, folder, json)
     return 0
 
@@ -101,7 +124,7 @@ def _present(results: RunResults, settings: TrainSettings, text: str, folder: Pa
     _page_of(folder, settings, text)(results)
     print_records(results.records, settings.scenario.market.metrics(), json)
     if not json:
-        Console().print(f"the page: {folder / store.REPORT}", highlight=False)
+        Console().print(f"report: {folder / store.REPORT}", highlight=False)
 
 
 def _page_of(folder: Path, settings: TrainSettings, text: str) -> SnapshotCallback:
