@@ -182,7 +182,9 @@ def test_invalid_combinations_are_refused_in_one_sentence(words, message, capsys
 
 def test_comparing_runs_of_different_markets_raises(whole, tmp_path, capsys):
     other = tmp_path / "other"
-    settings = parse("twosided.runs.settings:TrainSettings", ["--learner.total-timesteps", "96"], prog="train")
+    settings = parse(
+        "twosided.runs.settings:TrainSettings", ["--learner.total-timesteps", "96"], prog="train"
+    )
     store.write(other / store.SETTINGS, dump(settings))
     code, _, err = call(capsys, "compare", str(whole[0]), str(other))
     assert code == 2

@@ -31,8 +31,12 @@ SMALL = {
     "chunks": 4,
     "evaluation_steps": 2000,
 }
-OPTIONS = "--learner.total-timesteps 1792 --learner.num-envs 16 --learner.num-steps 16 --learner.num-epochs 1 "
-OPTIONS += "--learner.num-minibatches 2 --learner.hidden-sizes 8 --horizon 20 --seeds 2 --evaluation-steps 2000"
+OPTIONS = (
+    "--learner.total-timesteps 1792 --learner.num-envs 16 --learner.num-steps 16 --learner.num-epochs 1 "
+)
+OPTIONS += (
+    "--learner.num-minibatches 2 --learner.hidden-sizes 8 --horizon 20 --seeds 2 --evaluation-steps 2000"
+)
 
 
 def small(**changes) -> tuple[TrainSettings, str]:

@@ -183,7 +183,7 @@ def scenario_of(
         name: defaults[name] for name in ("market", "competitors", "reward", "horizon") if name in defaults
     }
     given = {"market": market, "reward": reward, "horizon": horizon}
-    objects = {name: part for name, part in given.items() if isinstance(part, eqx.Module)}
+    objects: dict[str, Any] = {name: part for name, part in given.items() if isinstance(part, eqx.Module)}
     reader = Reader(describe(SETTINGS))
     reader.layer(scenario, f"twosided/{environment}-v0")
     reader.layer({n: p for n, p in given.items() if p is not None and n not in objects}, "scenario")

@@ -5,6 +5,7 @@ from twosided.core.reward import TotalPnL
 from twosided.core.scenario import Scenario
 from twosided.electronic.chain import electronic_chain
 from twosided.electronic.exact import best_table
+from twosided.electronic.market import ElectronicMarket
 from twosided.electronic.policies import ImbalanceTable
 from twosided.rewards import SpreadPnL
 
@@ -13,6 +14,8 @@ def electronic_optimum(scenario: Scenario) -> Optimum:
     """Return the optimum over tables of the clipped imbalance. Raises NotExact for a market with two prices."""
     # The fundamental price has no drift, so inventory earns nothing in expectation: total PnL is spread PnL.
     reward = SpreadPnL() if isinstance(scenario.reward, TotalPnL) else scenario.reward
-    best = best_table(electronic_chain(scenario.market, reward, scenario.horizon))
+    market = scenario.market
+    assert isinstance(market, ElectronicMarket)
+    best = best_table(electronic_chain(market, reward, scenario.horizon))
     source = "The optimum is over all tables of the imbalance clipped to ±2, from the market’s Markov chain."
     return Optimum(best.value.value, "reward", ImbalanceTable(best.changes), source)
