@@ -11,5 +11,5 @@ def limit_order_metrics() -> tuple[MetricGroup, ...]:
         *mean_and_std("bid_size", "size of the bid", "units"),
         *mean_and_std("ask_size", "size of the ask", "units"),
     )
-    note = "The offset is the distance of an order from the midprice; orders that are not placed count at the largest one."
+    note = "Offsets are distances from the midprice; orders that are not placed count at the largest offset."
     return (*standard_groups(), MetricGroup("Orders", note, orders))
