@@ -1,4 +1,4 @@
-"""The electronic market from outside: the command line, a run and its page, and Gymnasium."""
+"""Electronic market in the command line, in a run and its page, and in Gymnasium."""
 
 import json
 
@@ -19,7 +19,7 @@ def call(capsys, *words):
     return ended.value.code, out, err
 
 
-def test_policies_are_judged(capsys):
+def test_policies_are_evaluated(capsys):
     words = [
         "--policy",
         "threshold-policy:threshold=1",
@@ -34,11 +34,11 @@ def test_policies_are_judged(capsys):
     found = {(r["case"], r["metric"]): (r["value"], r["error"]) for r in json.loads(out)}
     value, error = found["threshold policy", "pnl_spread"]
     assert abs(value + 0.43658) < 4 * error
-    # A table of three is threshold 1.
+    # This table of three entries is the policy with threshold 1.
     assert found["imbalance table", "pnl_total"] == found["threshold policy", "pnl_total"]
 
 
-def test_a_run_learns_and_shows_its_page(capsys, tmp_path):
+def test_training_run_writes_its_page(capsys, tmp_path):
     folder = tmp_path / "run"
     learner = ["--learner", "sarsa", "--learner.total-timesteps", "30000", "--seeds", "2", "--chunks", "2"]
     words = [*ALONE, "--reward", "spread-pnl", *learner, "--evaluation-steps", "3000", "--out", str(folder)]
@@ -71,27 +71,27 @@ def test_a_run_learns_and_shows_its_page(capsys, tmp_path):
         (["--policy", "threshold-policy"], "ThresholdPolicy cannot play in DealerMarket"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(capsys, words, sentence):
+def test_invalid_command_lines_give_a_one_line_error(capsys, words, sentence):
     code, _, err = call(capsys, "evaluate", *words)
     assert code == 2
     assert sentence in err
     assert err.count("\n") == 1
 
 
-def test_a_learner_of_tables_needs_a_list_of_actions(capsys, tmp_path):
+def test_tabular_learner_raises_without_a_finite_action_space(capsys, tmp_path):
     code, _, err = call(capsys, "train", "--learner", "q-learning", "--out", str(tmp_path / "run"))
     assert code == 2
     assert "QLearning cannot learn in DealerMarket" in err
 
 
-def test_the_environment_of_gymnasium():
+def test_gymnasium_environment_steps():
     env = gymnasium.make("twosided/Electronic-v0", market="electronic-market:full_information=true")
     assert env.action_space.n == 3
     observation, _ = env.reset(seed=0)
     np.testing.assert_array_equal(observation, [0.0, 0.0, 0.0])
     total, ended = 0.0, False
     while not ended:
-        # Sees what the quote is off by, and follows it: no order is then worth anything to an informed trader.
+        # The quote follows the observed mispricing, so informed traders have no profit.
         observation, reward, _, ended, info = env.step(int(np.sign(observation[2])) + 1)
         total += reward
         assert reward == info["pnl_spread"]

@@ -1,4 +1,4 @@
-"""Exact answers for the electronic market: another derivation, enumeration, simulation, known limits, refusals."""
+"""Exact values in the electronic market: independent derivation, enumeration, simulation, limits, and refusals."""
 
 from dataclasses import replace
 from itertools import product
@@ -32,8 +32,8 @@ from twosided.rewards import DeviationPenalty, SpreadPnL, WeightedReward
 
 MARKET = ElectronicMarket()
 CELLS = ImbalanceCells(2)
-PRINTED = {1: -0.43658, 2: -0.53502, 3: -0.68557}
-"""A step over a day of 150, the default parameters."""
+REFERENCE = {1: -0.43658, 2: -0.53502, 3: -0.68557}
+"""Mean reward per step over a day of 150 steps by threshold, at the default parameters."""
 
 
 @pytest.fixture(scope="module")
@@ -42,31 +42,32 @@ def chain():
 
 
 def by_recursion(threshold, steps, same_quote=False, limit=60):
-    """What π_h earns a step, from a recursion over the law of (p* - p^m, imbalance) of its own."""
+    """Return the mean reward per step of π_h, from an independent recursion over the distribution of p* - p^m and the
+    imbalance."""
     d = np.arange(-limit, limit + 1)
-    law = {0: (d == 0).astype(float)}
+    distribution = {0: (d == 0).astype(float)}
     earned = 0.0
     for _ in range(steps):
         after = {}
-        for imbalance, mass in law.items():
+        for imbalance, mass in distribution.items():
             change = int(np.sign(imbalance)) * (abs(imbalance) >= threshold)
             order = np.sign(d - change * same_quote)
-            # Uninformed buyers and sellers take and give the same.
+            # Uninformed buyers and sellers have the same expected result, so they cancel.
             earned += 0.4 * mass @ (order * (change - d))
             kept = 0 if change else imbalance
             moves = [(0.2, 1, 0), (0.2, -1, 0), (0.1, 0, 1), (0.1, 0, -1)]
             moves += [(0.4 * (order == x), 0, x) for x in (-1, 0, 1)]
-            for chance, move, x in moves:
-                mass_there = np.roll(mass * chance, move - change)
-                after[kept + x] = after.get(kept + x, 0.0) + mass_there
-        law = after
+            for probability, move, x in moves:
+                shifted = np.roll(mass * probability, move - change)
+                after[kept + x] = after.get(kept + x, 0.0) + shifted
+        distribution = after
     return earned / steps
 
 
 @pytest.mark.parametrize("threshold", [1, 2, 3])
-def test_threshold_policies_by_another_derivation(chain, threshold):
+def test_values_of_threshold_policies_match_an_independent_recursion(chain, threshold):
     found = day_value(chain, ThresholdPolicy(threshold))
-    assert found.value == pytest.approx(PRINTED[threshold], abs=5e-6)
+    assert found.value == pytest.approx(REFERENCE[threshold], abs=5e-6)
     assert found.value == pytest.approx(by_recursion(threshold, 150), abs=1e-12)
     assert found.error < 1e-9
     other = electronic_chain(ElectronicMarket(same_quote=True), horizon=40)
@@ -75,14 +76,14 @@ def test_threshold_policies_by_another_derivation(chain, threshold):
     )
 
 
-def test_values_of_states_by_hand(chain):
+def test_state_values_match_the_reference(chain):
     values = state_values(chain, ThresholdPolicy(2), CELLS)
     np.testing.assert_allclose(values, [-0.4215, -0.5612, -0.5493, -0.5612, -0.4215], atol=5e-5)
     assert np.isnan(state_values(chain, ThresholdPolicy(1), CELLS)[[0, 4]]).all()
 
 
-class Everything(FinitePolicy):
-    """Does all things alike."""
+class UniformPolicy(FinitePolicy):
+    """Chooses all actions with equal probability."""
 
     @property
     def space(self):
@@ -92,8 +93,9 @@ class Everything(FinitePolicy):
         return jnp.ones(3, observation.imbalance.dtype) / 3
 
 
-def stories(policy, market, horizon):
-    """Every course of a day: its probability and its steps (cell, action, reward), and the last observation's cell."""
+def enumerate_paths(policy, market, horizon):
+    """Return all paths of a day: probability, steps (cell, action, reward, action probabilities), and the cell and the
+    action probabilities of the last observation."""
     changes = [jax.tree.map(lambda leaf, a=a: leaf[a : a + 1], market.action_space.actions) for a in range(3)]
     shocks = {0.1: 0.2, 0.3: 0.2, 0.45: 0.1, 0.55: 0.1, 0.8: 0.4}
     tables, steps_from = {}, {}
@@ -108,38 +110,40 @@ def stories(policy, market, horizon):
             steps_from[where] = jax.device_get(jitted(state, changes[action], np.float32(shock)))
         return steps_from[where]
 
-    def probabilities(seen):
-        imbalance = float(seen.imbalance[0])
+    def probabilities(observation):
+        imbalance = float(observation.imbalance[0])
         if imbalance not in tables:
-            tables[imbalance] = np.asarray(policy.probabilities(jax.tree.map(lambda x: x[0], seen)), float)
+            tables[imbalance] = np.asarray(
+                policy.probabilities(jax.tree.map(lambda x: x[0], observation)), float
+            )
         return tables[imbalance]
 
-    def go(state, seen, chance, steps):
-        here = int(CELLS(jax.tree.map(lambda x: x[0], seen)))
+    def extend(state, observation, mass, steps):
+        cell = int(CELLS(jax.tree.map(lambda x: x[0], observation)))
         if len(steps) == horizon:
-            yield chance, steps, here, probabilities(seen)
+            yield mass, steps, cell, probabilities(observation)
             return
         for action, (shock, probability) in product(range(3), shocks.items()):
-            taken = chance * probability * probabilities(seen)[action]
-            if taken > 0:
+            next_mass = mass * probability * probabilities(observation)[action]
+            if next_mass > 0:
                 after, transition = step(state, action, shock)
-                lived = (here, action, float(transition.pnl.spread[0]), probabilities(seen))
-                yield from go(after, transition.observation, taken, [*steps, lived])
+                taken = (cell, action, float(transition.pnl.spread[0]), probabilities(observation))
+                yield from extend(after, transition.observation, next_mass, [*steps, taken])
 
-    return list(go(*market.reset(jnp.float32(0)), 1.0, []))
+    return list(extend(*market.reset(jnp.float32(0)), 1.0, []))
 
 
 @pytest.mark.parametrize(
-    "policy", [Everything(), ThresholdPolicy(1, epsilon=0.3)], ids=["everything", "threshold"]
+    "policy", [UniformPolicy(), ThresholdPolicy(1, epsilon=0.3)], ids=["uniform", "threshold"]
 )
-def test_values_of_pairs_by_enumeration(policy):
+def test_state_action_values_match_enumeration(policy):
     horizon, discount, decay = 3, 0.8, 0.6
     market = electronic_chain(MARKET, horizon=horizon, mispricing_limit=8, imbalance_limit=4)
-    told = stories(policy, MARKET, horizon)
-    assert sum(chance for chance, *_ in told) == pytest.approx(1, abs=1e-6)
+    paths = enumerate_paths(policy, MARKET, horizon)
+    assert sum(mass for mass, *_ in paths) == pytest.approx(1, abs=1e-6)
     found = bootstrapped_values(market, policy, CELLS, discount, decay)
     visits, returns, targets = (np.zeros((5, 3)) for _ in range(3))
-    for chance, steps, last, ending in told:
+    for mass, steps, last, ending in paths:
         ahead, target = 0.0, 0.0
         following = (last, ending)
         for t, (cell, action, reward, _) in reversed(list(enumerate(steps))):
@@ -147,79 +151,79 @@ def test_values_of_pairs_by_enumeration(policy):
             bootstrap = np.nansum(following[1] * found[following[0]])
             weight = 1.0 if t == horizon - 1 else 1 - decay
             target = reward + discount * (weight * bootstrap + (1 - weight) * target)
-            visits[cell, action] += chance
-            returns[cell, action] += chance * ahead
-            targets[cell, action] += chance * target
+            visits[cell, action] += mass
+            returns[cell, action] += mass * ahead
+            targets[cell, action] += mass * target
             following = (cell, np.eye(3)[action])
-    seen = visits > 0
+    visited = visits > 0
     values = state_action_values(market, policy, CELLS, discount)
-    assert (np.isnan(values) == ~seen).all()
-    # The events' probabilities are float32's where policies are.
-    np.testing.assert_allclose(values[seen], (returns[seen] / visits[seen]), atol=1e-6)
-    np.testing.assert_allclose(found[seen], (targets[seen] / visits[seen]), atol=1e-6)
+    assert (np.isnan(values) == ~visited).all()
+    # Probabilities of policies are in float32.
+    np.testing.assert_allclose(values[visited], (returns[visited] / visits[visited]), atol=1e-6)
+    np.testing.assert_allclose(found[visited], (targets[visited] / visits[visited]), atol=1e-6)
 
 
-def test_without_discounting_ahead_all_tables_are_one(chain):
+def test_values_without_discount_do_not_depend_on_bootstrapping(chain):
     policy = ThresholdPolicy(2, epsilon=0.1)
     one = state_action_values(chain, policy, CELLS)
     np.testing.assert_allclose(bootstrapped_values(chain, policy, CELLS), one, atol=1e-12)
     np.testing.assert_allclose(bootstrapped_values(chain, policy, CELLS, 0.0, 0.9), one, atol=1e-12)
 
 
-def test_one_step_learning_cannot_tell_what_to_do_when_orders_balance(chain):
-    # An informed order is decided on the quote before the change, so at I = 0, where p* is as likely above the quote
-    # as below, the reward is the same on average whatever the change, and so is the next imbalance.
+def test_one_step_values_are_equal_at_balanced_orders(chain):
+    # An informed order is decided on the quote before the change. At I = 0, p* is above and below the quote with equal
+    # probability, so neither the expected reward nor the next imbalance depends on the change.
     for discount in (0.0, 0.9):
         row = bootstrapped_values(chain, ThresholdPolicy(1, 0.1), CELLS, discount)[2]
         assert np.ptp(row) < 1e-9
-    # Looking further, leaving the quote is best; and at once where the order is decided on the new quote.
+    # With eligibility traces, keeping the quote is best; so it is in one step if the order is decided on the new quote.
     assert bootstrapped_values(chain, ThresholdPolicy(1, 0.1), CELLS, 0.9, 0.9)[2].argmax() == 1
     fair = electronic_chain(ElectronicMarket(same_quote=True))
     assert bootstrapped_values(fair, ThresholdPolicy(1, 0.1), CELLS)[2].argmax() == 1
 
 
-def test_the_best_of_all_tables():
-    # Wide enough that policies which let the imbalance run are bounded too.
+def test_best_table_is_threshold_one():
+    # The limits are wide enough to bound policies under which the imbalance grows.
     chain = electronic_chain(MARKET, mispricing_limit=40, imbalance_limit=30)
     best = best_table(chain)
-    assert best.value.value == pytest.approx(PRINTED[1], abs=5e-6)
+    assert best.value.value == pytest.approx(REFERENCE[1], abs=5e-6)
     equal = best.values > best.value.value - 1e-9
-    # Threshold 1 never sees |I| = 2: what a table has there makes no difference.
+    # |I| = 2 does not occur with threshold 1, so the entries of a table there do not matter.
     np.testing.assert_array_equal(np.unique(best.tables[equal][:, 1:4], axis=0), [[-1, 0, 1]])
     assert equal.sum() == 9
     assert (best.values + best.errors)[~equal].max() < best.value.value
     assert day_value(chain, ImbalanceTable(best.changes)).value == pytest.approx(best.value.value, abs=1e-12)
 
 
-def test_a_maker_that_sees_the_price_loses_nothing(chain):
+def test_maker_with_full_information_has_no_loss(chain):
     for after_event in (False, True):
         found = full_information(chain, after_event)
         assert abs(found.value) <= found.error + 1e-12
     wide = electronic_chain(MARKET, mispricing_limit=30, imbalance_limit=5)
     gap = information_value(wide, best_table(wide))
-    assert gap.value == pytest.approx(-PRINTED[1], abs=1e-5)
+    assert gap.value == pytest.approx(-REFERENCE[1], abs=1e-5)
 
 
-def test_seeing_the_event_first_is_worth_something_where_the_price_outruns_the_quote():
-    # p* moves by a tick at most, and so does the quote: only a maker with two quotes, held apart, is behind.
+def test_observing_the_event_first_has_value_with_two_quotes():
+    # p* and quotes move by one tick at most, so only a maker with two quotes apart can lag behind p*.
     market = TwoSidedElectronicMarket(min_spread=1.0, max_spread=3.0)
     chain = electronic_chain(market, mispricing_limit=12, imbalance_limit=1, horizon=20)
     before, after = full_information(chain), full_information(chain, after_event=True)
     assert after.value > before.value + before.error + after.error
 
 
-def test_the_long_run_is_where_long_days_go(chain):
+def test_long_run_value_is_the_limit_of_long_days(chain):
     policy = ThresholdPolicy(2)
     average = long_run_value(chain, policy)
     short, long = (chain.follow(policy).of_day(horizon).value for horizon in (1000, 2000))
-    # The start is forgotten, so what is left of it falls as 1/T.
+    # The effect of the start decreases as 1/T.
     assert long - average == pytest.approx((short - average) / 2, rel=1e-6)
-    _, law = chain.follow(policy).long_run()
-    np.testing.assert_allclose(chain.follow(policy).moves.T @ law, law, atol=1e-12)
+    _, stationary = chain.follow(policy).long_run()
+    np.testing.assert_allclose(chain.follow(policy).moves.T @ stationary, stationary, atol=1e-12)
 
 
 @pytest.mark.parametrize("limits", [(3, 10), (6, 10), (60, 1)])
-def test_what_is_cut_off_is_bounded(limits):
+def test_truncation_error_is_within_its_bound(limits):
     small = electronic_chain(MARKET, mispricing_limit=limits[0], imbalance_limit=limits[1])
     found = day_value(small, ThresholdPolicy(2))
     assert found.error > 1e-6
@@ -246,7 +250,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("market", "reward", "policy"), CASES.values(), ids=CASES)
-def test_simulation_agrees(market, reward, policy):
+def test_exact_values_match_simulation(market, reward, policy):
     exact = day_value(electronic_chain(market, reward, horizon=50), policy)
     records = evaluate(Scenario(market, (), reward, horizon=50), {"": policy}, steps=200_000)
     found = next(record for record in records if record.metric == "reward")
@@ -255,7 +259,7 @@ def test_simulation_agrees(market, reward, policy):
 
 
 class BothQuotes(FinitePolicy):
-    """Threshold 2 for a maker of two quotes, which it moves together."""
+    """Threshold 2 for a maker that moves its two quotes together."""
 
     @property
     def space(self):
@@ -266,36 +270,36 @@ class BothQuotes(FinitePolicy):
         return jnp.zeros(9).at[jnp.array([0, 4, 8])].set(jnp.stack([lower, stay, raise_]))
 
 
-def test_two_quotes_without_a_spread_are_one():
+def test_two_quotes_without_a_spread_match_the_market_of_one_price():
     market = TwoSidedElectronicMarket(max_spread=0.0)
     assert day_value(electronic_chain(market), BothQuotes()).value == pytest.approx(
         by_recursion(2, 150), abs=1e-9
     )
-    # And a spread that nobody crosses is paid by the uninformed alone: half of it, on each of their orders.
+    # Informed traders do not cross a wide spread, so only uninformed orders trade, each paying half of it.
     wide = TwoSidedElectronicMarket(min_spread=1000.0, max_spread=1000.0)
     assert day_value(electronic_chain(wide), BothQuotes()).value == pytest.approx(0.2 * 500, rel=1e-6)
 
 
-def test_the_map_of_thresholds():
+def test_threshold_map_matches_the_reference():
     values = threshold_map([0.0, 0.1, 0.4], [0.4, 0.9], thresholds=(1, 2))
     assert np.isnan(values[2]).all()
     assert np.isnan(values[1, 1]).all()
-    np.testing.assert_allclose(values[1, 0], [PRINTED[1], PRINTED[2]], atol=5e-6)
-    # Where nearly all are informed, an order that is too late for a change of quote misleads the next change.
+    np.testing.assert_allclose(values[1, 0], [REFERENCE[1], REFERENCE[2]], atol=5e-6)
+    # When nearly all traders are informed, an order decided on the old quote misleads the next change.
     assert values[0, 0].argmax() == 0
     assert values[0, 1].argmax() == 1
 
 
-def test_the_inventory_part_of_a_total_is_nothing_on_average(chain):
+def test_total_pnl_has_the_mean_of_spread_pnl(chain):
     assert day_value(electronic_chain(MARKET, TotalPnL()), ThresholdPolicy(1)).value == pytest.approx(
         day_value(chain, ThresholdPolicy(1)).value
     )
 
 
-def test_what_the_chain_does_not_say_is_refused(chain):
-    leaning = TabularPolicy(jnp.eye(3), InventoryCells(1), ThresholdPolicy().space)
+def test_unsupported_policies_rewards_and_markets_raise(chain):
+    by_inventory = TabularPolicy(jnp.eye(3), InventoryCells(1), ThresholdPolicy().space)
     with pytest.raises(NotExact, match="the action of TabularPolicy depends on the inventory"):
-        day_value(chain, leaning)
+        day_value(chain, by_inventory)
     with pytest.raises(NotExact, match="the cell of InventoryCells depends on the inventory"):
         state_values(chain, ThresholdPolicy(1), InventoryCells(1))
     with pytest.raises(NotExact, match="DeviationPenalty has a state"):

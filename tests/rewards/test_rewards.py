@@ -1,4 +1,4 @@
-"""Rewards: by hand, for any seat and number of makers; and what the expected inventory PnL is worth."""
+"""Rewards: hand calculation by seat and number of makers, and variance reduction by expected inventory PnL."""
 
 import jax
 import jax.numpy as jnp
@@ -36,14 +36,14 @@ def transition(spread, hedge, inventory, expected):
 
 
 THREE = transition([4.0, 0.0, 1.0], [-1.0, -2.0, 0.0], [10.0, -20.0, 30.0], [0.25, -0.5, 0.75])
-"""Totals with the inventory's sample 12.5, -22.5, 30.5; in expectation 2.75, -3.0, 1.25."""
+"""Totals are 12.5, -22.5, 30.5 with sampled inventory PnL, and 2.75, -3.0, 1.25 with its expectation."""
 
 
 @pytest.mark.parametrize("seat", [0, 1, 2])
 @pytest.mark.parametrize(
     ("expected_inventory", "totals"), [(False, [12.5, -22.5, 30.5]), (True, [2.75, -3.0, 1.25])]
 )
-def test_rewards_by_hand(seat, expected_inventory, totals):
+def test_rewards_match_hand_calculation(seat, expected_inventory, totals):
     reward, state = TotalPnL(expected_inventory)(None, THREE, seat)
     assert (reward, state) == (totals[seat], None)
     others = [total for other, total in enumerate(totals) if other != seat]
@@ -51,18 +51,18 @@ def test_rewards_by_hand(seat, expected_inventory, totals):
     assert (reward, state) == (totals[seat] - sum(others) / 2, None)
 
 
-def test_without_competitors_the_excess_is_the_total():
+def test_excess_pnl_without_competitors_is_total_pnl():
     alone = transition([4.0], [-1.0], [10.0], [0.25])
     assert ExcessPnL()(None, alone, 0)[0] == TotalPnL()(None, alone, 0)[0] == 2.75
 
 
-def test_excess_of_two_makers_is_a_zero_sum_game():
+def test_excess_pnl_of_two_makers_sums_to_zero():
     two = transition([4.0, 0.0], [-1.0, -2.0], [10.0, -20.0], [0.25, -0.5])
     assert ExcessPnL()(None, two, 0)[0] == -ExcessPnL()(None, two, 1)[0]
 
 
 @pytest.mark.parametrize("seat", [0, 1, 2])
-def test_penalties_by_hand(seat):
+def test_penalties_match_hand_calculation(seat):
     sample, expected = [10.0, -20.0, 30.0][seat], [0.25, -0.5, 0.75][seat]
     total, expected_total = [12.5, -22.5, 30.5][seat], [2.75, -3.0, 1.25][seat]
     assert SquarePenalty(0.5, False)(None, THREE, seat) == (total - 0.5 * sample**2, None)
@@ -71,34 +71,34 @@ def test_penalties_by_hand(seat):
     assert AsymmetricPenalty(0.5)(None, THREE, seat) == (expected_total - 0.5 * expected**2, None)
 
 
-def test_the_deviation_is_of_the_last_steps():
+def test_deviation_penalty_is_over_the_last_steps():
     reward, state = DeviationPenalty(weight=2.0, window=3, expected_inventory=False), None
-    series, paid = [5.0, -1.0, 2.0, 2.0, 2.0, 8.0], []
+    series, rewards = [5.0, -1.0, 2.0, 2.0, 2.0, 8.0], []
     state = reward.init()
-    for value in series:
-        step = transition([0.0], [0.0], [value], [0.0])
-        pay, state = reward(state, step, 0)
-        paid.append(float(pay))
+    for pnl in series:
+        step = transition([0.0], [0.0], [pnl], [0.0])
+        value, state = reward(state, step, 0)
+        rewards.append(float(value))
     windows = [series[max(0, i - 2) : i + 1] for i in range(len(series))]
     expected = [window[-1] - 0.5 - 2 * np.std(window) for window in windows]
-    np.testing.assert_allclose(paid, expected, rtol=1e-6)
+    np.testing.assert_allclose(rewards, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("penalty", [DeviationPenalty, SquarePenalty, AsymmetricPenalty])
 @pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
-def test_a_weight_that_rewards_risk_is_refused(penalty, weight):
+def test_negative_and_not_finite_weights_raise(penalty, weight):
     with pytest.raises(ValueError, match="weight must be at least 0 and finite, but got"):
         penalty(weight)
 
 
 @pytest.mark.parametrize("window", [0, 1, 10_001])
-def test_a_window_of_one_step_is_refused(window):
+def test_window_out_of_range_raises(window):
     with pytest.raises(ValueError, match="window must be from 2 to 10000, but got"):
         DeviationPenalty(window=window)
 
 
-def test_expected_inventory_pnl_has_the_same_mean_and_almost_no_noise():
-    # A drift of 60 a year moves the price by 0.9 a step, so that both means are far from 0.
+def test_expected_inventory_pnl_has_the_same_mean_and_a_smaller_variance():
+    # A drift of 60 per year moves the price by 0.9 per step, so both means are far from 0.
     market = DealerMarket(price=GeometricBrownian(drift=60.0, volatility=2.0))
     makers = (
         RandomQuoter(hedge_low=0.1, hedge_high=0.3),
@@ -119,11 +119,11 @@ def test_expected_inventory_pnl_has_the_same_mean_and_almost_no_noise():
     error = difference.std() / np.sqrt(paths)
     assert abs(difference.mean()) < 4 * error
     assert abs(expected.mean()) > 20 * error
-    # What remains is that of the trades: the innovation's own part, σ z √Δ P, is gone.
+    # Only the variance of the trades remains, without the price innovation σ z √Δ P.
     assert expected.var() < 0.5 * sample.var()
 
 
-def test_a_reward_is_refused_where_the_market_lacks_its_extras():
+def test_rewards_raise_in_markets_without_their_extras():
     with pytest.raises(ValueError, match="SquarePenalty needs InventoryMoments, which Toy does not report"):
         Scenario(Toy(), (), SquarePenalty())
     with pytest.raises(
