@@ -1,4 +1,4 @@
-"""The Gymnasium skin: Gymnasium's own checks, and that it shows what the scenario does, exactly."""
+"""Gymnasium adapter: Gymnasium's own checks, and agreement with the scenario step by step."""
 
 import shutil
 import subprocess
@@ -41,7 +41,7 @@ CHROMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stabl
 
 
 class Walk(Market):
-    """Two makers walk by what they do; the first one's place is its spread PnL, and ends it beyond 2.5."""
+    """Two makers move by their actions; spread PnL is the place, and the market terminates if seat 0 is beyond 2.5."""
 
     num_makers: int = eqx.field(static=True, default=2)
     finite: bool = eqx.field(static=True, default=False)
@@ -65,15 +65,15 @@ class Walk(Market):
         return place, Transition(self._observe(place, shock), pnl, quotes, *[nothing] * 5, terminated=ends)
 
     def _observe(self, place, shock):
-        return {"place": place, "chance": jnp.broadcast_to(shock, 2), "other": place[::-1]}
+        return {"draw": jnp.broadcast_to(shock, 2), "other": place[::-1], "place": place}
 
 
-CHANCE, OTHER, PLACE = range(3)
-"""Positions in the vector: a dict's leaves are in the order of their names."""
+DRAW, OTHER, PLACE = range(3)
+"""Positions in the observation vector: the leaves of a dict are in the order of their names."""
 
 
-class Counting(Policy):
-    """Walks one step further each time it acts."""
+class StepCounter(Policy):
+    """Plays the number of its steps over all episodes."""
 
     def shocks(self, key, shape):
         return None
@@ -86,7 +86,7 @@ class Counting(Policy):
 
 
 def walk(finite=False, horizon=4):
-    return Scenario(Walk(finite=finite), (Counting(),), horizon=horizon)
+    return Scenario(Walk(finite=finite), (StepCounter(),), horizon=horizon)
 
 
 def dealer(horizon=5):
@@ -94,16 +94,16 @@ def dealer(horizon=5):
 
 
 @pytest.mark.parametrize("scenario", [dealer(), walk(), walk(finite=True)], ids=["dealer", "box", "finite"])
-def test_gymnasium_finds_nothing_wrong(scenario):
+def test_environment_passes_gymnasium_checks(scenario):
     check_env(ScenarioEnv(scenario))
 
 
-def test_gymnasium_finds_nothing_wrong_by_name():
+def test_environment_by_name_passes_gymnasium_checks():
     env = gymnasium.make("twosided/Dealer-v0", horizon=5, render_mode="figure").unwrapped
-    check_env(env, skip_render_check=True)  # it would draw pixels too, which takes a browser seconds
+    check_env(env, skip_render_check=True)  # rendering pixels starts a browser
 
 
-def test_spaces_are_the_scenario_s():
+def test_spaces_match_the_scenario():
     env = ScenarioEnv(dealer())
     assert env.action_space == gymnasium.spaces.Box(
         np.float32([-1, -1, 0]), np.float32([1, 1, 1]), dtype=np.float32
@@ -115,7 +115,7 @@ def test_spaces_are_the_scenario_s():
     assert vector.observation_space.shape == (3, 3)
 
 
-def test_one_market_is_the_scenario_step_by_step():
+def test_environment_matches_the_scenario_step_by_step():
     scenario = dealer(horizon=1000)
     env = ScenarioEnv(scenario, block=8)
     env.action_space.seed(0)
@@ -135,7 +135,7 @@ def test_one_market_is_the_scenario_step_by_step():
         assert not (terminated or truncated)
 
 
-def test_ends_are_told_apart():
+def test_termination_and_truncation_are_distinguished():
     env = ScenarioEnv(walk(horizon=4))
     env.reset(seed=0)
     ends = [env.step(np.float32([1.0]))[2:4] for _ in range(3)]
@@ -143,13 +143,13 @@ def test_ends_are_told_apart():
     env.reset()
     ends = [env.step(np.float32([0.5]))[2:4] for _ in range(4)]
     assert ends == [(False, False)] * 3 + [(False, True)]
-    # An end on the very step of the horizon is the market's: nothing follows.
+    # Termination at the horizon is not a truncation.
     env.reset()
     ends = [env.step(np.float32([0.7]))[2:4] for _ in range(4)]
     assert ends[-1] == (True, False)
 
 
-def test_many_markets_restart_where_they_end_and_show_what_ended():
+def test_vector_environment_restarts_in_the_same_step_with_final_observations():
     env = ScenarioVectorEnv(walk(horizon=4), 3, block=3)
     assert env.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
     env.reset(seed=0)
@@ -167,27 +167,27 @@ def test_many_markets_restart_where_they_end_and_show_what_ended():
         [[1, 0.5, 0.7], [2, 1, 1.4], [0, 1.5, 2.1], [1, 0, 0], [2, 0.5, 0.7], [0, 1, 1.4]],
         rtol=1e-6,
     )
-    truth = [["", "", ""], ["", "", ""], ["terminated", "", ""], ["", "truncated", "terminated"]]
-    assert ended == [*truth, ["", "", ""], ["terminated", "", ""]]
+    first_four = [["", "", ""], ["", "", ""], ["terminated", "", ""], ["", "truncated", "terminated"]]
+    assert ended == [*first_four, ["", "", ""], ["terminated", "", ""]]
     assert finals[2] == [3.0, None, None]
     assert finals[3][0] is None
     assert finals[3][1:] == pytest.approx([2.0, 2.8])
 
 
-def test_a_new_episode_starts_from_the_chance_of_the_step_that_ended_the_old():
+def test_new_episode_starts_from_the_shock_of_the_last_step():
     env = ScenarioVectorEnv(walk(horizon=2), 2)
     env.reset(seed=0)
     env.step(np.zeros((2, 1), np.float32))
     observation, *_, info = env.step(np.zeros((2, 1), np.float32))
-    np.testing.assert_array_equal(observation[:, CHANCE], [final[CHANCE] for final in info["final_obs"]])
+    np.testing.assert_array_equal(observation[:, DRAW], [final[DRAW] for final in info["final_obs"]])
     single = ScenarioEnv(walk(horizon=2))
     single.reset(seed=0)
     single.step(np.float32([0]))
     last = single.step(np.float32([0]))[0]
-    assert single.reset()[0][CHANCE] == last[CHANCE]
+    assert single.reset()[0][DRAW] == last[DRAW]
 
 
-def test_memories_outlive_an_episode_but_not_a_seed():
+def test_policy_states_outlive_episodes_and_restart_with_a_seed():
     env = ScenarioEnv(walk(horizon=2))
     env.reset(seed=0)
     other = [env.step(np.float32([0]))[0][OTHER] for _ in range(2)]
@@ -195,23 +195,23 @@ def test_memories_outlive_an_episode_but_not_a_seed():
     other += [env.step(np.float32([0]))[0][OTHER] for _ in range(2)]
     env.reset(seed=0)
     other += [env.step(np.float32([0]))[0][OTHER]]
-    # It walks 1, 2 | 3, 4 | 1 from 0 at each start.
+    # The competitor moves by 1, 2 | 3, 4 | 1, from 0 at each start.
     assert other == [1, 3, 3, 7, 1]
 
 
-def test_chance_goes_on_over_blocks():
+def test_random_draws_do_not_repeat_over_blocks():
     env = ScenarioVectorEnv(walk(), 5, block=3)
-    seen = [env.reset(seed=0)[0][:, CHANCE]]
+    seen = [env.reset(seed=0)[0][:, DRAW]]
     for _ in range(20):
         observation, *_, info = env.step(np.zeros((5, 1), np.float32))
         done = info.get("_final_obs", np.zeros(5, bool))
-        seen.append(np.where(done, np.nan, observation[:, CHANCE]))
+        seen.append(np.where(done, np.nan, observation[:, DRAW]))
     seen = np.array(seen)[~np.isnan(seen).any(1)]
     assert seen.size == 5 * 16
     assert np.unique(seen).size == seen.size
 
 
-def test_the_seed_decides_everything():
+def test_results_are_reproducible_from_the_seed():
     env = ScenarioVectorEnv(dealer(horizon=3), 4, block=4)
     actions = np.random.default_rng(0).uniform(0, 1, (10, 4, 3)).astype(np.float32)
 
@@ -228,19 +228,19 @@ def test_the_seed_decides_everything():
 @pytest.mark.parametrize(
     "env", [ScenarioEnv(dealer()), ScenarioVectorEnv(dealer(), 2)], ids=["one market", "many"]
 )
-def test_what_is_handed_out_is_a_copy(env):
+def test_returned_observations_are_copies(env):
     action = env.action_space.low
     env.reset(seed=0)
     expected = env.step(action)[0].copy(), env.step(action)[0].copy()
     first, _ = env.reset(seed=0)
     first[:] = 0
-    for want in expected:
+    for expected_observation in expected:
         observation = env.step(action)[0]
-        np.testing.assert_array_equal(observation, want)
+        np.testing.assert_array_equal(observation, expected_observation)
         observation[:] = 0
 
 
-def test_a_new_start_can_take_a_step_of_its_own():
+def test_vector_environment_restarts_in_the_next_step():
     env = ScenarioVectorEnv(walk(horizon=4), 3, autoreset_mode=AutoresetMode.NEXT_STEP)
     env.reset(seed=0)
     actions = np.float32([[1.0], [0.5], [0.7]])
@@ -257,20 +257,20 @@ def test_a_new_start_can_take_a_step_of_its_own():
         [[1, 0.5, 0.7], [2, 1, 1.4], [3, 1.5, 2.1], [0, 2, 2.8], [1, 0, 0], [2, 0.5, 0.7]],
         rtol=1e-6,
     )
-    # The step of a new start pays nothing and ends nothing, whatever the action.
+    # The step of a restart has a reward of 0 and no end, independent of the action.
     np.testing.assert_allclose(rewards, places, rtol=1e-6)
     assert ended == [[False] * 3, [False] * 3, [True, False, False], [False, True, True], *[[False] * 3] * 2]
-    # The other maker walks 1, 2, 3 and, where a step is spent on the start, no further.
+    # The competitor moves by 1, 2, 3, ..., but not in a step that restarts.
     assert env.step(actions)[0][:, OTHER].tolist() == [4 + 5 + 6, 5 + 6, 5 + 6]
 
 
-def test_gymnasium_s_wrappers_fit():
+def test_gymnasium_wrappers_are_compatible():
     env = RecordEpisodeStatistics(ScenarioVectorEnv(walk(horizon=4), 2))
     env.reset(seed=0)
     for _ in range(4):
         *_, info = env.step(np.float32([[0.5], [0.0]]))
     np.testing.assert_array_equal(info["episode"]["l"], [4, 4])
-    # The reward is the total PnL with inventory PnL's expectation, 0 here: (1 - 2 - 8) · place.
+    # The reward is total PnL with the expectation of inventory PnL, which is 0 here: (1 - 2 - 8) · place.
     np.testing.assert_allclose(info["episode"]["r"], [-9 * (0.5 + 1 + 1.5 + 2), 0], rtol=1e-6)
 
 
@@ -325,9 +325,9 @@ def test_every_id_steps(environment):
             "horizon": 7,
         },
     ],
-    ids=["parts", "words"],
+    ids=["parts", "strings"],
 )
-def test_a_scenario_is_said_as_on_the_command_line(parts):
+def test_scenario_is_given_as_on_the_command_line(parts):
     market = DealerMarket(num_makers=3, price=GeometricBrownian(volatility=0.01))
     expected = Scenario(
         market, (RandomQuoter(low=-0.5, high=0.5), PersistentQuoter()), ExcessPnL(), horizon=7
@@ -337,7 +337,7 @@ def test_a_scenario_is_said_as_on_the_command_line(parts):
     assert eqx.tree_equal(scenario_of(**parts), expected)
 
 
-def test_what_is_not_said_is_the_default():
+def test_omitted_parts_have_defaults():
     assert eqx.tree_equal(scenario_of(), TrainSettings().scenario)
     assert eqx.tree_equal(scenario_of(competitors="none"), TrainSettings(competitors=()).scenario)
     assert len(scenario_of(competitors="random-quoter").competitors) == 1
@@ -362,12 +362,12 @@ def test_what_is_not_said_is_the_default():
         ),
     ],
 )
-def test_bad_words_are_refused_in_a_sentence(parts, message):
+def test_invalid_parts_raise(parts, message):
     with pytest.raises(Refusal, match=message):
         gymnasium.make("twosided/Dealer-v0", **parts)
 
 
-def test_many_dealers_by_name_are_the_same_markets():
+def test_vector_environment_by_name_matches_the_class():
     words = {"competitors": ["random-quoter"], "horizon": 5}
     named = gymnasium.make_vec("twosided/Dealer-v0", num_envs=2, **words)
     assert isinstance(named, ScenarioVectorEnv)
@@ -379,7 +379,7 @@ def test_many_dealers_by_name_are_the_same_markets():
     assert single.reset(seed=5)[0].shape == (2, 17)
 
 
-def test_an_episode_so_far_is_drawn():
+def test_figure_shows_the_episode_so_far():
     env = gymnasium.make("twosided/Dealer-v0", horizon=6, render_mode="figure")
     env.action_space.seed(0)
     env.reset(seed=0)
@@ -387,7 +387,7 @@ def test_an_episode_so_far_is_drawn():
     infos = [env.step(env.action_space.sample())[-1] for _ in range(4)]
     lines = {drawn.name: drawn.y for drawn in env.render().data}
     for part in ("spread", "hedge", "inventory", "total"):
-        # Two lines are called inventory, the position's and, after it, its PnL's.
+        # Two lines are named inventory, the position and then its PnL; the dict keeps the last one.
         np.testing.assert_allclose(lines[part], np.cumsum([info[f"pnl_{part}"] for info in infos]), rtol=1e-4)
     assert {"midprice", "bid", "ask", "competitor’s bid", "bought", "sold"} <= lines.keys()
     env.reset()
@@ -396,7 +396,7 @@ def test_an_episode_so_far_is_drawn():
     assert ScenarioEnv(dealer()).render() is None
 
 
-def test_pixels_need_a_browser_and_say_so(monkeypatch):
+def test_rendering_pixels_without_a_browser_raises(monkeypatch):
     def no_browser(*args, **kwargs):
         raise RuntimeError("Kaleido v1 and later requires Chrome\nto be installed.")
 
@@ -408,14 +408,14 @@ def test_pixels_need_a_browser_and_say_so(monkeypatch):
 
 
 @pytest.mark.skipif(not any(map(shutil.which, CHROMES)), reason="needs Chrome or Chromium")
-def test_pixels_show_the_figure():
+def test_rendered_pixels_show_the_figure():
     env = ScenarioEnv(dealer(), render_mode="rgb_array")
     env.reset(seed=0)
     env.step(env.action_space.low)
     image = env.render()
     assert image.shape == (1000, 800, 3)
     assert image.dtype == np.uint8
-    # Paper mostly, with ink in every panel: the figure's own five.
+    # Mostly white, with dark pixels in each of the five panels.
     assert (image == 255).all(-1).mean() > 0.7
     assert all((panel < 200).any() for panel in np.array_split(image, 5))
 
@@ -427,14 +427,14 @@ def test_pixels_show_the_figure():
         ([0.0, np.nan, 0.0], r"action must be finite, but got \[0.0, nan, 0.0\]"),
     ],
 )
-def test_bad_actions_are_refused(action, message):
+def test_invalid_actions_raise(action, message):
     env = ScenarioEnv(dealer())
     env.reset(seed=0)
     with pytest.raises(ValueError, match=message):
         env.step(action)
 
 
-def test_bad_indices_sizes_and_order_are_refused():
+def test_invalid_indices_sizes_and_order_of_calls_raise():
     env = ScenarioEnv(walk(finite=True))
     with pytest.raises(gymnasium.error.ResetNeeded):
         env.step(0)

@@ -1,4 +1,4 @@
-"""The PettingZoo skin: PettingZoo's own tests, and that every agent lives what its seat of the scenario does."""
+"""PettingZoo adapter: PettingZoo's own tests, and agreement of every agent with its seat in the scenario."""
 
 import jax
 import numpy as np
@@ -22,7 +22,7 @@ def acted(env, actions):
 
 
 @pytest.mark.filterwarnings("error")
-def test_pettingzoo_finds_nothing_wrong(capsys):
+def test_environment_passes_pettingzoo_tests(capsys):
     parallel_api_test(parallel_env(THREE, horizon=20), num_cycles=50)
     parallel_seed_test(lambda: parallel_env(THREE, horizon=20), num_cycles=50)
 
@@ -36,12 +36,12 @@ def test_every_seat_of_a_market_is_an_agent():
             == ScenarioEnv(Scenario(DealerMarket(), (PersistentQuoter(),))).action_space
         )
         assert env.observation_space(agent).shape == (17,)
-    # Spaces draw from generators of their own: two agents with one space would always draw alike.
+    # Spaces have separate generators; agents with one space would draw the same samples.
     assert env.action_space("maker_0") is not env.action_space("maker_1")
 
 
-def test_agents_live_what_their_seats_do():
-    """Two learners and a maker in the last seat, step by step as the scenario has it."""
+def test_agents_match_their_seats_step_by_step():
+    """Two learners and a competitor in the last seat."""
     scenario = Scenario(THREE, (PersistentQuoter(epsilon_buy=-0.2),), ExcessPnL(), horizon=3, learners=2)
     env = ScenarioParallelEnv(scenario, block=8)
     assert env.possible_agents == ["maker_0", "maker_1"]
@@ -58,13 +58,13 @@ def test_agents_live_what_their_seats_do():
         agents = list(env.agents)
         observed, rewards, terminated, truncated, infos = acted(env, action)
         joint = type(THREE.action_space.low)(*np.float32(action).T)
-        state, lived = step(state, joint, at(shocks, i))
-        expected = lived.observation
+        state, expected_step = step(state, joint, at(shocks, i))
+        expected = expected_step.observation
         assert set(agents) == set(rewards) == set(infos)
         for seat, agent in enumerate(agents):
-            assert rewards[agent] == pytest.approx(float(lived.reward[seat]), rel=1e-5, abs=1e-6)
+            assert rewards[agent] == pytest.approx(float(expected_step.reward[seat]), rel=1e-5, abs=1e-6)
             for part in ("spread", "hedge", "inventory", "fees", "total"):
-                earned = float(getattr(lived.transition.pnl, part)[seat])
+                earned = float(getattr(expected_step.transition.pnl, part)[seat])
                 assert infos[agent][f"pnl_{part}"] == pytest.approx(earned, rel=1e-5, abs=1e-5)
         assert terminated == dict.fromkeys(agents, False)
         assert truncated == dict.fromkeys(agents, i == 3)
@@ -72,7 +72,7 @@ def test_agents_live_what_their_seats_do():
     assert env.step({}) == ({}, {}, {}, {}, {})
 
 
-def test_one_learner_is_the_gymnasium_skin():
+def test_one_learner_matches_the_gymnasium_environment():
     scenario = Scenario(DealerMarket(), (PersistentQuoter(),), horizon=9)
     env, alone = ScenarioParallelEnv(scenario), ScenarioEnv(scenario)
     np.testing.assert_array_equal(env.reset(seed=1)[0]["maker_0"], alone.reset(seed=1)[0])
@@ -83,22 +83,22 @@ def test_one_learner_is_the_gymnasium_skin():
     assert (reward, info) == (expected[1], expected[4])
 
 
-def test_the_seed_decides_everything_and_a_reset_without_one_goes_on():
+def test_results_are_reproducible_from_the_seed_and_continue_without_one():
     env = parallel_env(THREE, horizon=2)
 
     def episode(seed):
-        first = env.reset(seed=seed)[0]
+        start = env.reset(seed=seed)[0]
         return np.array(
-            [list(first.values())] + [list(acted(env, np.zeros((3, 3)))[0].values()) for _ in "12"]
+            [list(start.values())] + [list(acted(env, np.zeros((3, 3)))[0].values()) for _ in "12"]
         )
 
-    once, goes_on, again, other = episode(5), episode(None), episode(5), episode(6)
-    np.testing.assert_array_equal(once, again)
-    assert not np.array_equal(once, goes_on)
-    assert not np.array_equal(once, other)
+    first, continued, again, other = episode(5), episode(None), episode(5), episode(6)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, continued)
+    assert not np.array_equal(first, other)
 
 
-def test_the_episode_is_drawn():
+def test_figure_shows_the_episode():
     env = parallel_env(THREE, horizon=4, render_mode="figure")
     env.reset(seed=0)
     infos = [acted(env, np.zeros((3, 3)))[-1]["maker_0"] for _ in range(3)]
@@ -108,7 +108,7 @@ def test_the_episode_is_drawn():
     assert parallel_env(THREE).render() is None
 
 
-def test_what_cannot_be_done_is_refused():
+def test_invalid_agents_actions_and_render_modes_raise():
     env = parallel_env(THREE)
     env.reset(seed=0)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Other people's learners train on the skins, and then earn more; optional, with the extras `sb3` and `rllib`."""
+"""Stable-Baselines3 and RLlib improve in the Gymnasium environments; optional, with the extras `sb3` and `rllib`."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,14 @@ import pytest
 from twosided.adapters.gymnasium import ScenarioEnv, ScenarioVectorEnv, scenario_of
 from twosided.dealer.exact.total_pnl import total_pnl_optimum
 
-# Makers so dear that the exchange's own spread, about which one that has learned nothing quotes, is two thirds of the
-# best: quoting wider must be learned, and not to hedge.
+# Competitors quote so wide that an untrained maker, which quotes near the exchange's spread, earns two thirds of the
+# optimum. It must learn to quote wider and not to hedge.
 COMPETITORS = ["random-quoter:low=0.5,high=1"]
-THEIRS = pytest.mark.filterwarnings("ignore")  # of which they raise many
+IGNORE_WARNINGS = pytest.mark.filterwarnings("ignore")  # the libraries raise many warnings
 
 
 def assert_better(before, after):
-    """By ten standard errors, and by a quarter of what was missing to the best at least."""
+    """Check an increase of at least ten standard errors, and of a quarter of the shortfall from the optimum."""
     error = np.hypot(*[np.std(means, ddof=1) / np.sqrt(len(means)) for means in (before, after)])
     gained, best = (
         np.mean(after) - np.mean(before),
@@ -23,8 +23,8 @@ def assert_better(before, after):
     assert gained > 0.25 * (best - np.mean(before))
 
 
-@THEIRS
-def test_stable_baselines3_trains():
+@IGNORE_WARNINGS
+def test_stable_baselines3_improves():
     sb3 = pytest.importorskip("stable_baselines3")
     import torch
     from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
@@ -46,7 +46,7 @@ def test_stable_baselines3_trains():
     )
 
     def earned():
-        """Reward a step of its mode, a mean a market."""
+        """Return the mean reward per step of the policy's mode, for each market."""
         env = ScenarioVectorEnv(scenario, 256)
         observation, _ = env.reset(seed=1)
         rewards = []
@@ -61,8 +61,8 @@ def test_stable_baselines3_trains():
     assert_better(before, earned())
 
 
-@THEIRS
-def test_rllib_trains(monkeypatch):
+@IGNORE_WARNINGS
+def test_rllib_improves(monkeypatch):
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.rllib")
     import torch
@@ -78,7 +78,7 @@ def test_rllib_trains(monkeypatch):
             "twosided.adapters.gymnasium:twosided/Dealer-v0",
             env_config={"competitors": COMPETITORS, "horizon": 50, "autoreset_mode": AutoresetMode.NEXT_STEP},
         )
-        # Everything in this process, which still wants ray's own beside it.
+        # Everything runs in this process, but ray starts its own processes too.
         .env_runners(
             num_env_runners=0,
             num_envs_per_env_runner=32,
@@ -102,7 +102,7 @@ def test_rllib_trains(monkeypatch):
         algorithm = config.build_algo()
 
         def earned():
-            """Reward a step of its mode, a mean an episode."""
+            """Return the mean reward per step of the policy's mode, for each episode."""
             episodes = algorithm.env_runner.sample(num_episodes=128, explore=False)
             return [np.mean(episode.get_rewards()) for episode in episodes if episode.is_done]
 
