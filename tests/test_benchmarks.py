@@ -12,6 +12,8 @@ import pytest
 
 from twosided import DealerMarket, PersistentQuoter, RandomQuoter, Scenario, evaluate
 
+pytestmark = pytest.mark.extended
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 PATHS, HORIZON = 2600, 100
 

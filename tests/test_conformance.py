@@ -21,7 +21,7 @@ from twosided.limit_orders.market import LimitOrderMarket
 from twosided.prices import Bachelier, Garch, GeometricBrownian
 from twosided.prices.assets import EqualCorrelation
 
-pytestmark = pytest.mark.optimised
+pytestmark = [pytest.mark.extended, pytest.mark.optimised]
 
 MARKETS = {
     "dealer": DealerMarket(),

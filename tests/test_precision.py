@@ -10,6 +10,8 @@ from twosided.hedging.market import HedgingAction, HedgingMarket
 from twosided.hedging.portfolio import PortfolioMarket
 from twosided.prices.assets import EqualCorrelation
 
+pytestmark = pytest.mark.extended
+
 STEPS = 10_000
 
 

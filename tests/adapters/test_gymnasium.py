@@ -33,9 +33,13 @@ from twosided.rewards import ExcessPnL
 from twosided.runs.settings import TrainSettings
 from twosided.settings import choices
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*observation space m.*imum value is.*infinity", "ignore:.*does not have a spec|.*having a spec"
-)
+pytestmark = [
+    pytest.mark.extended,
+    pytest.mark.filterwarnings(
+        "ignore:.*observation space m.*imum value is.*infinity",
+        "ignore:.*does not have a spec|.*having a spec",
+    ),
+]
 
 CHROMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 

@@ -3,6 +3,8 @@
 import jax
 import numpy as np
 import pytest
+
+pytest.importorskip("pettingzoo")
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from twosided.adapters.gymnasium import ScenarioEnv
@@ -13,6 +15,8 @@ from twosided.dealer.market import DealerMarket
 from twosided.dealer.quoters import PersistentQuoter
 from twosided.learn.networks import features
 from twosided.rewards import ExcessPnL
+
+pytestmark = pytest.mark.extended
 
 THREE = DealerMarket(num_makers=3)
 

@@ -6,6 +6,8 @@ import pytest
 from twosided.adapters.gymnasium import ScenarioEnv, ScenarioVectorEnv, scenario_of
 from twosided.dealer.exact.total_pnl import total_pnl_optimum
 
+pytestmark = pytest.mark.extended
+
 # Competitors quote so wide that an untrained maker, which quotes near the exchange's spread, earns two thirds of the
 # optimum. It must learn to quote wider and not to hedge.
 COMPETITORS = ["random-quoter:low=0.5,high=1"]

@@ -20,6 +20,8 @@ from twosided.limit_orders.policies import FixedOffset, QuoteTable
 from twosided.prices import Bachelier, GeometricBrownian
 from twosided.rewards import InventoryPenalty, SpreadPnL
 
+pytestmark = pytest.mark.extended
+
 MINUTES = SimulatedBars(GeometricBrownian(initial=100.0, volatility=0.14, time_step=1 / 5_256_000), 10)
 
 

@@ -30,7 +30,7 @@ from twosided.learn.train import train
 from twosided.limit_orders.policies import FixedOffset
 from twosided.prices.bars import simulate_bars
 
-pytestmark = pytest.mark.optimised
+pytestmark = [pytest.mark.extended, pytest.mark.optimised]
 
 YEARS = 1 / 525_600
 """Of a minute."""

@@ -13,6 +13,8 @@ import twosided as ts
 from twosided.core import store
 from twosided.settings import NO_FILES, SettingsError, build, dump, load, parse, read, user_files
 
+pytestmark = pytest.mark.extended
+
 TRAIN = "twosided.runs.settings:TrainSettings"
 OWN = '''
 """A market and a policy of the user's own. Importing this file leaves a mark."""

@@ -28,6 +28,8 @@ from twosided.dealer.calibration import (
 )
 from twosided.dealer.reference_book import ReferenceBook
 
+pytestmark = pytest.mark.extended
+
 BOOK = ReferenceBook(
     spread_mean=3e-4,
     spread_std=1e-4,

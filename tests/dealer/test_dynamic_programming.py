@@ -25,6 +25,8 @@ from twosided.dealer.reference_book import ReferenceBook
 from twosided.prices import Bachelier, GeometricBrownian
 from twosided.rewards import AsymmetricPenalty, DeviationPenalty, SquarePenalty
 
+pytestmark = pytest.mark.extended
+
 COMPETITOR = PersistentQuoter(epsilon_buy=-0.5, epsilon_sell=0.0, hedge=0.2)
 SMALL = {"max_inventory": 24, "refinement": 2, "points": 32, "replicates": 4}
 

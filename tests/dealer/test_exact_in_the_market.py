@@ -13,6 +13,8 @@ from twosided.dealer.exact.spread_pnl import FixedMaker, expected_spread_pnl, ma
 from twosided.dealer.market import DealerMarket
 from twosided.dealer.quoters import PersistentQuoter, RandomQuoter
 
+pytestmark = pytest.mark.extended
+
 STEPS, PATHS, INVESTORS, MID = 40, 16_384, 20, 100.0
 
 PERSISTENT = PersistentQuoter(epsilon_buy=-0.25, epsilon_sell=0.0, hedge=0.2)

@@ -14,6 +14,8 @@ from twosided.dealer.exact.hedge_cost import expected_hedge_cost, net_flow_distr
 from twosided.dealer.exact.spread_pnl import FixedMaker
 from twosided.dealer.reference_book import ReferenceBook
 
+pytestmark = pytest.mark.extended
+
 ZERO, WIDE = PointMass(0.0), Uniform(-1.0, 1.0)
 
 

@@ -23,7 +23,7 @@ from twosided.dealer.quoters import PersistentQuoter, RandomQuoter
 from twosided.dealer.reference_book import Snapshot
 from twosided.prices import Bachelier, GeometricBrownian
 
-pytestmark = pytest.mark.optimised
+pytestmark = [pytest.mark.extended, pytest.mark.optimised]
 
 SIZE, ARRIVAL = 2.0, 0.5
 FLOWS = (

@@ -9,6 +9,8 @@ import pytest
 import twosided  # noqa: F401  (registers the environments)
 from twosided.cli.main import main
 
+pytestmark = pytest.mark.extended
+
 ALONE = ["--market", "electronic-market", "--horizon", "150"]
 
 

@@ -13,6 +13,8 @@ from twosided.runs.results import read_results
 from twosided.runs.run import StopFlag, run
 from twosided.settings import build, dump, parse, preset_files
 
+pytestmark = pytest.mark.extended
+
 TINY = "--learner.total-timesteps 96 --learner.hidden-sizes 4 --learner.num-envs 8 --learner.gradient-steps 1"
 TINY += " --learner.batch-size 8 --chunks 3"
 TINY += " --no-exact --learner.learning-starts 8 --learner.buffer-size 64 --horizon 16 --evaluation-steps 160 --seeds 2"

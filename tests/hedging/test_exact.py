@@ -21,6 +21,8 @@ from twosided.hedging.spreads import StochasticSpread
 from twosided.prices import GeometricBrownian
 from twosided.rewards import ExcessPnL
 
+pytestmark = pytest.mark.extended
+
 SMALL = {"num_volatilities": 2, "num_trends": 1, "num_skews": 5, "num_paths": 16}
 
 

@@ -17,6 +17,8 @@ from twosided.hedging.rewards import PositionPenalty, PriceOfRisk
 from twosided.hedging.spreads import StochasticSpread
 from twosided.prices import GeometricBrownian
 
+pytestmark = pytest.mark.extended
+
 HORIZON = 40
 
 

@@ -11,7 +11,7 @@ from twosided.hedging.market import HedgingMarket, HedgingObservation
 from twosided.hedging.rewards import PositionPenalty
 from twosided.learn.sac import SAC
 
-pytestmark = pytest.mark.optimised
+pytestmark = [pytest.mark.extended, pytest.mark.optimised]
 
 LEARNER = SAC(
     total_timesteps=64_000,

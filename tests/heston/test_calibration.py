@@ -36,6 +36,8 @@ from twosided.heston.transition import (
 )
 from twosided.prices.bars import simulate_bars
 
+pytestmark = pytest.mark.extended
+
 
 def parameters(kappa=3.0, theta=0.05, sigma=0.6, rho=-0.6, v0=0.04, mu=0.0) -> Parameters:
     return Parameters(*(jnp.asarray(float(x)) for x in (kappa, theta, sigma, rho, v0, mu)))

@@ -52,7 +52,7 @@ from twosided.prices.bars import simulate_bars
 from twosided.settings import build, load, read
 
 pytest.importorskip("numpyro")
-pytestmark = pytest.mark.optimised
+pytestmark = [pytest.mark.extended, pytest.mark.optimised]
 SHORT = Sampling(num_chains=2, num_warmup=50, num_samples=50)
 TRUTH = Heston(
     initial_variance=0.04,

@@ -19,7 +19,7 @@ from twosided.learn.monte_carlo import (
 )
 from twosided.rewards import SpreadPnL
 
-pytestmark = pytest.mark.optimised
+pytestmark = [pytest.mark.extended, pytest.mark.optimised]
 
 SCENARIO = Scenario(ElectronicMarket(), (), SpreadPnL(), horizon=150)
 CELLS = ImbalanceCells(2)

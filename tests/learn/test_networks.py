@@ -26,6 +26,8 @@ from twosided.learn.networks import (
     mlp,
 )
 
+pytestmark = pytest.mark.extended
+
 SEEN = Seen(age=jnp.float32(2.0), coin=jnp.float32(-1.0), last=jnp.float32(0.5))
 QUOTES = Box(low=DealerAction(-1.0, -0.5, 0.0), high=DealerAction(1.0, 2.0, 1.0))
 LIST = Discrete(Move(jnp.array([-2.0, 0.0, 1.0, 5.0])))

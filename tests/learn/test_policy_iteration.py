@@ -13,6 +13,8 @@ from twosided.learn.monte_carlo import monte_carlo_action_values
 from twosided.learn.policy_iteration import improved, policy_iteration
 from twosided.rewards import SpreadPnL
 
+pytestmark = pytest.mark.extended
+
 CELLS = ImbalanceCells(2)
 SCENARIO = Scenario(ElectronicMarket(), (), SpreadPnL(), horizon=150)
 STILL, FALLING = np.full(5, 1), np.full(5, 0)

@@ -18,6 +18,8 @@ from twosided.core.scenario import Scenario
 from twosided.learn.networks import features
 from twosided.learn.ppo import PPO
 
+pytestmark = pytest.mark.extended
+
 LEARNER = PPO(
     total_timesteps=163_840,
     num_envs=32,

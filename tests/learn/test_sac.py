@@ -25,7 +25,7 @@ from twosided.learn.networks import features
 from twosided.learn.sac import SAC, soft_target
 from twosided.learn.train import Progress, blank, train
 
-pytestmark = pytest.mark.optimised
+pytestmark = [pytest.mark.extended, pytest.mark.optimised]
 
 LEARNER = SAC(
     total_timesteps=24_000,

@@ -23,7 +23,7 @@ from twosided.learn.temporal_difference import SARSA, ExpectedSARSA, QLearning, 
 from twosided.learn.train import train
 from twosided.rewards import SpreadPnL
 
-pytestmark = pytest.mark.optimised
+pytestmark = [pytest.mark.extended, pytest.mark.optimised]
 
 SCENARIO = Scenario(ElectronicMarket(), (), SpreadPnL(), horizon=150)
 CELLS = ImbalanceCells(2)

@@ -13,6 +13,8 @@ from twosided.dealer.quoters import PersistentQuoter
 from twosided.learn.ppo import PPO
 from twosided.learn.train import PROBE_STEPS, blank, train
 
+pytestmark = pytest.mark.extended
+
 LEARNER = PPO(total_timesteps=9 * 64, num_envs=8, num_steps=8, num_minibatches=2, hidden_sizes=(8,))
 """Ten iterations: one that sets the scales, and nine."""
 SCENARIO = Scenario(Toy(income=0.5, sharpness=1.0, goal=2.0), (), horizon=8)

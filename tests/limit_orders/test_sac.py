@@ -13,7 +13,7 @@ from twosided.limit_orders.policies import FixedOffset
 from twosided.prices import Bachelier
 from twosided.rewards import InventoryPenalty
 
-pytestmark = pytest.mark.optimised
+pytestmark = [pytest.mark.extended, pytest.mark.optimised]
 
 
 def test_sac_comes_close_to_the_optimum():

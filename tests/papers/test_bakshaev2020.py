@@ -12,6 +12,8 @@ from twosided.core.rollout import episodes
 from twosided.hedging.hedgers import FractionalHedger, NoHedger, PortfolioHedger
 from twosided.papers.bakshaev2020.scenarios import portfolio, price_of_risk, single_asset
 
+pytestmark = pytest.mark.extended
+
 # Mean PnL of a path, the mean of paths' Sharpe ratios in percent and the mean size of the position, over
 # 2,000 paths of the rules as the paper's code has them, in a loop of NumPy; with the standard error of the means.
 RULES = {

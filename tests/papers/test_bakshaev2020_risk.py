@@ -11,6 +11,8 @@ from twosided.hedging.hedgers import PortfolioHedger
 from twosided.papers.bakshaev2020 import portfolio, price_of_risk
 from twosided.papers.base import Budget, Case, Figure, Outcomes, Table, evaluate_claim
 
+pytestmark = pytest.mark.extended
+
 FEW = Budget(quick=True, seeds=2, seed=0)
 PARTS = (price_of_risk, portfolio)
 

@@ -19,6 +19,8 @@ from twosided.papers.bakshaev2020.study import STUDY
 from twosided.papers.base import Budget, Figure, Outcomes, Table, evaluate_claim, record_of
 from twosided.papers.learning import difference, replications
 
+pytestmark = pytest.mark.extended
+
 FEW = Budget(quick=True, seeds=2, seed=0)
 OURS = (single_asset, stability, skew, signal)
 

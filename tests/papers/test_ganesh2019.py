@@ -22,6 +22,8 @@ from twosided.papers.ganesh2019 import adaptive_tables, cases, learner_tables
 from twosided.papers.ganesh2019.cases import CASES, FIXED
 from twosided.papers.ganesh2019.study import STUDY
 
+pytestmark = pytest.mark.extended
+
 TINY = Budget(quick=True, seeds=2, seed=0)
 RNG = np.random.default_rng(0)
 

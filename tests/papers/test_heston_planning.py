@@ -20,6 +20,8 @@ from twosided.papers.heston_planning.study import STUDY
 from twosided.prices.bars import simulate_bars
 from twosided.runs.settings import RunError
 
+pytestmark = pytest.mark.extended
+
 TINY = {"hidden_sizes": (4,), "batch_size": 8}
 
 

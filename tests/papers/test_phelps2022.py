@@ -7,6 +7,8 @@ from twosided.papers.base import Budget, Figure, Outcomes, Table, evaluate_claim
 from twosided.papers.phelps2022 import EXPLORED, GREEDY, LEARNED, cases, extensions, slides
 from twosided.papers.phelps2022.study import STUDY
 
+pytestmark = pytest.mark.extended
+
 FEW = Budget(quick=True, seeds=2, seed=0)
 
 

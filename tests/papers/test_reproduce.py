@@ -15,6 +15,8 @@ from twosided.cli.commands import reproduce
 from twosided.cli.terminal import StudyDisplay
 from twosided.papers.runner import Event
 
+pytestmark = pytest.mark.extended
+
 TOY = "support.toy_study:STUDY"
 
 

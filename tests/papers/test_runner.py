@@ -19,6 +19,8 @@ from twosided.papers.runner import find_study, run_cases
 from twosided.runs.run import StopFlag
 from twosided.runs.settings import RunError
 
+pytestmark = pytest.mark.extended
+
 TOY, BUDGET = "support.toy_study:STUDY", Budget(quick=True, seeds=2, seed=0)
 COMMAND = [sys.executable, "-m", "twosided", "reproduce", TOY, "--quick"]
 ENVIRONMENT = {
