@@ -1,4 +1,4 @@
-"""The command line as a person uses it: help, errors in one sentence, and every command on small cases."""
+"""Command line: help, one-line errors, and commands on small cases."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ PROBE += "print(code, sorted({{'jax', 'equinox', 'polars', 'plotly', 'scipy'}} &
 
 
 @pytest.mark.parametrize("command", [*ROOTS, (), ("calibrate",)], ids=" ".join)
-def test_help_needs_no_heavy_library(command):
+def test_help_imports_no_heavy_library(command):
     argv = [*command, "--help"]
     done = subprocess.run(
         [sys.executable, "-c", PROBE.format(argv=argv)], capture_output=True, text=True, check=False
@@ -23,7 +23,7 @@ def test_help_needs_no_heavy_library(command):
     assert "usage: twosided" in done.stdout
 
 
-def test_the_overview_names_every_command(capsys):
+def test_overview_names_every_command(capsys):
     code, out, _ = call(capsys, "--help")
     assert code == 0
     assert all(name in out for name in COMMANDS)
@@ -50,7 +50,7 @@ def test_the_overview_names_every_command(capsys):
         (["list", "marktes"], "markets"),
     ],
 )
-def test_what_is_wrong_is_refused_in_one_sentence(capsys, argv, sentence):
+def test_invalid_command_lines_give_a_one_line_error(capsys, argv, sentence):
     code, out, err = call(capsys, *argv)
     assert code == 2
     assert out == ""
@@ -58,7 +58,7 @@ def test_what_is_wrong_is_refused_in_one_sentence(capsys, argv, sentence):
     assert sentence in err
 
 
-def test_list_tells_people_and_programs(capsys):
+def test_list_prints_text_and_json(capsys):
     code, out, _ = call(capsys, "list")
     assert code == 0
     assert "dealer-market" in out
@@ -67,7 +67,7 @@ def test_list_tells_people_and_programs(capsys):
     assert policies <= json.loads(out)["policies"].keys()
 
 
-def test_evaluate_judges_on_common_chance(capsys):
+def test_evaluate_matches_the_value_of_a_persistent_quoter(capsys):
     argv = (
         "evaluate --policy persistent-quoter:epsilon_buy=-0.1,epsilon_sell=-0.1,hedge=0 --policy random-quoter "
         "--steps 20000"
@@ -76,15 +76,14 @@ def test_evaluate_judges_on_common_chance(capsys):
     assert code == 0
     records = {(r["case"], r["maker"], r["metric"]): r for r in json.loads(out)}
     spread = records["persistent quoter", 0, "pnl_spread"]
-    # All orders of a market worth 0.94 a step, at 0.9 of the exchange's spread.
+    # It wins all orders, worth 0.94 per step at the exchange's spread, at 0.9 of that spread.
     assert abs(spread["value"] - 0.9 * 0.94) < 4 * spread["error"]
     assert records["persistent quoter", 0, "market_share"]["value"] == 1
-    # The same chance: the market's volume, and so what the two makers of either case trade, is the same.
     assert code == 0
 
 
 @pytest.mark.slow  # a minute, and `.ci/run` ends with a demo of its own
-def test_demo_trains_judges_and_writes_its_page(capsys, tmp_path):
+def test_demo_trains_evaluates_and_writes_its_page(capsys, tmp_path):
     folder = tmp_path / "run"
     argv = ["demo", "--competitor", "random-0.5", "--learner.total-timesteps", "8192"]
     argv += ["--learner.num-envs", "16", "--learner.hidden-sizes", "8"]
@@ -103,13 +102,13 @@ def test_demo_trains_judges_and_writes_its_page(capsys, tmp_path):
 
     code, out, _ = call(capsys, "evaluate", "--run", str(folder), "--steps", "4000", "--json")
     assert code == 0
-    judged = {
+    evaluated = {
         r["case"]: r["value"] for r in json.loads(out) if r["metric"] == "epsilon_buy_mean" and not r["maker"]
     }
-    assert judged.keys() == {"seed 0", "seed 1"}
+    assert evaluated.keys() == {"seed 0", "seed 1"}
 
 
-def test_a_calibrated_book_is_taken_by_other_commands(capsys, tmp_path):
+def test_calibrated_book_is_accepted_by_other_commands(capsys, tmp_path):
     rows = ["ask_price_1,ask_size_1,bid_price_1,bid_size_1,ask_price_2,ask_size_2,bid_price_2,bid_size_2"]
     for i in range(60):
         size = 100 + 37 * i % 90

@@ -1,4 +1,4 @@
-"""Ready-made settings are settings; the paper's are its scenarios, with its networks and its training."""
+"""Presets: valid settings, and the scenarios, networks and training of the papers."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from twosided.settings import SettingsError, build, describe_preset, load, parse
 TRAIN = "twosided.runs.settings:TrainSettings"
 FILES = preset_files()
 PAPERS = {
-    # Of the paper's steps those before learning starts are the warm-up, at least one; the rate is for all three.
+    # Scenario, hidden sizes, learning rate (one for all three), steps of the paper, and steps before learning starts.
     "single-asset": (single_asset(), (1024, 1024), 7e-6, 6000, 20),
     "skew": (single_asset(skew=True), (2048, 2048), 5e-6, 7000, 20),
     "price-of-risk": (price_of_risk(), (2048, 2048), 1e-5, 15000, 20),
@@ -28,7 +28,7 @@ def preset(name, *words):
 
 
 @pytest.mark.parametrize("name", PAPERS)
-def test_the_papers_are_unchanged(name):
+def test_presets_of_papers_match_the_papers(name):
     scenario, hidden, rate, steps, warmup = PAPERS[name]
     train = preset(f"bakshaev2020-{name}")
     assert eqx.tree_equal(as_arrays(train.scenario), as_arrays(scenario))
@@ -37,7 +37,7 @@ def test_the_papers_are_unchanged(name):
     assert (found.actor_lr, found.critic_lr, found.ent_coef_lr) == (rate, rate, rate)
     assert (found.total_timesteps + found.learning_starts, found.learning_starts) == (steps, warmup)
     assert found.lr_end == 1.0
-    # One market, one gradient step a market step, on 256 rows; nothing is scaled.
+    # One market and one gradient step per market step, on batches of 256, without normalisation.
     assert (found.num_envs, found.num_steps, found.gradient_steps, found.batch_size) == (1, 1, 1, 256)
     assert (found.gamma, found.tau) == (0.99, 0.005)
     assert (found.initial_ent_coef, found.ent_coef) == (1.0, "auto")
@@ -46,7 +46,7 @@ def test_the_papers_are_unchanged(name):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_each_is_of_parts_that_fit_and_says_what_it_is(name):
+def test_presets_have_a_description_and_parts_that_fit(name):
     is_sac = load(FILES[name]).get("learner", {}).get("kind") == "sac"
     train = preset(name, "--learner.hidden-sizes", "4", *["--learner.buffer-size", "100000"] * is_sac)
     check_fit(train.scenario, named(train.references).values(), train.learner)
@@ -55,7 +55,7 @@ def test_each_is_of_parts_that_fit_and_says_what_it_is(name):
     assert describe_preset(FILES[name]).endswith(".") and len(describe_preset(FILES[name])) > 20
 
 
-def test_options_are_read_over_a_preset_and_presets_over_each_other():
+def test_options_override_a_preset_and_later_presets_earlier_ones():
     ours = preset("skew", "--market.elasticity", "60", "--seeds", "5")
     assert (ours.market.elasticity, ours.market.allow_skew, ours.seeds) == (60.0, True, 5)
     both = preset("single-asset", "--preset", "portfolio")
@@ -71,11 +71,11 @@ def test_options_are_read_over_a_preset_and_presets_over_each_other():
         (["--preset=skew", "--market.allow-skew=7"], "--market.allow-skew takes true or false, but got '7'"),
     ],
 )
-def test_what_is_no_preset_is_refused(words, sentence):
+def test_invalid_presets_and_options_raise(words, sentence):
     with pytest.raises(SettingsError, match=sentence):
         parse(TRAIN, words, prog="train", presets=FILES)
 
 
-def test_a_command_without_presets_does_not_know_them():
+def test_preset_option_raises_in_commands_without_presets():
     with pytest.raises(SettingsError, match="unknown option --preset"):
         parse("twosided.cli.commands.evaluate:Evaluate", ["--preset", "skew"], prog="evaluate")

@@ -1,7 +1,7 @@
-"""Settings: what the source says, what files and command lines make of it, and what is refused.
+"""Settings: parts read from source, files and command lines, errors, help, and fuzzing.
 
-Most tests read a small package of dataclasses, written to a temporary folder, with a field of every kind that
-settings know; the others read the real one.
+Most tests read a small package of dataclasses, written to a temporary folder, with a field of every supported type; the
+others read the real package.
 """
 
 import importlib
@@ -241,10 +241,10 @@ def words(line: str, root: str = TRAIN, **how) -> Settings:
 def refusal(line: str, root: str = TRAIN, **how) -> str:
     with pytest.raises(SettingsError) as refused:
         build(words(line, root, **how))
-    return one_sentence(refused.value)
+    return check_one_sentence(refused.value)
 
 
-def one_sentence(error: SettingsError) -> str:
+def check_one_sentence(error: SettingsError) -> str:
     assert str(error).isprintable()
     assert 10 < len(str(error)) < 400
     return str(error)
@@ -265,10 +265,10 @@ def settings_file(folder: Path, text: str) -> Path:
     return path
 
 
-# --- what the source says ----------------------------------------------------------------------------------
+# --- parts read from source --------------------------------------------------------------------------------
 
 
-def test_a_part_is_read_from_its_source():
+def test_part_is_read_from_its_source():
     flow = describe("shop.flow:SizedInvestors")
     assert (flow.kind, flow.summary) == (
         "sized-investors",
@@ -285,7 +285,7 @@ def test_a_part_is_read_from_its_source():
 def test_choices_are_concrete_public_and_can_be_made_from_settings():
     assert [part.kind for part in choices("shop.flow:OrderFlow")] == ["unit-investors", "sized-investors"]
     assert choices("shop.flow:OrderFlow")[0].summary == "Investors with unit orders."
-    # a base class without abstract methods is a choice itself; Trained and Shy need a network
+    # A base class without abstract methods is a choice too; Trained and Shy need a network.
     assert [part.kind for part in choices("shop.makers:Policy")] == ["policy", "random", "mixture"]
 
 
@@ -298,7 +298,7 @@ def test_choices_are_concrete_public_and_can_be_made_from_settings():
         ("kind: str = 'a'", "this name"),
     ],
 )
-def test_a_field_that_settings_cannot_hold_is_refused_by_name(shop, monkeypatch, field, what):
+def test_unsupported_field_raises_with_its_name(shop, monkeypatch, field, what):
     name = f"odd{abs(hash(field))}"
     (shop / name).mkdir()
     (shop / name / "__init__.py").write_text(f"class Odd:\n    {field}\n")
@@ -318,14 +318,14 @@ def test_a_field_that_settings_cannot_hold_is_refused_by_name(shop, monkeypatch,
         ("mean_size", "mean-size"),
     ],
 )
-def test_kebab(name, kind):
+def test_kebab_case_of_names(name, kind):
     assert kebab(name) == kind == kebab(kind)
 
 
 def reachable(part: Part) -> list[Part]:
-    """The part and all that can be chosen below it."""
+    """Return the part and all parts that can be chosen below it."""
     found = [part]
-    for part in found:  # grows while it is read
+    for part in found:  # grows while it is iterated
         found += [choice for field in part.fields for choice in field.choices() if choice not in found]
     return found
 
@@ -334,7 +334,7 @@ REAL = reachable(describe("twosided.runs.settings:TrainSettings"))
 
 
 @pytest.mark.parametrize("part", REAL, ids=[part.kind for part in REAL])
-def test_real_parts_say_what_they_are_and_what_every_parameter_means(part):
+def test_real_parts_have_a_summary_and_document_every_parameter(part):
     assert part.summary.endswith(".")
     assert [field.name for field in part.fields if not field.meaning] == []
     assert len({kind.kind for field in part.fields for kind in field.choices()}) == len(
@@ -343,7 +343,7 @@ def test_real_parts_say_what_they_are_and_what_every_parameter_means(part):
 
 
 @pytest.mark.parametrize("part", REAL, ids=[part.kind for part in REAL])
-def test_what_is_read_from_the_source_is_what_python_makes(part):
+def test_defaults_read_from_source_match_the_constructor(part):
     if any(field.default is MISSING for field in part.fields):
         pytest.skip("has parameters without defaults")
     ours = build(read(f"{part.module.name}:{part.name}", {}))
@@ -379,7 +379,7 @@ def test_defaults_are_complete():
     }
 
 
-def test_objects_are_what_python_makes():
+def test_built_objects_match_the_constructors():
     made = build(
         words(
             "--hidden 8,4 --out there --maker random:high=0.5 --maker mixture:first=random a b",
@@ -424,7 +424,7 @@ def test_objects_are_what_python_makes():
         ("--market.flow unit_investors:count=9", "market.flow.count", 9),
         ("--makers none", "makers", []),
         ("--maker.low 0", "makers.0.low", 0.0),
-        ("--maker random", "makers.0.low", -1.0),  # a new one, where --maker.low changes the one there
+        ("--maker random", "makers.0.low", -1.0),  # a new part; --maker.low would change the present one
         ("--maker random --maker.low 0 --maker random", "makers.0.low", 0.0),
         ("--maker random --maker random --maker.low 0", "makers.1.low", 0.0),
         ("--maker random:low=-0.5,both=yes", "makers.0.both", True),
@@ -435,7 +435,7 @@ def test_objects_are_what_python_makes():
         ("--maker mixture:first=random --maker.second none", "makers.0.second", None),
     ],
 )
-def test_the_command_line(line, path, value):
+def test_command_line_sets_values(line, path, value):
     found = words(line, aliases={"flow": "market.flow"}).values
     for step in path.split("."):
         found = found[int(step) if step.isdigit() else step]
@@ -443,13 +443,13 @@ def test_the_command_line(line, path, value):
     assert type(found) is type(value)
 
 
-def test_a_kind_that_is_there_keeps_its_parameters_and_another_starts_afresh():
+def test_same_kind_keeps_parameters_and_another_kind_resets_them():
     assert words("--market.flow sized-investors").values == words("").values
     assert words("--market.flow sized-investors:count=5").values["market"]["flow"]["mean_size"] == 2.0
     assert "mean_size" not in words("--market.flow unit-investors").values["market"]["flow"]
 
 
-def test_options_are_read_over_files_and_files_in_order(tmp_path):
+def test_options_override_files_and_later_files_earlier_ones(tmp_path):
     first = settings_file(
         tmp_path,
         """
@@ -480,7 +480,7 @@ def test_options_are_read_over_files_and_files_in_order(tmp_path):
     ]
 
 
-def test_a_part_from_a_file_of_its_own(tmp_path):
+def test_part_is_read_from_its_own_file(tmp_path):
     path = settings_file(tmp_path, 'kind = "sized-investors"\nmean_size = 4\n')
     assert words(f"--flow {path} --flow.count 3", aliases={"flow": "market.flow"}).values["market"][
         "flow"
@@ -491,12 +491,12 @@ def test_a_part_from_a_file_of_its_own(tmp_path):
     }
     path.write_text("[flow]\ncount = 3\nmean_size = 4\n")  # the same, under the parameter's name
     assert words(f"--market.flow {path}").values["market"]["flow"]["mean_size"] == 4.0
-    # only the command line names files: a file that named itself would never end
+    # Only the command line may name files: a file that names itself would recurse without end.
     path.write_text(f'kind = "{path}"\n')
     assert "takes one of unit-investors, sized-investors, but got" in refusal(f"--market.flow {path}")
 
 
-def test_positional_words():
+def test_positional_arguments_are_read():
     assert words("runs/1 --policy random", SHOW, positional=["run"]).values["run"] == "runs/1"
     assert words("--seed 1 a -- --b -1", positional=["files"]).values["files"] == ["a", "--b", "-1"]
     assert refusal("--policy random", SHOW, positional=["run"]) == "RUN is missing; it takes a path"
@@ -504,7 +504,7 @@ def test_positional_words():
     assert refusal("slow", positional=["rate"]) == "RATE takes auto or a finite number, but got 'slow'"
 
 
-def test_where_values_were_given(tmp_path):
+def test_origins_of_values_are_recorded(tmp_path):
     path = settings_file(tmp_path, "seed = 1\n[market.flow]\ncount = 2\n")
     origins = words(f"--settings {path} --market.tick 1").origins
     assert origins[("seed",)] == f"{path}: seed"
@@ -523,14 +523,14 @@ def test_where_values_were_given(tmp_path):
         '--name "σ\\",=#[é]" --market.flow unit-investors --band 1e-300,3e38 --seed -9223372036854775807',
     ],
 )
-def test_what_is_written_is_read_as_the_same(line, meanings):
+def test_dumped_settings_are_read_back_unchanged(line, meanings):
     ours = words(line)
     text = dump(ours, meanings)
     assert read(TRAIN, tomllib.loads(text)).values == ours.values
     assert ("# Largest position, units; none for no limit.\nlimit = " in text) == meanings
 
 
-# --- what is refused ---------------------------------------------------------------------------------------
+# --- errors ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -580,12 +580,12 @@ def test_what_is_written_is_read_as_the_same(line, meanings):
         ("--maker mixture", "--maker.first is missing; it takes one of policy, random, mixture"),
         ("--maker mixture --maker.first.low 1", "--maker.first needs a kind, one of policy, random, mixture"),
         ("--settings nowhere.toml", "cannot read nowhere.toml: No such file or directory"),
-        # from constructors
+        # Errors of constructors.
         ("--market.flow.mean-size 0", "--market.flow.mean-size: mean_size must be positive, but got 0.0"),
         ("--maker random:low=2", "--maker: high must be at least low (2.0), but got 1.0"),
     ],
 )
-def test_a_command_line_is_refused_in_a_sentence(line, sentence):
+def test_invalid_command_line_gives_one_sentence(line, sentence):
     assert refusal(line) == sentence
 
 
@@ -626,7 +626,7 @@ def test_a_command_line_is_refused_in_a_sentence(line, sentence):
         ("#" * 2**20 + "\n", "{} is larger than settings can be, 1048576 bytes"),
     ],
 )
-def test_a_file_is_refused_in_a_sentence_that_names_it(tmp_path, text, sentence):
+def test_invalid_file_gives_one_sentence_with_its_path(tmp_path, text, sentence):
     path = settings_file(tmp_path, text)
     found = refusal(f"--settings {path}")
     assert found == sentence.format(path) or (
@@ -634,16 +634,16 @@ def test_a_file_is_refused_in_a_sentence_that_names_it(tmp_path, text, sentence)
     )
 
 
-def test_files_that_are_no_text(tmp_path):
+def test_files_that_are_not_utf8_text_raise(tmp_path):
     path = tmp_path / "run.toml"
     path.write_bytes(b"seed = 1\nname = '\xff'\n")
     assert refusal(f"--settings {path}") == f"{path} is not UTF-8 text (at line 2)"
     assert refusal(f"--settings {tmp_path}") == f"cannot read {tmp_path}: Is a directory"
-    path.write_bytes(b"\xef\xbb\xbfseed = 5\r\n")  # as Windows editors write it
+    path.write_bytes(b"\xef\xbb\xbfseed = 5\r\n")  # byte order mark and line ends of Windows editors
     assert words(f"--settings {path}").values["seed"] == 5
 
 
-def test_several_parts_are_not_changed_as_one(tmp_path):
+def test_option_for_one_of_several_parts_raises(tmp_path):
     path = settings_file(tmp_path, "makers = ['random', 'random:low=0']")
     assert refusal(f"--settings {path} --maker.low 1").startswith(
         "--maker: there are 2 parts, not one to change"
@@ -654,7 +654,7 @@ def test_several_parts_are_not_changed_as_one(tmp_path):
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_help_has_every_option_of_the_chosen_parts_with_type_meaning_and_value(width):
+def test_help_shows_options_of_the_chosen_parts_with_type_meaning_and_value(width):
     text = help_text("--maker mixture --seed 4", width, positional=["files"], aliases={"flow": "market.flow"})
     flat = " ".join(text.split())
     assert max(map(len, text.splitlines())) <= width
@@ -674,7 +674,7 @@ def test_help_has_every_option_of_the_chosen_parts_with_type_meaning_and_value(w
     assert "--maker.first.low" in help_text("--maker mixture:first=random", width)
 
 
-def test_help_on_what_is_missing_does_not_ask_for_it():
+def test_help_does_not_require_missing_arguments():
     text = " ".join(help_text("", root=SHOW, positional=["run"]).split())
     assert "usage: shop [OPTIONS] RUN" in text
     assert "RUN The run's folder. [required]" in text
@@ -687,7 +687,7 @@ def run_python(code: str) -> float:
     return time.perf_counter() - start
 
 
-def test_help_imports_nothing_heavy_and_costs_less_than_importing_jax():
+def test_help_imports_no_heavy_library_and_is_faster_than_importing_jax():
     code = f"""
 import sys
 from twosided.settings import parse
@@ -700,7 +700,7 @@ except SystemExit:
     assert min(run_python(code) for _ in range(3)) < min(run_python("import jax") for _ in range(3))
 
 
-def test_reading_imports_no_part(shop):
+def test_reading_settings_does_not_import_parts(shop):
     code = f"""
 import sys
 sys.path.insert(0, {str(shop)!r})
@@ -711,16 +711,16 @@ assert not [name for name in sys.modules if name.partition(".")[0] in ("shop", "
     run_python(code)
 
 
-# --- anything at all ---------------------------------------------------------------------------------------
+# --- fuzzing -----------------------------------------------------------------------------------------------
 
 
 def accepted(read_it) -> Settings | None:
-    """Settings, which must be sane and buildable, or None where one sentence refuses them."""
+    """Return settings, which must be valid and buildable, or None if they are refused in one sentence."""
     try:
         ours = read_it()
         build(ours)
     except SettingsError as error:
-        one_sentence(error)
+        check_one_sentence(error)
         return None
     assert all(math.isfinite(number) for number in numbers(ours.values))
     assert read(f"{ours.root.module.name}:{ours.root.name}", tomllib.loads(dump(ours))).values == ours.values
@@ -750,7 +750,7 @@ FEW = settings(max_examples=1000, deadline=2000, suppress_health_check=[HealthCh
 
 @FEW
 @given(data=st.data(), which=st.sampled_from([TRAIN, BOOK]))
-def test_mutated_bytes_of_a_file_are_read_sanely_or_refused(tmp_path, data, which):
+def test_mutated_files_are_valid_or_refused(tmp_path, data, which):
     text = bytearray(dump(read(which, {})).encode())
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))
@@ -766,7 +766,7 @@ def test_mutated_bytes_of_a_file_are_read_sanely_or_refused(tmp_path, data, whic
 
 @FEW
 @given(data=st.data(), which=st.sampled_from([TRAIN, BOOK]))
-def test_mutated_structures_are_read_sanely_or_refused(data, which):
+def test_mutated_structures_are_valid_or_refused(data, which):
     tree = read(which, {}).values
     for _ in range(data.draw(st.integers(1, 3))):
         node = tree
@@ -806,18 +806,18 @@ LINE_WORDS = re.findall(
 )
 @example(["--maker", "mixture:first=mixture:first=random"])
 @example(["-\x1f"])
-def test_any_command_line_is_read_sanely_or_refused(line):
+def test_random_command_lines_are_valid_or_refused(line):
     if "--help" not in line and "-h" not in line:
         accepted(lambda: parse(TRAIN, line, prog="shop", positional=["files"]))
 
 
-# --- the page about it --------------------------------------------------------------------------------------
+# --- page of the documentation -----------------------------------------------------------------------------
 
 PAGE = (Path(__file__).parents[2] / "docs" / "guides" / "settings.md").read_text()
 
 
 @pytest.mark.parametrize("line", re.findall(r"^\$ twosided train (.*)", PAGE, flags=re.M))
-def test_the_page_shows_command_lines_that_are_read(line):
+def test_command_lines_of_the_page_are_valid(line):
     if line.endswith("--help"):
         assert "--competitor" in help_text(
             line.removesuffix("--help"), root="twosided.runs.settings:TrainSettings"
@@ -826,12 +826,12 @@ def test_the_page_shows_command_lines_that_are_read(line):
         build(words(line, "twosided.runs.settings:TrainSettings"))
 
 
-def test_the_page_shows_a_file_that_is_read():
+def test_settings_file_of_the_page_is_valid():
     (text,) = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.S)
     found = build(read("twosided.runs.settings:TrainSettings", tomllib.loads(text)))
     assert (found.seeds, found.market.price.volatility, found.competitors[0].epsilon_sell) == (5, 0.3, -0.5)
 
 
-def test_the_page_shows_python_that_runs():
+def test_python_of_the_page_runs():
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)
     exec(code, {})

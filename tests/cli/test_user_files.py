@@ -91,7 +91,7 @@ def imported():
     return Path("imported").exists()
 
 
-def test_a_class_in_a_file_is_chosen_changed_and_built(own):
+def test_class_in_a_file_is_chosen_changed_and_built(own):
     settings = words(
         f"--market.alpha 0.5 --market {own}:MyMarket --competitor {own}:MyQuoter:epsilon-buy=-0.5"
     )
@@ -108,7 +108,7 @@ def test_a_class_in_a_file_is_chosen_changed_and_built(own):
     )
 
 
-def test_a_class_in_a_file_stands_within_a_part_of_the_package(own):
+def test_class_in_a_file_can_be_nested_in_a_part_of_the_package(own):
     settings = words(f"--market.price={own}:MyPrice:jump=2 --market.price.volatility 0.25")
     assert build(settings).market.price.jump == 2.0
     assert settings.values["market"]["price"]["volatility"] == 0.25
@@ -149,7 +149,7 @@ def test_help_shows_classes_of_a_file_without_importing_it(own, capsys):
         ("--trust code/own.py --trust own.py", "code/own.py and own.py have the same file name"),
     ],
 )
-def test_an_unsuitable_class_is_refused_in_a_sentence(own, line, sentence):
+def test_unsuitable_class_gives_a_one_line_error(own, line, sentence):
     Path("own.py").write_text(OWN)
     assert sentence in refusal(line)
 
@@ -168,13 +168,13 @@ def test_an_unsuitable_class_is_refused_in_a_sentence(own, line, sentence):
         ),
     ],
 )
-def test_a_broken_file_is_refused_in_a_sentence(tmp_path, monkeypatch, text, sentence):
+def test_broken_file_gives_a_one_line_error(tmp_path, monkeypatch, text, sentence):
     monkeypatch.chdir(tmp_path)
     Path("bad.py").write_text(text)
     assert sentence in refusal("--market bad.py:X")
 
 
-def test_a_file_that_is_not_text_is_refused(tmp_path, monkeypatch):
+def test_file_that_is_not_text_raises(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("bad.py").write_bytes(b"\xff")
     assert refusal("--trust bad.py") == "bad.py is not UTF-8 text"
@@ -199,14 +199,14 @@ def test_settings_record_the_digest_of_a_file(own):
     assert read(TRAIN, load("run.toml"), "run.toml", user_files([own])).values == settings.values
 
 
-def test_a_maker_of_an_own_class_is_saved_under_the_name_of_its_file(own):
+def test_maker_of_a_user_class_is_saved_under_the_name_of_its_file(own):
     policy = build(words(f"--competitor {own}:MyQuoter")).competitors[0]
     ts.save(policy, "maker.safetensors")
     with pytest.raises(ValueError, match="it needs the class own:MyQuoter; hand it to load"):
         ts.load("maker.safetensors")
 
 
-def test_a_changed_file_is_imported_anew(own):
+def test_changed_file_is_imported_again(own):
     assert build(words(f"--market {own}:MyMarket")).market.price.jump == 0.25
     own.write_text(OWN.replace("jump=0.25", "jump=0.75"))
     assert build(words(f"--market {own}:MyMarket")).market.price.jump == 0.75
@@ -221,7 +221,7 @@ def test_a_changed_file_is_imported_anew(own):
         'competitors = ["code/own.py:MyQuoter"]',
     ],
 )
-def test_a_settings_file_cannot_import_a_file(own, settings):
+def test_settings_file_cannot_import_a_user_file(own, settings):
     Path("run.toml").write_text(settings)
     needed = (
         "own.py is Python code, which is imported only if you name it on the command line: --trust own.py"
@@ -232,7 +232,7 @@ def test_a_settings_file_cannot_import_a_file(own, settings):
     assert imported()
 
 
-def test_a_part_in_a_file_of_its_own_cannot_import_a_file(own):
+def test_part_file_cannot_import_a_user_file(own):
     Path("market.toml").write_text('kind = "code/own.py:MyMarket"')
     assert "--trust own.py" in refusal("--market market.toml")
     with pytest.raises(SettingsError, match=r"--trust own\.py"):
@@ -240,14 +240,14 @@ def test_a_part_in_a_file_of_its_own_cannot_import_a_file(own):
     assert not imported()
 
 
-def test_runs_of_own_classes_never_execute_code_unless_it_is_named(own, capsys):
+def test_opening_a_run_of_user_classes_executes_no_code_unless_the_file_is_named(own, capsys):
     run = Path("runs/mine")
     code, _, err = call(capsys, "train", "--market", f"{own}:MyMarket", *SMALL.split(), "--out", str(run))
     assert code == 0, err
     assert "--trust own.py" in (run / store.REPORT).read_text()
     assert 'kind = "own.py:MyMarket"' in (run / store.SETTINGS).read_text()
 
-    # In a process of its own: this one has imported the file.
+    # A separate process, because this one has imported the file.
     def fresh(*argv):
         Path("imported").unlink(missing_ok=True)
         done = subprocess.run(

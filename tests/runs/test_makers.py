@@ -1,4 +1,4 @@
-"""Saved makers: what is loaded acts as what was saved, on any form of observation, and no damage goes unnoticed."""
+"""Saved makers: loaded makers act as the saved policies on any form of observation, and damage is detected."""
 
 import json
 import random
@@ -51,7 +51,7 @@ MAKERS = {
 
 
 def observations(scenario, count=6):
-    """Random observations of one maker, a batch."""
+    """Return a batch of random observations of one maker."""
     shock = jax.vmap(scenario.market.reset)(scenario.market.shocks(jax.random.key(5), (count,)))[1]
     one = jax.tree.map(lambda leaf: leaf[:, 0], shock)
     return jax.tree.map(
@@ -71,7 +71,7 @@ def saved(request, tmp_path_factory):
     return scenario, policy, path
 
 
-def test_a_loaded_maker_acts_as_the_saved_policy_does(saved):
+def test_loaded_maker_acts_as_the_saved_policy(saved):
     scenario, policy, path = saved
     seen = observations(scenario)
     maker = load(path)
@@ -86,7 +86,7 @@ def test_a_loaded_maker_acts_as_the_saved_policy_does(saved):
             np.testing.assert_allclose(a[i], b, rtol=2e-5, atol=2e-6)
 
 
-def test_leaves_and_structure_survive_to_the_bit(saved):
+def test_loaded_leaves_and_structure_are_bit_identical(saved):
     scenario, policy, path = saved
     maker = load(path)
     assert jax.tree.structure(maker.policy) == jax.tree.structure(policy)
@@ -97,7 +97,7 @@ def test_leaves_and_structure_survive_to_the_bit(saved):
     assert maker.versions["twosided"]
 
 
-def test_named_fields_objects_and_arrays_give_the_same_actions(saved):
+def test_forms_of_observations_give_the_same_actions(saved):
     scenario, _, path = saved
     seen = observations(scenario)
     named, flat = load(path), load(path)
@@ -110,7 +110,7 @@ def test_named_fields_objects_and_arrays_give_the_same_actions(saved):
         assert d.shape == a.shape[1:]
 
 
-def test_a_loaded_policy_earns_the_same_in_the_simulator(tmp_path):
+def test_loaded_policy_has_the_same_evaluation(tmp_path):
     policy = untrained(DEALER, PPO())
     save(policy, tmp_path / "maker", DEALER)
     maker = load(tmp_path / "maker")
@@ -118,7 +118,7 @@ def test_a_loaded_policy_earns_the_same_in_the_simulator(tmp_path):
     assert ours == theirs
 
 
-def test_state_is_carried_from_call_to_call_until_reset(tmp_path):
+def test_policy_state_is_kept_between_calls_until_reset(tmp_path):
     policy = AdaptiveQuoter()
     save(policy, tmp_path / "maker", DEALER)
     maker, seen = load(tmp_path / "maker"), observations(DEALER, 1)
@@ -134,7 +134,7 @@ def test_state_is_carried_from_call_to_call_until_reset(tmp_path):
     assert maker.act(one).epsilon_buy == actions[0].epsilon_buy
 
 
-def test_random_policies_repeat_their_draws_from_the_seed(tmp_path):
+def test_draws_of_random_policies_are_reproducible_from_the_seed(tmp_path):
     save(RandomQuoter(), tmp_path / "maker", DEALER)
     one = {name: value[0] for name, value in fields(observations(DEALER, 1)).items()}
     draws = [
@@ -165,7 +165,7 @@ def test_random_policies_repeat_their_draws_from_the_seed(tmp_path):
         (lambda o: np.zeros(3), r"observation must have the shape \(17,\) or \(batch, 17\), but got \(3,\)"),
     ],
 )
-def test_bad_observations_are_refused_in_one_sentence(tmp_path_factory, change, sentence):
+def test_invalid_observations_raise_a_one_line_error(tmp_path_factory, change, sentence):
     path = tmp_path_factory.mktemp("makers") / "maker"
     save(PersistentQuoter(), path, DEALER)
     one = {name: value[0] for name, value in fields(observations(DEALER, 1)).items()}
@@ -173,7 +173,7 @@ def test_bad_observations_are_refused_in_one_sentence(tmp_path_factory, change, 
         load(path).act(change(one))
 
 
-def test_every_flipped_bit_is_noticed(tmp_path):
+def test_flipped_bits_are_detected(tmp_path):
     path = tmp_path / "maker"
     save(ThresholdPolicy(2), path, ELECTRONIC)
     content, found = path.read_bytes(), load(path)
@@ -186,7 +186,7 @@ def test_every_flipped_bit_is_noticed(tmp_path):
             read = load(path)
         except Refusal:
             continue
-        # White space that pads the header is the one thing that means nothing.
+        # Only white space that pads the header has no meaning.
         assert eqx.tree_equal(read.policy, found.policy) and eqx.tree_equal(read.scenario, found.scenario)
     for size in (0, 4, len(content) - 1):
         path.write_bytes(content[:size])
@@ -195,7 +195,7 @@ def test_every_flipped_bit_is_noticed(tmp_path):
 
 
 class Constant(Policy):
-    """Plays a number; a class of a user's own."""
+    """Plays a constant; a user's class."""
 
     x: float = 2.0
 
@@ -209,7 +209,7 @@ class Constant(Policy):
         return Move(jnp.asarray(self.x)), state
 
 
-def test_classes_of_other_packages_must_be_handed_in(tmp_path):
+def test_classes_of_other_packages_must_be_passed_to_load(tmp_path):
     scenario = Scenario(Toy(), ())
     save(Constant(3.0), tmp_path / "maker", scenario)
     with pytest.raises(MakerError, match=r"it needs the class .*Constant; hand it to load\(path, classes"):
@@ -219,7 +219,7 @@ def test_classes_of_other_packages_must_be_handed_in(tmp_path):
     assert maker.act({"age": 0.0, "coin": 1.0, "last": 0.0}).x == 3.0
 
 
-def test_only_modules_of_trusted_packages_are_made(tmp_path):
+def test_only_modules_of_trusted_packages_are_instantiated(tmp_path):
     path = tmp_path / "maker"
     save(PersistentQuoter(), path, DEALER)
     for name in (
@@ -233,20 +233,20 @@ def test_only_modules_of_trusted_packages_are_made(tmp_path):
             load(path)
 
 
-def test_parameters_are_checked_as_constructors_check_them(tmp_path):
+def test_parameters_are_validated_by_constructors(tmp_path):
     path = tmp_path / "maker"
     save(PersistentQuoter(), path, DEALER)
 
-    def worsen(content):
+    def invalidate(content):
         content["policy"]["fields"]["epsilon_buy"] = 7.0
 
-    forge(path, worsen)
+    forge(path, invalidate)
     with pytest.raises(MakerError, match="PersistentQuoter: epsilon_buy must be in"):
         load(path)
 
 
 def forge(path, change):
-    """A file with other content and a checksum that fits."""
+    """Change the content of a file, with a checksum that matches."""
     from safetensors.numpy import load_file, save_file
 
     from twosided.runs.makers import _checksum
@@ -260,7 +260,7 @@ def forge(path, change):
     save_file(arrays, path, {"twosided": text, "sha256": _checksum(text, kept)})
 
 
-def test_a_maker_without_its_scenario_says_that_it_needs_one(tmp_path):
+def test_maker_saved_without_its_scenario_raises_on_use(tmp_path):
     save(PersistentQuoter(), tmp_path / "maker")
     with pytest.raises(MakerError, match="save it with its scenario"):
         load(tmp_path / "maker").act({"inventory": 1.0})

@@ -45,9 +45,9 @@ def small(**changes) -> tuple[TrainSettings, str]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The folder of a run that was never stopped."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
+def uninterrupted(tmp_path_factory):
+    """Folder of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
     assert run(*small(), folder)
     return folder
 
@@ -56,8 +56,8 @@ def checksum(folder):
     return store.read_header(folder / store.CHECKPOINT)["sha256"]
 
 
-def test_run_writes_what_a_page_needs(whole):
-    results = read_results(whole)
+def test_run_writes_what_a_page_needs(uninterrupted):
+    results = read_results(uninterrupted)
     assert results.curve.height == 2 * 4
     assert results.curve["timesteps"].max() == 2048
     assert {record.case for record in results.records} == {
@@ -71,27 +71,27 @@ def test_run_writes_what_a_page_needs(whole):
     assert results.trace["time"].max() == 19
 
 
-def test_resume_after_each_chunk_is_bit_identical(whole, tmp_path):
+def test_resume_after_each_chunk_is_bit_identical(uninterrupted, tmp_path):
     folder, settings = tmp_path / "run", small()
     for _ in range(3):
         assert not run(*settings, folder, StopFlag(is_set=True))
         with pytest.raises(RunError, match="not finished; resume it with: twosided train --resume"):
             read_results(folder)
     assert run(*settings, folder)
-    assert checksum(folder) == checksum(whole)
-    assert read_results(folder).records == read_results(whole).records
-    assert read_results(folder).curve.equals(read_results(whole).curve)
+    assert checksum(folder) == checksum(uninterrupted)
+    assert read_results(folder).records == read_results(uninterrupted).records
+    assert read_results(folder).curve.equals(read_results(uninterrupted).curve)
 
 
-def test_finished_run_is_not_repeated(whole):
-    before = {path.name: path.stat().st_mtime_ns for path in whole.iterdir()}
-    assert run(*small(), whole)
-    assert before == {path.name: path.stat().st_mtime_ns for path in whole.iterdir()}
+def test_finished_run_is_not_repeated(uninterrupted):
+    before = {path.name: path.stat().st_mtime_ns for path in uninterrupted.iterdir()}
+    assert run(*small(), uninterrupted)
+    assert before == {path.name: path.stat().st_mtime_ns for path in uninterrupted.iterdir()}
 
 
-def test_folder_holds_one_run(whole, tmp_path):
+def test_folder_holds_one_run(uninterrupted, tmp_path):
     with pytest.raises(RunError, match="holds a run with other settings"):
-        run(*small(seed=1), whole)
+        run(*small(seed=1), uninterrupted)
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(Refusal, match="is not empty and holds no run"):
         run(*small(), tmp_path)
@@ -99,8 +99,8 @@ def test_folder_holds_one_run(whole, tmp_path):
         read_results(tmp_path)
 
 
-def test_trained_policies_are_read_back(whole):
-    policies = trained_policies(small()[0], whole)
+def test_trained_policies_are_read_back(uninterrupted):
+    policies = trained_policies(small()[0], uninterrupted)
     assert list(policies) == ["seed 0", "seed 1"]
 
 
@@ -131,7 +131,9 @@ def reached(folder):
     return store.read_header(folder / store.CHECKPOINT)["iteration"]
 
 
-def test_kill_9_loses_at_most_a_chunk_and_ctrl_c_saves_and_names_the_command_to_resume(whole, tmp_path):
+def test_kill_9_loses_at_most_a_chunk_and_ctrl_c_saves_and_names_the_command_to_resume(
+    uninterrupted, tmp_path
+):
     folder = tmp_path / "run"
     process = begin(*OPTIONS.split(), "--chunks", "4", "--out", str(folder))
     wait_for_checkpoint(folder, process)
@@ -145,17 +147,17 @@ def test_kill_9_loses_at_most_a_chunk_and_ctrl_c_saves_and_names_the_command_to_
     wait_for_checkpoint(folder, process, after=first)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
-    # The signal may come too late to stop anything; if it does stop the run, it says how to go on.
+    # The signal may come too late to stop the run; if it stops it, the command to resume is printed.
     assert process.returncode in (0, 130), output
     if process.returncode == 130:
         assert f"twosided train --resume {folder}" in output.replace("\n", "")
     assert "Traceback" not in output
     assert reached(folder) >= first
 
-    # In this process, which has its programs at hand.
+    # Resumed in this process, which has the compiled programs.
     with pytest.raises(SystemExit) as ended:
         main(["train", "--resume", str(folder)])
     assert ended.value.code == 0
-    # The command's learner differs from SMALL in nothing that trains, so the bits are those of the whole run.
-    assert checksum(folder) == checksum(whole)
-    assert read_results(folder).records == read_results(whole).records
+    # The command's learner trains as SMALL does, so the results are bit-identical to those of the uninterrupted run.
+    assert checksum(folder) == checksum(uninterrupted)
+    assert read_results(folder).records == read_results(uninterrupted).records
