@@ -1,13 +1,15 @@
 """Documentation pages: Python blocks run, settings are valid, and commands parse."""
 
+import json
 import re
 import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
+from support.command_line import call
 
-from twosided.cli.main import ALIASES, POSITIONAL, ROOTS
+from twosided.cli.main import ALIASES, OPEN_RUNS, POSITIONAL, ROOTS
 from twosided.settings import parse, preset_files, read
 
 ROOT = Path(__file__).parents[1]
@@ -18,6 +20,13 @@ PAGES = [ROOT / "README.md", *SOURCES]
 
 def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def write_files(page: Path) -> None:
+    """Write the Python blocks that begin with the comment of a file name, such as # pendulum.py, to these files."""
+    for block in blocks(page, "python"):
+        if name := re.match(r"# (\w+\.py)\n", block):
+            Path(name[1]).write_text(block)
 
 
 def write_lobster_pair() -> None:
@@ -49,13 +58,17 @@ def test_settings_blocks_are_valid_settings(page):
         read("twosided.runs.settings:TrainSettings", tomllib.loads(block))
 
 
-def commands() -> list[str]:
-    lines = [line for page in PAGES for block in blocks(page, "console") for line in block.splitlines()]
+def commands(page: Path) -> list[str]:
+    lines = [line for block in blocks(page, "console") for line in block.splitlines()]
     return [line.removeprefix("$ ") for line in lines if line.startswith("$ twosided")]
 
 
-@pytest.mark.parametrize("command", commands())
-def test_commands_parse(command):
+@pytest.mark.parametrize(
+    ("page", "command"), [(page, command) for page in PAGES for command in commands(page)]
+)
+def test_commands_parse(page, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_files(page)
     words = shlex.split(command)[1:]
     name = tuple(words[: 2 if words[0] == "calibrate" else 1])
     # Settings files of the examples do not exist, so they are left out with their options.
@@ -74,7 +87,26 @@ def test_commands_parse(command):
         positional=POSITIONAL.get(name, []),
         aliases=ALIASES,
         presets=presets,
+        named_parts={"competitor": preset_files("demo-")} if name == ("demo",) else {},
+        opens_runs=name in OPEN_RUNS,
     )
+
+
+def test_own_market_of_the_guide_is_trained_and_evaluated(tmp_path, monkeypatch, capsys):
+    page = ROOT / "docs" / "guides" / "own_market.md"
+    monkeypatch.chdir(tmp_path)
+    write_files(page)
+    small = "--learner.total-timesteps 256 --learner.num-envs 4 --learner.num-steps 16 --learner.num-minibatches 2 "
+    small += (
+        "--learner.hidden-sizes 4 --horizon 20 --seeds 1 --chunks 1 --evaluation-steps 200 --json --out run"
+    )
+    code, out, err = call(capsys, *shlex.split(commands(page)[0])[1:], *small.split())
+    assert code == 0, err
+    metrics = {row["metric"]: row["value"] for row in json.loads(out) if row["case"] == "seed 0"}
+    # The whole reward of a task without prices is one part of PnL.
+    assert metrics["reward"] == pytest.approx(metrics["pnl_spread"]) and metrics["reward"] < 0
+    assert metrics["pnl_total"] == pytest.approx(metrics["pnl_spread"])
+    assert Path("run/report.html").stat().st_size > 1000
 
 
 def test_links_of_the_readme_exist():

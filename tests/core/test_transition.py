@@ -8,7 +8,7 @@ import pytest
 from twosided.bars.market import BarsMarket
 from twosided.core.numeric import as_arrays
 from twosided.core.spaces import Discrete
-from twosided.core.transition import PnL
+from twosided.core.transition import PnL, Transition
 from twosided.core.validation import check, is_at_least, is_positive
 from twosided.dealer.market import DealerAction
 from twosided.dealer.quoters import PersistentQuoter
@@ -96,3 +96,13 @@ def test_parameter_values_do_not_trigger_recompilation():
 def test_size_of_a_discrete_space_is_the_number_of_actions():
     side = jnp.linspace(-1.0, 1.0, 7)
     assert Discrete(DealerAction(side, side, jnp.zeros(7))).size == 7
+
+
+def test_transition_of_a_task_without_prices_has_its_number_as_spread_pnl():
+    several = Transition.of(None, pnl=jnp.asarray([1.0, -2.0]), terminated=True)
+    assert several.pnl.total.tolist() == several.pnl.spread.tolist() == [1.0, -2.0]
+    assert several.inventory.tolist() == several.expected_inventory_pnl.tolist() == [0.0, 0.0]
+    assert bool(several.terminated) and np.isnan(several.quotes.mid).all()
+    single = Transition.of(None, pnl=3)
+    assert single.pnl.spread.shape == (1,) and single.pnl.spread.dtype == jnp.float32
+    assert not bool(single.terminated)

@@ -9,7 +9,8 @@ unit of time.
 from typing import Any
 
 import equinox as eqx
-from jaxtyping import Array, Bool, Float
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 PARTS = ("spread", "hedge", "inventory", "fees", "total")
 """Parts of PnL and their sum."""
@@ -77,3 +78,31 @@ class Transition(eqx.Module):
     """Whether the market ended, by a breach for example: nothing follows, so nothing is bootstrapped."""
     extras: Any = None
     """What this market reports beyond the other fields, of the type `Market.extras`; None where it adds nothing."""
+
+    @classmethod
+    def of(
+        cls,
+        observation: Any,
+        pnl: Float[ArrayLike, "makers"] | Float[ArrayLike, ""],
+        terminated: Bool[ArrayLike, ""] = False,
+        extras: Any = None,
+    ) -> "Transition":
+        """Return the transition of a task without prices and trades, such as a control problem.
+
+        `pnl` is the number that each maker earns in the step; it becomes spread PnL, and a single number stands for one
+        maker. The other parts of PnL, positions and volumes are 0, and quotes are NaN.
+        """
+        spread = jnp.atleast_1d(jnp.asarray(pnl, float))
+        zero, none = jnp.zeros_like(spread), jnp.full_like(spread, jnp.nan)
+        return cls(
+            observation=observation,
+            pnl=PnL(spread, zero, zero, zero),
+            quotes=Quotes(none, none, none, none),
+            held=zero,
+            expected_inventory_pnl=zero,
+            inventory=zero,
+            bought=zero,
+            sold=zero,
+            terminated=jnp.asarray(terminated, bool),
+            extras=extras,
+        )
