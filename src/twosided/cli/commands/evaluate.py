@@ -28,7 +28,7 @@ class Evaluate:
 
     Examples:
 
-        twosided evaluate --policy persistent-quoter:epsilon-buy=-0.1,epsilon-sell=-0.1 --policy random-quoter
+        twosided evaluate --policy persistent-quoter:epsilon-buy=-0.1 --policy random-quoter
         twosided evaluate --run runs/first --steps 10_000_000
     """
 
