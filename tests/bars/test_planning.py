@@ -1,4 +1,4 @@
-"""Planning on bars: paths begin where history stood and know nothing later; SAC with rows of a model beside its own."""
+"""Planning on bars: model paths start from the record without look-ahead, and SAC learns from simulated rows."""
 
 import dataclasses
 import functools
@@ -33,7 +33,7 @@ from twosided.prices.bars import simulate_bars
 pytestmark = [pytest.mark.extended, pytest.mark.optimised]
 
 YEARS = 1 / 525_600
-"""Of a minute."""
+"""Length of a minute in years."""
 TRUTH = {
     "initial_variance": 0.3,
     "mean_reversion": 2000.0,
@@ -52,7 +52,7 @@ def minutes(number=401, seed=1):
 
 @functools.cache
 def known(number=401):
-    """The model that knows the truth, today's variance included."""
+    """Return the model with the true parameters and variances."""
     bars, variance = minutes(number)
     one = jnp.ones((1, 1))
     names = ("mean_reversion", "long_run_variance", "vol_of_vol", "correlation")
@@ -87,7 +87,7 @@ def planner(**changes):
 # --- The model ---
 
 
-def test_a_path_begins_with_the_records_last_bar_and_is_seen_as_the_record_is():
+def test_path_starts_with_the_last_bar_and_the_observation_of_the_record():
     market, model = real().market, known()
     assert isinstance(market, BarsMarket)
     state, _ = market.reset(market.shocks(jax.random.key(0), ()))
@@ -98,7 +98,7 @@ def test_a_path_begins_with_the_records_last_bar_and_is_seen_as_the_record_is():
     for a, b in zip(*map(jax.tree.leaves, (market.observe(state), modelled.observe(begun))), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
     assert float(begun.price.price.variance) == pytest.approx(minutes()[1][37], rel=1e-5)
-    # The next bar opens where the last one closed.
+    # The next bar opens at the close of the last one.
     after, transition = modelled.step(
         begun,
         FixedOffset().act(None, None, modelled.observe(begun))[0],
@@ -108,7 +108,7 @@ def test_a_path_begins_with_the_records_last_bar_and_is_seen_as_the_record_is():
     assert not bool(transition.terminated)
 
 
-def test_paths_of_the_known_model_move_as_heston_does():
+def test_paths_of_the_true_model_have_the_moments_of_heston():
     model, number = known(), 20_000
     shocks = model.shocks(jax.random.key(3), (number,))
     begun = jax.vmap(lambda shock: model.continued(jnp.asarray(100), shock))(shocks)
@@ -127,7 +127,7 @@ def test_paths_of_the_known_model_move_as_heston_does():
 
 @functools.cache
 def history(shuffled_from=None):
-    """300 bars; from one on they are others: wilder moves in another order, with gaps of an hour."""
+    """Return 300 bars. From `shuffled_from` on, returns are permuted and tripled, with gaps of an hour."""
     bars, _ = minutes()
     bars = bars[:300]
     if shuffled_from is not None:
@@ -142,18 +142,18 @@ def history(shuffled_from=None):
 
 @functools.cache
 def fits(shuffled_from=None):
-    """At the 150th of the bars and at the 250th."""
+    """Return fits at the 150th and the 250th bar."""
     sampling = Sampling(num_chains=2, num_warmup=60, num_samples=100)
     return list(rolling_fits(history(shuffled_from), 150, 100, sampling=sampling, block=3, points=24))
 
 
 @functools.cache
 def fitted(shuffled_from=None):
-    """The model of the bars."""
+    """Return the model of the bars."""
     return heston_bars_from_fits(history(shuffled_from), fits(shuffled_from), draws=200)
 
 
-def test_bars_of_files_are_fitted_once_before_training_and_say_so(tmp_path, monkeypatch):
+def test_model_of_files_is_fitted_once_before_training_and_reports_progress(tmp_path, monkeypatch):
     bars, path, told, fits = minutes()[0][:260], tmp_path / "bars.csv", [], []
     write_bars(path, bars)
 
@@ -176,7 +176,7 @@ def test_bars_of_files_are_fitted_once_before_training_and_say_so(tmp_path, monk
     assert np.asarray(learner.model.model.fit_index).tolist() == [0] * 149 + [1] * 100 + [2] * 11
 
 
-def test_models_that_are_not_of_the_markets_bars_are_refused(tmp_path):
+def test_models_of_other_bars_than_the_markets_are_refused(tmp_path):
     path, late = tmp_path / "bars.csv", tmp_path / "late.csv"
     bars = minutes()[0][:260]
     write_bars(path, bars)
@@ -197,7 +197,7 @@ def test_models_that_are_not_of_the_markets_bars_are_refused(tmp_path):
         few.prepare(scenario, print)
 
 
-def test_before_the_first_fit_the_volatility_is_that_of_the_last_returns_but_for_gaps():
+def test_volatility_before_the_first_fit_is_that_of_the_last_returns_without_gaps():
     bars, _ = minutes()
     moves = np.where(np.arange(200) % 2, 0.001, -0.001)
     moves[90] = 0.5  # over a gap
@@ -209,22 +209,22 @@ def test_before_the_first_fit_the_volatility_is_that_of_the_last_returns_but_for
     np.testing.assert_allclose(model.volatility[1:], expected, rtol=1e-5)
 
 
-def test_the_variance_after_every_bar_is_the_filters_of_blocks_that_end_there():
+def test_variance_after_each_bar_is_filtered_on_blocks_that_end_there():
     model, (end, fit), bars = fitted(), fits()[0], history()
     median = Parameters(**{name: jnp.median(x) for name, x in fit.draws.items()}, mu=jnp.zeros(()))
     for at in (end - 1, end, end + 1, end + 2, 248):
-        # The window's 49 blocks of three returns and those since, so many that the last one ends here.
+        # The window's 49 blocks of three returns and the blocks since, such that the last one ends at this bar.
         part = bars[at - 3 * (49 + (at - end + 1) // 3) : at + 1]
         sample = make_sample(part, size=3, years_per_bar=fit.sample.years_per_bar)
         known = float(model.volatility[at] ** 2 + model.volatility_std[at] ** 2)
         assert known == pytest.approx(filter_variance(median, sample)[-1], rel=1e-3)
 
 
-def test_what_is_known_after_a_bar_comes_from_fits_that_had_ended():
+def test_parameters_after_a_bar_come_from_fits_of_earlier_windows():
     model = fitted()
     assert np.asarray(model.fit_index).tolist() == [0] * 149 + [1] * 100 + [2] * 51
     assert model.draws.long_run_variance.shape == (3, 200)
-    # The prior knows volatilities from 5% to 100%; a fit is narrower.
+    # The prior covers volatilities from 5% to 100%; a fit is narrower.
     spread = np.log(np.asarray(model.draws.long_run_variance)).std(1)
     assert spread[0] > 1.2 > spread[1]
     logs = np.log(minutes()[1][149:300])
@@ -232,12 +232,12 @@ def test_what_is_known_after_a_bar_comes_from_fits_that_had_ended():
     assert np.sqrt(np.square(error).mean()) < 0.5
 
 
-def test_the_future_changes_nothing_that_is_known():
+def test_model_at_a_bar_does_not_depend_on_later_bars():
     bar, fits = 200, 2  # the second fit ends after it
     one, other = fitted(), fitted(bar)
     for a, b in zip(jax.tree.leaves(one.draws), jax.tree.leaves(other.draws), strict=True):
         np.testing.assert_array_equal(a[:fits], b[:fits])
-    # The grid stands where the bars around say, so that sums over it differ in the last digits.
+    # The grid depends on all bars, so sums over it differ in the last digits.
     np.testing.assert_allclose(one.volatility[:bar], other.volatility[:bar], rtol=1e-3)
     assert np.abs(np.log(np.asarray(one.volatility / other.volatility)))[bar + 5 :].max() > 0.15
 
@@ -245,23 +245,23 @@ def test_the_future_changes_nothing_that_is_known():
 # --- The learner ---
 
 
-def same(a, b):
+def assert_same_bits(a, b):
     for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         if jnp.issubdtype(one.dtype, jax.dtypes.prng_key):
             one, other = jax.random.key_data(one), jax.random.key_data(other)
         np.testing.assert_array_equal(one, other)
 
 
-def test_without_rows_of_the_model_it_is_sac_to_the_bit():
+def test_planning_without_simulated_rows_is_bit_identical_to_sac():
     _, plain = train(real(), SAC(**TINY), chunks=2)
     _, planned = train(real(), planner(simulated_rows=0.0), chunks=2)
-    same(plain.states.agents, planned.states.real.agents)
+    assert_same_bits(plain.states.agents, planned.states.real.agents)
 
 
-def test_rings_hold_what_was_lived_and_what_was_planned():
+def test_buffers_hold_real_and_simulated_rows():
     _, progress = train(real(), planner(), chunks=1)
     state = progress.states
-    # The warm-up's end, and every step from there on.
+    # The state after the warm-up, and after every step since.
     assert int(state.starts.size[0]) == 41
     places = np.asarray(state.starts.rows.market.price)[0]
     assert places.tolist() == list(range(20, 61))
@@ -270,16 +270,16 @@ def test_rings_hold_what_was_lived_and_what_was_planned():
     assert np.isfinite(progress.curve["simulated_reward"]).all()
 
 
-def test_a_run_that_stops_and_goes_on_has_the_same_bits():
+def test_resume_is_bit_identical():
     _, whole = train(real(), planner(), chunks=4)
     _, half = train(real(), planner(), chunks=4, after_chunk=lambda progress: progress.iteration >= 20)
     assert half.iteration == 20
     _, resumed = train(real(), planner(), chunks=4, resume=half)
-    same(whole.states, resumed.states)
+    assert_same_bits(whole.states, resumed.states)
 
 
-def test_plans_pay_what_the_market_pays():
-    """A long record of a known model, one policy: the mean reward of plans is that of the market."""
+def test_simulated_rewards_have_the_mean_of_the_market():
+    """One policy on a long record of the true model: simulated and real rewards have the same mean."""
     learner = planner(
         total_timesteps=1500,
         gradient_steps=1,
@@ -315,11 +315,11 @@ def test_markets_without_recorded_bars_are_refused():
         ),
     ],
 )
-def test_bad_parameters(changes, refusal):
+def test_invalid_parameters_raise(changes, refusal):
     with pytest.raises(ValueError, match=refusal):
         planner(**changes)
 
 
-def test_fits_out_of_order_are_refused():
+def test_fits_out_of_order_raise():
     with pytest.raises(ValueError, match="fits must be in order of the ends of their windows"):
         heston_bars_from_fits(minutes()[0], [(20, None), (10, None)])  # pyright: ignore[reportArgumentType]

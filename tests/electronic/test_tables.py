@@ -1,4 +1,4 @@
-"""Policies of finite lists: their probabilities by hand, cells, sampling, and refusals."""
+"""Policies over finite action spaces: probabilities, cells, sampling, and refusals."""
 
 import jax
 import jax.numpy as jnp
@@ -25,26 +25,26 @@ def rows(policy, imbalances):
     return np.stack([policy.probabilities(seen(imbalance)) for imbalance in imbalances])
 
 
-def test_the_threshold_policy():
+def test_threshold_policy_acts_from_its_threshold_on():
     table = rows(ThresholdPolicy(2), [-3, -2, -1, 0, 1, 2, 3])
     np.testing.assert_array_equal(table.argmax(1) - 1, [-1, -1, 0, 0, 0, 1, 1])
     np.testing.assert_array_equal(table.max(1), 1.0)
 
 
-def test_exploration_shares_epsilon_among_all_actions():
+def test_exploration_spreads_epsilon_over_all_actions():
     table = rows(ThresholdPolicy(1, epsilon=0.3), [-1, 0, 1])
     np.testing.assert_allclose(table, [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]], atol=1e-7)
     np.testing.assert_allclose(explored(jnp.array([0.5, 0.5]), 1.0), [0.5, 0.5])
 
 
-def test_a_table_reads_what_lies_beyond_it_at_its_ends():
+def test_table_clips_imbalances_beyond_its_ends():
     table = rows(ImbalanceTable((1.0, 0.0, -1.0)), [-5, -1, 0, 1, 5])
     np.testing.assert_array_equal(table.argmax(1) - 1, [1, 1, 0, -1, -1])
     one = rows(ImbalanceTable((1.0,), epsilon=0.6), [-4, 0, 4])
     np.testing.assert_allclose(one, [[0.2, 0.2, 0.6]] * 3, atol=1e-7)
 
 
-def test_draws_have_their_probabilities():
+def test_draws_have_the_stated_probabilities():
     probabilities = jnp.array([0.2, 0.0, 0.5, 0.3])
     uniforms = (jnp.arange(1000) + 0.5) / 1000
     picked = jax.vmap(lambda u: drawn(probabilities, u))(uniforms)
@@ -54,20 +54,20 @@ def test_draws_have_their_probabilities():
     np.testing.assert_array_equal(drawn(jnp.array([0.4, 0.4]), jnp.float32(0.99)), [0, 1])
 
 
-def test_what_is_chosen_is_the_action_of_the_list():
+def test_one_hot_choices_select_actions_of_the_space():
     space = TwoSidedElectronicMarket().action_space
     for index in range(9):
         action = chosen(space, jnp.eye(9)[index])
         assert (float(action.change_bid), float(action.change_ask)) == (index // 3 - 1, index % 3 - 1)
 
 
-def test_acting_draws_from_the_row_of_what_is_seen():
+def test_actions_are_drawn_from_the_row_of_the_observed_cell():
     policy = TabularPolicy(
         jnp.array([[1.0, 0, 0], [0, 0.5, 0.5], [0, 0, 1.0]]), ImbalanceCells(1), ThresholdPolicy().space
     )
     shocks = policy.shocks(jax.random.key(0), (4000,))
     changes = jax.vmap(lambda shock: policy.act(shock, None, seen(0))[0].change)(shocks)
-    # Half of 4000, with a standard error of 32.
+    # The expectation is 2000 of 4000, with a standard error of 32.
     assert set(np.unique(changes)) == {0.0, 1.0}
     assert abs(changes.sum() - 2000) < 4 * 32
     assert float(policy.act(shocks[0], None, seen(-7))[0].change) == -1
@@ -92,12 +92,12 @@ def test_acting_draws_from_the_row_of_what_is_seen():
         ),
     ],
 )
-def test_cells(cells, observations, expected):
+def test_cells_match_hand_calculation(cells, observations, expected):
     assert [int(cells(observation)) for observation in observations] == expected
     assert len(cells.labels) == cells.size == len(set(cells.labels))
 
 
-def test_labels_say_what_a_cell_holds():
+def test_labels_describe_cells():
     assert ImbalanceCells(2).labels == ("≤ −2", "−1", "0", "1", "≥ 2")
     assert CombinedCells().labels[0] == "imbalance ≤ −2, spread 0"
 
@@ -117,6 +117,6 @@ def test_labels_say_what_a_cell_holds():
         (lambda: CombinedCells(()), "parts must be at least one"),
     ],
 )
-def test_bad_parameters(make, refusal):
+def test_invalid_parameters_raise(make, refusal):
     with pytest.raises(ValueError, match=refusal):
         make()
