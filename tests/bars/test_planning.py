@@ -245,7 +245,7 @@ def test_model_at_a_bar_does_not_depend_on_later_bars():
 # --- The learner ---
 
 
-def assert_same_bits(a, b):
+def same(a, b):
     for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         if jnp.issubdtype(one.dtype, jax.dtypes.prng_key):
             one, other = jax.random.key_data(one), jax.random.key_data(other)
@@ -255,7 +255,7 @@ def assert_same_bits(a, b):
 def test_planning_without_simulated_rows_is_bit_identical_to_sac():
     _, plain = train(real(), SAC(**TINY), chunks=2)
     _, planned = train(real(), planner(simulated_rows=0.0), chunks=2)
-    assert_same_bits(plain.states.agents, planned.states.real.agents)
+    same(plain.states.agents, planned.states.real.agents)
 
 
 def test_buffers_hold_real_and_simulated_rows():
@@ -275,7 +275,7 @@ def test_resume_is_bit_identical():
     _, half = train(real(), planner(), chunks=4, after_chunk=lambda progress: progress.iteration >= 20)
     assert half.iteration == 20
     _, resumed = train(real(), planner(), chunks=4, resume=half)
-    assert_same_bits(whole.states, resumed.states)
+    same(whole.states, resumed.states)
 
 
 def test_simulated_rewards_have_the_mean_of_the_market():
