@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from twosided.bars.heston_bars import HestonBars, HestonDraws
-from twosided.bars.history import FileBars, bars_of
+from twosided.bars.history import FileBars, cached_bars
 from twosided.bars.source import BarModel, RecordedBars
 from twosided.core.errors import Refusal
 from twosided.core.validation import check
@@ -178,11 +178,11 @@ class CalibratedBars(BarModel):
         """The bars of the files."""
         return FileBars(self.files, window=0, timezone=self.timezone).history
 
-    def prepare(self, tell):
+    def prepare(self, report):
         """Read the files and fit the model, once per process; compiled programs hold the result as constants."""
         if self in _FITTED:
             return
-        bars = bars_of(self.files, self.timezone)
+        bars = cached_bars(self.files, self.timezone)
         if len(bars) < self.window:
             raise Refusal(
                 f"{' and '.join(bars.sources)}: the model is fitted on windows of {self.window} bars, but there are"
@@ -196,7 +196,7 @@ class CalibratedBars(BarModel):
                 left = (time.perf_counter() - started) / done * (num_fits - done)
                 # A rejected fit is used all the same: it has more information than the fit before it.
                 rejected = f", rejected (R-hat {fit.rhat:.2f})" if fit.rejected else ""
-                tell(f"fit {done} of {num_fits} of the model of the bars{rejected}, {left:.0f} s left")
+                report(f"fit {done} of {num_fits} of the model of the bars{rejected}, {left:.0f} s left")
                 yield end, fit
 
         fits = reported(rolling_fits(bars, self.window, self.refit, block=self.block))

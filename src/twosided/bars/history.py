@@ -48,7 +48,7 @@ class FileBars(BarSource):
 
 
 @cache
-def bars_of(files: tuple[Path, ...], timezone: str) -> Bars:
+def cached_bars(files: tuple[Path, ...], timezone: str) -> Bars:
     """Return the bars of files, which are read once per process."""
     return read_bars(*files, timezone=timezone)
 
@@ -56,4 +56,4 @@ def bars_of(files: tuple[Path, ...], timezone: str) -> Bars:
 @cache
 def _recorded(files: tuple[Path, ...], window: int, timezone: str) -> RecordedBars:
     """Return the source of the bars of files; compiled programs hold the bars as constants."""
-    return RecordedBars.of(bars_of(files, timezone), window or None)
+    return RecordedBars.of(cached_bars(files, timezone), window or None)

@@ -90,8 +90,8 @@ class BarModel(BarSource):
         """None: the bars of a model are simulated."""
         return None
 
-    def prepare(self, tell: Callable[[str], None]) -> None:
-        """Do the slow work of the first use now, such as fitting, and report progress to `tell`."""
+    def prepare(self, report: Callable[[str], None]) -> None:
+        """Do the slow work of the first use now, such as fitting; `report` is called with lines of progress."""
 
     @abc.abstractmethod
     def continued(self, place: Any, shock: Any) -> Any:
