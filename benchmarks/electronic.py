@@ -89,7 +89,7 @@ def _simulated(scenario, policy, keys):
 @eqx.filter_jit
 def _learned(scenario, learner, keys, iterations):
     def one(key):
-        return learner.train_chunk(scenario, learner.begin(scenario, key), iterations)
+        return learner.train_chunk(scenario, learner.init(scenario, key), iterations)
 
     return jax.vmap(one)(keys)
 

@@ -183,13 +183,13 @@ def test_models_of_other_bars_than_the_markets_are_refused(tmp_path):
     write_bars(late, bars[100:])
     scenario = Scenario(BarsMarket(source=FileBars((path,))), ())
     others = planner(model=heston_bars_from_fits(bars[100:], []))
-    with pytest.raises(Refusal, match="it is of 160 bars, and in the market bar 0 is another"):
+    with pytest.raises(Refusal, match="bar 0 differs"):
         train(scenario, others)
     others = planner(model=heston_bars_from_fits(bars[:200], []))
-    with pytest.raises(Refusal, match="it is of 200 bars, and in the market there are 260"):
+    with pytest.raises(Refusal, match="it has 200 bars and the market 260"):
         train(scenario, others)
     gap = dataclasses.replace(bars, time=bars.time + 600 * (np.arange(260) >= 7))
-    with pytest.raises(Refusal, match="it is of 260 bars, and in the market bar 7 is another"):
+    with pytest.raises(Refusal, match="bar 7 differs"):
         train(scenario, planner(model=heston_bars_from_fits(gap, [])))
     few = planner(model=CalibratedBars((late,), window=201))
     scenario = Scenario(BarsMarket(source=FileBars((late,), window=0)), ())
@@ -254,7 +254,7 @@ def same(a, b):
 
 def test_planning_without_simulated_rows_is_bit_identical_to_sac():
     _, plain = train(real(), SAC(**TINY), chunks=2)
-    _, planned = train(real(), planner(simulated_rows=0.0), chunks=2)
+    _, planned = train(real(), planner(simulated_ratio=0.0), chunks=2)
     same(plain.states.agents, planned.states.real.agents)
 
 
@@ -265,7 +265,7 @@ def test_buffers_hold_real_and_simulated_rows():
     assert int(state.starts.size[0]) == 41
     places = np.asarray(state.starts.rows.market.price)[0]
     assert places.tolist() == list(range(20, 61))
-    assert int(state.real.replays.size[0]) == 60
+    assert int(state.real.buffers.size[0]) == 60
     assert int(state.simulated.size[0]) == 48
     assert np.isfinite(progress.curve["simulated_reward"]).all()
 
@@ -289,14 +289,14 @@ def test_simulated_rewards_have_the_mean_of_the_market():
         buffer_size=2000,
     )
     _, progress = train(real(1700), learner, chunks=1)
-    rows = progress.states.real.replays.rows.reward[0]
+    rows = progress.states.real.buffers.rows.reward[0]
     paid = np.asarray(rows)[20:1520]
     error = paid.std() / np.sqrt(len(paid))
     assert abs(progress.curve["simulated_reward"][0] - paid.mean()) < 4 * error
 
 
 def test_markets_without_recorded_bars_are_refused():
-    with pytest.raises(ValueError, match="learner plans in markets on bars"):
+    with pytest.raises(ValueError, match="learner plans only in a bars-market"):
         train(Scenario(DealerMarket(num_makers=1), ()), planner())
     with pytest.raises(
         ValueError, match=r"plans from bars that are recorded.* but market.source is SimulatedBars"
@@ -307,11 +307,11 @@ def test_markets_without_recorded_bars_are_refused():
 @pytest.mark.parametrize(
     ("changes", "refusal"),
     [
-        ({"simulated_rows": -1.0}, "simulated_rows must be at least 0 and finite, but got -1.0"),
+        ({"simulated_ratio": -1.0}, "simulated_ratio must be at least 0 and finite, but got -1.0"),
         ({"plan_horizon": 0}, "plan_horizon must be at least 1"),
         (
             {"plan_buffer_size": 5},
-            "plan_buffer_size must be at least the 12 steps of one iteration's plans, but got 5",
+            "plan_buffer_size must be at least 12, the simulated steps of an iteration, but got 5",
         ),
     ],
 )

@@ -14,7 +14,7 @@ from twosided.electronic.cells import (
 )
 from twosided.electronic.market import ElectronicObservation, TwoSidedElectronicMarket
 from twosided.electronic.policies import ImbalanceTable, ThresholdPolicy
-from twosided.learn.tables import TabularPolicy, chosen, drawn, explored
+from twosided.learn.tables import TabularPolicy, epsilon_soft, sample_one_hot, select_action
 
 
 def seen(imbalance=0.0, spread=0.0, mispricing=0.0, inventory=0.0):
@@ -34,7 +34,7 @@ def test_threshold_policy_acts_from_its_threshold_on():
 def test_exploration_spreads_epsilon_over_all_actions():
     table = rows(ThresholdPolicy(1, epsilon=0.3), [-1, 0, 1])
     np.testing.assert_allclose(table, [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]], atol=1e-7)
-    np.testing.assert_allclose(explored(jnp.array([0.5, 0.5]), 1.0), [0.5, 0.5])
+    np.testing.assert_allclose(epsilon_soft(jnp.array([0.5, 0.5]), 1.0), [0.5, 0.5])
 
 
 def test_table_clips_imbalances_beyond_its_ends():
@@ -47,17 +47,17 @@ def test_table_clips_imbalances_beyond_its_ends():
 def test_draws_have_the_stated_probabilities():
     probabilities = jnp.array([0.2, 0.0, 0.5, 0.3])
     uniforms = (jnp.arange(1000) + 0.5) / 1000
-    picked = jax.vmap(lambda u: drawn(probabilities, u))(uniforms)
+    picked = jax.vmap(lambda u: sample_one_hot(probabilities, u))(uniforms)
     np.testing.assert_array_equal(picked.sum(0), [200, 0, 500, 300])
     np.testing.assert_array_equal(picked.sum(1), 1)
     # Probabilities that rounding leaves below 1 in all still draw the last one.
-    np.testing.assert_array_equal(drawn(jnp.array([0.4, 0.4]), jnp.float32(0.99)), [0, 1])
+    np.testing.assert_array_equal(sample_one_hot(jnp.array([0.4, 0.4]), jnp.float32(0.99)), [0, 1])
 
 
 def test_one_hot_choices_select_actions_of_the_space():
     space = TwoSidedElectronicMarket().action_space
     for index in range(9):
-        action = chosen(space, jnp.eye(9)[index])
+        action = select_action(space, jnp.eye(9)[index])
         assert (float(action.change_bid), float(action.change_ask)) == (index // 3 - 1, index % 3 - 1)
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.probes import advance, begin, stack
+from support.probes import advance, init, stack
 
 from twosided.core.scenario import Scenario
 from twosided.hedging.market import HedgingMarket, HedgingObservation
@@ -46,7 +46,7 @@ def hedges():
         for weight, correlation, _ in map(CASES.__getitem__, LEARNERS)
     ]
     scenarios, learners = stack(scenarios), stack([LEARNER] * len(LEARNERS))
-    states = begin(scenarios, learners, jax.random.split(jax.random.key(0), len(LEARNERS)))
+    states = init(scenarios, learners, jax.random.split(jax.random.key(0), len(LEARNERS)))
     states, _ = advance(scenarios, learners, states, jnp.asarray(LEARNER.iterations))
 
     def hedge_at(scenario, state, position, signal):

@@ -1,4 +1,4 @@
-"""SAC on tiny markets whose values and best actions are known by hand, and what its parameters promise."""
+"""SAC on probe environments, equations by hand, resuming, memory, and control with an exact optimum."""
 
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from support import probes
-from support.probes import HORIZON, NUMBERS, VALUES, advance, begin, discounted
+from support.probes import ACTIONS, HORIZON, VALUES, advance, init, with_gamma
 from support.toys import Move, Seen, Toy
 
 from twosided.core import store
@@ -23,7 +23,7 @@ from twosided.core.spaces import Box
 from twosided.core.transition import PnL, Quotes, Transition
 from twosided.learn.networks import features
 from twosided.learn.sac import SAC, soft_target
-from twosided.learn.train import Progress, blank, train
+from twosided.learn.train import Progress, state_shapes, train
 
 pytestmark = [pytest.mark.extended, pytest.mark.optimised]
 
@@ -39,29 +39,29 @@ LEARNER = SAC(
     critic_lr=5e-3,
     tau=0.02,
     ent_coef=0.0,
-    normalize_rewards=False,  # a constant reward has no deviation to divide by
+    normalize_rewards=False,  # a constant reward has a standard deviation of 0
 )
 
 
 @eqx.filter_jit
-def valued(scenarios, learners, states):
-    """What is observed on the next steps, as the policies explore, and the critics' values of what is done."""
+def evaluate_critics(scenarios, learners, states):
+    """Return the observations of the next steps while exploring, and both critics' values of the actions."""
 
     def one(scenario, learner, state):
         policy, agent = learner.policy(scenario, state, explore=True), state.agents
-        scale = jnp.sqrt(agent.returns.variance) if learner.normalize_rewards else 1.0
+        scale = jnp.sqrt(agent.return_normalizer.variance) if learner.normalize_rewards else 1.0
 
         def value(observation, policy_state, step):
-            # The box is [-2, 4]: the number 1 is its middle.
-            x = jnp.append(agent.observations(features(observation)), (step.action.x[0] - 1) / 3)
-            return observation, scale * jnp.stack([critic(x)[0] for critic in agent.critics.value])
+            # The action box is [-2, 4], with its centre at 1.
+            x = jnp.append(agent.observation_normalizer(features(observation)), (step.action.x[0] - 1) / 3)
+            return observation, scale * jnp.stack([critic(x)[0] for critic in agent.critics.params])
 
         return rollout(scenario, policy, state.carry, jax.random.key(1), HORIZON, value)[1]
 
     return eqx.filter_vmap(one)(scenarios, learners, states)
 
 
-Trained = partial(probes.Trained, valued)
+Trained = partial(probes.Trained, evaluate_critics)
 
 
 def changed(**changes):
@@ -70,33 +70,33 @@ def changed(**changes):
 
 @pytest.fixture(scope="module")
 def fixed():
-    """Temperatures that are given: none for the values, which then are what is paid alone, and some for the numbers, to
-    try others."""
-    names = [*VALUES, *NUMBERS]
-    toys = [case[0] for case in (*VALUES.values(), *NUMBERS.values())]
-    some = eqx.tree_at(lambda x: x.ent_coef, LEARNER, 0.1)
-    learners = [discounted(case[1], LEARNER) for case in VALUES.values()] + [discounted(0.9, some)] * len(
-        NUMBERS
+    """Learners with a fixed temperature: 0 for known values, which then have no entropy term, 0.1 for known actions."""
+    names = [*VALUES, *ACTIONS]
+    toys = [case[0] for case in (*VALUES.values(), *ACTIONS.values())]
+    warm = eqx.tree_at(lambda x: x.ent_coef, LEARNER, 0.1)
+    learners = [with_gamma(case[1], LEARNER) for case in VALUES.values()] + [with_gamma(0.9, warm)] * len(
+        ACTIONS
     )
     return Trained(names, toys, learners)
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_known_values(fixed, name):
+def test_critics_find_known_values(fixed, name):
     _, _, expected, ages = VALUES[name]
-    # A truncation taken for an end costs 0.8 to 4.
-    assert fixed.known_value(name, expected, ages) < 0.03
+    # Treating truncation as termination costs 0.8 to 4.
+    assert fixed.value_error(name, expected, ages) < 0.03
 
 
-@pytest.mark.parametrize("name", NUMBERS)
-def test_known_best_numbers(fixed, name):
-    # Of a range of 6; the worst of four seeds is off by 0.27.
-    np.testing.assert_allclose(fixed.best_numbers(name), NUMBERS[name][1], atol=0.3)
+@pytest.mark.parametrize("name", ACTIONS)
+def test_policy_finds_known_actions(fixed, name):
+    # The box is 6 wide; the largest error of four seeds is 0.27.
+    np.testing.assert_allclose(fixed.actions(name), ACTIONS[name][1], atol=0.3)
 
 
 @pytest.fixture(scope="module")
-def found():
-    """Temperatures that are found, for two targets of the entropy; scaled rewards, normal layers, limited gradients."""
+def tuned():
+    """Learners with automatic temperature tuning for two targets of the entropy, and with normalised rewards, layer
+    normalisation and clipped gradients."""
     learner = changed(
         ent_coef="auto",
         target_entropy=-2.0,
@@ -106,33 +106,33 @@ def found():
         max_grad_norm=10.0,
     )
     wide = eqx.tree_at(lambda x: x.target_entropy, learner, -0.5)
-    toys = [case[0] for case in NUMBERS.values()]
+    toys = [case[0] for case in ACTIONS.values()]
     return Trained(
-        [*NUMBERS, "wide"], [*toys, toys[1]], [discounted(0.9, learner)] * 4 + [discounted(0.9, wide)]
+        [*ACTIONS, "wide"], [*toys, toys[1]], [with_gamma(0.9, learner)] * 4 + [with_gamma(0.9, wide)]
     )
 
 
-@pytest.mark.parametrize("name", NUMBERS)
-def test_known_best_numbers_when_the_temperature_is_found(found, name):
-    # The worst of four seeds is off by 0.042, and by 0.1 at the edge, which the entropy keeps the mode off.
-    atol = 0.2 if name == "beyond the edge" else 0.1
-    np.testing.assert_allclose(found.best_numbers(name), NUMBERS[name][1], atol=atol)
+@pytest.mark.parametrize("name", ACTIONS)
+def test_policy_finds_known_actions_with_automatic_temperature(tuned, name):
+    # The largest error of four seeds is 0.042, and 0.1 at the edge of the box, which entropy keeps the mode away from.
+    atol = 0.2 if name == "goal outside the box" else 0.1
+    np.testing.assert_allclose(tuned.actions(name), ACTIONS[name][1], atol=atol)
 
 
-def test_the_temperature_keeps_the_entropy_at_its_target(found):
-    # Of the last third of the training, at steps of a third and less.
-    states = begin(found.scenarios, found.learners, jax.random.split(jax.random.key(1), 5))
-    states, _ = advance(found.scenarios, found.learners, states, jnp.asarray(1000))
-    _, metrics = advance(found.scenarios, found.learners, states, jnp.asarray(500))
+def test_automatic_temperature_keeps_the_entropy_at_its_target(tuned):
+    # In the last third of the training, where learning rates are a third of the initial ones and less.
+    states = init(tuned.scenarios, tuned.learners, jax.random.split(jax.random.key(1), 5))
+    states, _ = advance(tuned.scenarios, tuned.learners, states, jnp.asarray(1000))
+    _, metrics = advance(tuned.scenarios, tuned.learners, states, jnp.asarray(500))
     np.testing.assert_allclose(metrics["entropy"], [-2, -2, -2, -2, -0.5], atol=0.1)
-    # More entropy is dearer: it costs more to leave the best number.
+    # A higher target entropy needs a higher temperature.
     assert metrics["ent_coef"][4] > 3 * metrics["ent_coef"][1]
 
 
-# The equations by hand.
+# Equations by hand.
 
 
-def test_the_target_by_hand():
+def test_soft_target_by_hand():
     def target(terminated, log_prob):
         return float(
             soft_target(jnp.float32(2.0), jnp.asarray(terminated), jnp.array([7.0, 5.0]), log_prob, 0.5, 0.1)
@@ -141,7 +141,7 @@ def test_the_target_by_hand():
     # 2 + 0.5 (min(7, 5) - 0.1 · 3)
     assert target(False, jnp.float32(3.0)) == pytest.approx(4.35)
     assert target(False, jnp.float32(-3.0)) == pytest.approx(4.65)
-    # Nothing follows an end, whatever the critics say of it.
+    # A terminated episode is not bootstrapped.
     assert target(True, jnp.float32(3.0)) == 2.0
 
 
@@ -155,29 +155,29 @@ TINY = SAC(
     learning_starts=20,
     hidden_sizes=(4,),
 )
-"""Twenty iterations; the ring goes round four times."""
+"""Twenty iterations, in which the buffer is overwritten about four times."""
 SCENARIO = Scenario(Toy(income=0.5, sharpness=1.0, goal=2.0), (), horizon=8)
 
 
-def test_the_warm_up_tries_all_actions_and_the_ring_holds_what_was_lived():
+def test_warm_up_is_uniform_and_fills_the_buffer():
     learner = SAC(**{**vars(TINY), "learning_starts": 800, "buffer_size": 1000})
     scenario = Scenario(Toy(sharpness=1.0, goal=2.0, lifetime=5.0), (), horizon=4)
-    replay = jax.jit(lambda key: learner.begin(scenario, key))(jax.random.key(0)).replays
-    # Never more rows than there are steps.
-    assert (replay.capacity, int(replay.size)) == (800 + 160, 800)
-    rows = jax.tree.map(lambda leaf: np.asarray(leaf)[:800], replay.rows)
-    # Age, coin and the last number are seen; the box is [-2, 4].
-    number = 1 + 3 * rows.action[:, 0]
-    assert stats.kstest(number, stats.uniform(-2, 6).cdf).pvalue > 1e-3
-    np.testing.assert_allclose(rows.reward, -((number - 2) ** 2), atol=1e-5)
+    buffer = jax.jit(lambda key: learner.init(scenario, key))(jax.random.key(0)).buffers
+    # No more rows are allocated than there are steps.
+    assert (buffer.capacity, int(buffer.size)) == (800 + 160, 800)
+    rows = jax.tree.map(lambda leaf: np.asarray(leaf)[:800], buffer.rows)
+    # Features are age, coin and the last action; the action box is [-2, 4].
+    action = 1 + 3 * rows.action[:, 0]
+    assert stats.kstest(action, stats.uniform(-2, 6).cdf).pvalue > 1e-3
+    np.testing.assert_allclose(rows.reward, -((action - 2) ** 2), atol=1e-5)
     np.testing.assert_allclose(rows.next_observation[:, 0], rows.observation[:, 0] + 1)
-    np.testing.assert_allclose(rows.next_observation[:, 2], number, atol=1e-6)
-    # The horizon cuts an episode at 4, but the market would have gone on to 5; first episodes may live longer.
+    np.testing.assert_allclose(rows.next_observation[:, 2], action, atol=1e-6)
+    # The horizon cuts an episode at 4, before the market terminates at 5.
     assert not rows.terminated.any()
     assert rows.next_observation[:, 0].max() == 4
 
 
-# In chunks, resumed, beside other seeds, for several learners, with more digits.
+# Chunks, resuming, other seeds, several learners, double precision.
 
 
 def bits(progress):
@@ -188,9 +188,9 @@ def bits(progress):
     ]
 
 
-def test_a_run_that_stops_and_goes_on_from_its_file_has_the_same_bits(tmp_path):
+def test_resume_from_a_checkpoint_is_bit_identical(tmp_path):
     _, whole = train(SCENARIO, TINY, seeds=2, chunks=2)
-    assert (whole.iteration, whole.states.replays.size.tolist()) == (20, [48, 48])
+    assert (whole.iteration, whole.states.buffers.size.tolist()) == (20, [48, 48])
     path = tmp_path / "checkpoint"
     train(
         SCENARIO,
@@ -199,17 +199,17 @@ def test_a_run_that_stops_and_goes_on_from_its_file_has_the_same_bits(tmp_path):
         chunks=2,
         after_chunk=lambda p: store.write_checkpoint(path, p.states, {"iteration": p.iteration}) or True,
     )
-    states = store.read_checkpoint(path, blank(SCENARIO, TINY, seed=0, seeds=2))
+    states = store.read_checkpoint(path, state_shapes(SCENARIO, TINY, seed=0, seeds=2))
     stopped = Progress(store.read_header(path)["iteration"], TINY.iterations, states, {})
     assert stopped.iteration == 10
     policies, resumed = train(SCENARIO, TINY, seeds=2, chunks=2, resume=stopped)
     for a, b in zip(bits(resumed), bits(whole), strict=True):
         np.testing.assert_array_equal(a, b)
-    # What a chunk leaves is of the very types that it began with, or the next one would be compiled again.
-    begun = jax.eval_shape(jax.vmap(lambda key: TINY.begin(SCENARIO, key)), whole.states.key)
-    for a, b in zip(jax.tree.leaves(begun), jax.tree.leaves(whole.states), strict=True):
+    # A chunk returns the types that it received, so the next chunk is not compiled again.
+    initial = jax.eval_shape(jax.vmap(lambda key: TINY.init(SCENARIO, key)), whole.states.key)
+    for a, b in zip(jax.tree.leaves(initial), jax.tree.leaves(whole.states), strict=True):
         assert (a.shape, a.dtype, a.weak_type) == (b.shape, b.dtype, jax.typeof(b).weak_type)
-    # A seed is the same whatever is trained beside it, and no two are alike.
+    # A seed does not depend on the seeds beside it, and no two are equal.
     beside, _ = train(SCENARIO, TINY, seeds=3, chunks=2)
     for a, b in zip(jax.tree.leaves(policies), jax.tree.leaves(beside[:2]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
@@ -217,21 +217,21 @@ def test_a_run_that_stops_and_goes_on_from_its_file_has_the_same_bits(tmp_path):
     assert all(float(jnp.abs(first - other).max()) > 0.01 for other in others)
 
 
-def test_each_of_two_learners_finds_its_own_best_number():
+def test_each_of_two_learners_finds_its_own_optimal_action():
     market = Toy(sharpness=1.0, goal=jnp.array([2.2, 0.0]), num_makers=2, lifetime=1.0)
     learner = changed(ent_coef=0.1)
     policies, last = train(Scenario(market, (), horizon=HORIZON, learners=2), learner, chunks=1)
-    nothing = jnp.zeros(2)
-    played = policies[0].act(None, None, Seen(nothing, nothing + 1, nothing))[0].x
+    zeros = jnp.zeros(2)
+    played = policies[0].act(None, None, Seen(zeros, zeros + 1, zeros))[0].x
     np.testing.assert_allclose(played, [2.2, 0.0], atol=0.1)
-    # Each has a ring of its own numbers.
-    actions = last.states.replays.rows.action[0]
+    # Each has its own buffer of its own actions.
+    actions = last.states.buffers.rows.action[0]
     assert (actions[0] != actions[1]).all(-1).mean() > 0.99
 
 
-def test_training_changes_the_ring_where_it_is():
-    # A copy of the ring anywhere in the program would be 33 MB of room beside what is given to it. One row at a time
-    # and one draw is what XLA is most tempted to copy at.
+def test_training_updates_the_buffer_in_place():
+    # A copy of the buffer anywhere in the program would need 33 MB of temporary memory. XLA is most likely to copy with
+    # one row at a time and one draw.
     learner = SAC(
         **{
             **vars(TINY),
@@ -242,16 +242,16 @@ def test_training_changes_the_ring_where_it_is():
             "buffer_size": 10**6,
         }
     )
-    state = jax.eval_shape(lambda key: learner.begin(SCENARIO, key), jax.random.key(0))
+    state = jax.eval_shape(lambda key: learner.init(SCENARIO, key), jax.random.key(0))
     program = jax.jit(lambda state: learner.train_chunk(SCENARIO, state, 10), donate_argnums=0)
     analysis = program.lower(state).compile().memory_analysis()
     assert analysis.argument_size_in_bytes > 33e6
     assert analysis.temp_size_in_bytes < 1e6
 
 
-def test_more_digits():
+def test_double_precision():
     with jax.enable_x64(True):
-        state = jax.jit(lambda key: TINY.begin(SCENARIO, key))(jax.random.key(0))
+        state = jax.jit(lambda key: TINY.init(SCENARIO, key))(jax.random.key(0))
         state, metrics = jax.jit(lambda s: TINY.train_chunk(SCENARIO, s, jnp.asarray(3)))(state)
         for leaf in jax.tree.leaves((state, metrics)):
             if jnp.issubdtype(leaf.dtype, jnp.floating):
@@ -259,19 +259,19 @@ def test_more_digits():
                 assert np.isfinite(leaf).all()
 
 
-# Control with an exact optimum: hold little, at the price of trading.
+# Control with an exact optimum: linear-quadratic control of an inventory.
 
 
 class Held(eqx.Module):
-    """What a maker sees."""
+    """Observation of a maker."""
 
     inventory: Any
 
 
 class Warehouse(Market):
-    """x' = x + u + ε, ε standard normal, paid -(x² + u²): by Riccati's equation the best is u = -K x,
+    """Market x' = x + u + ε with ε standard normal and reward -(x² + u²). By Riccati's equation, u = -K x is optimal,
 
-    P = 1 + γ P - (γ P)² / (1 + γ P),  K = γ P / (1 + γ P),  with the value -P x² and a constant.
+    P = 1 + γ P - (γ P)² / (1 + γ P),  K = γ P / (1 + γ P),  and its value is -P x² plus a constant.
     """
 
     num_makers: int = eqx.field(static=True, default=1)
@@ -297,7 +297,7 @@ class Warehouse(Market):
 
 
 class Proportional(Policy):
-    """u = -K x."""
+    """Policy u = -K x."""
 
     gain: Scalar
 
@@ -312,22 +312,22 @@ class Proportional(Policy):
 
 
 def test_linear_quadratic_control():
-    scenario, discount, steps = Scenario(Warehouse(), (), horizon=50), 0.9, 60
+    scenario, gamma, steps = Scenario(Warehouse(), (), horizon=50), 0.9, 60
     p = 1.0
     for _ in range(1000):
-        p = 1 + discount * p - (discount * p) ** 2 / (1 + discount * p)
-    gain = discount * p / (1 + discount * p)
+        p = 1 + gamma * p - (gamma * p) ** 2 / (1 + gamma * p)
+    gain = gamma * p / (1 + gamma * p)
 
     @eqx.filter_jit
     def cost(policy):
-        """Discounted, of every path, over steps after which a cost is worth 0.2% of one now."""
+        """Return the discounted cost of every path over steps after which the discount is 0.2%."""
         carry = start(scenario, policy, jax.random.key(5), 4000)
         _, paid = rollout(scenario, policy, carry, jax.random.key(6), steps, lambda o, m, step: step.reward)
-        return -(paid * discount ** jnp.arange(steps)[:, None]).sum(0)
+        return -(paid * gamma ** jnp.arange(steps)[:, None]).sum(0)
 
     best = np.asarray(cost(Proportional(gain)), float)
-    # E[P x² + γ P / (1 - γ)], x of variance 4; the horizon's new start at 50 is worth 0.005 of it.
-    exact = 4 * p + discount * p / (1 - discount)
+    # E[P x² + γ P / (1 - γ)] with x of variance 4; the reset by the horizon at step 50 changes it by 0.005.
+    exact = 4 * p + gamma * p / (1 - gamma)
     assert abs(best.mean() - exact) < 4 * best.std() / np.sqrt(len(best)) + 0.01 * exact
 
     learner = SAC(
@@ -336,7 +336,7 @@ def test_linear_quadratic_control():
         batch_size=128,
         buffer_size=5000,
         hidden_sizes=(32, 32),
-        gamma=discount,
+        gamma=gamma,
         actor_lr=1e-3,
         critic_lr=1e-3,
         ent_coef_lr=1e-3,
@@ -344,22 +344,22 @@ def test_linear_quadratic_control():
     policies, _ = train(scenario, learner, seeds=3, chunks=1)
     ratios = [float(np.mean(np.asarray(cost(policy))) / best.mean()) for policy in policies]
     assert min(ratios) > 0.999
-    # Of six seeds 1.0021 to 1.0164.
+    # Six seeds: 1.0021 to 1.0164.
     assert np.mean(ratios) < 1.02
     assert max(ratios) < 1.03
 
 
-# What is refused, and what is not.
+# Errors.
 
 
-def test_a_finite_list_of_actions_is_refused():
+def test_finite_actions_are_rejected():
     with pytest.raises(
-        ValueError, match=r"^learner needs a market with continuous actions; ppo takes a finite list"
+        ValueError, match=r"^learner needs a market with continuous actions; ppo also takes a finite list"
     ):
-        TINY.begin(Scenario(Toy(space="list"), (), horizon=8), jax.random.key(0))
+        TINY.init(Scenario(Toy(space="list"), (), horizon=8), jax.random.key(0))
 
 
-def test_iterations_cover_the_steps():
+def test_iterations_cover_total_timesteps():
     assert (TINY.steps_per_iteration, TINY.iterations) == (8, 20)
     assert SAC(**{**vars(TINY), "total_timesteps": 161}).iterations == 21
 
@@ -372,7 +372,7 @@ def test_iterations_cover_the_steps():
         ({"hidden_sizes": (32, 0)}, r"hidden_sizes must be sizes of at least 1, but got \(32, 0\)"),
         (
             {"buffer_size": 19},
-            "buffer_size must be at least the 20 steps of a rollout or of the warm-up, but got 19",
+            "buffer_size must be at least 20, the steps of a rollout or of learning_starts, but got 19",
         ),
         ({"critic_lr": 0.0}, "critic_lr must be positive and finite, but got 0.0"),
         ({"ent_coef_lr": np.inf}, "ent_coef_lr must be positive and finite, but got inf"),
@@ -389,6 +389,6 @@ def test_iterations_cover_the_steps():
         ({"max_grad_norm": 0.0}, "max_grad_norm must be positive and finite, but got 0.0"),
     ],
 )
-def test_bad_input(changes, message):
+def test_invalid_hyperparameters_are_rejected(changes, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         SAC(**{**vars(TINY), **changes})

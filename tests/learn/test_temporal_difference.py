@@ -1,4 +1,4 @@
-"""Learners with tables: the listing's update by hand, exact values, seeds, schedules, adaptation, refusals."""
+"""Tabular learners: the update by hand, exact values, seeds, resuming, adaptation, errors."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from twosided.learn.actor_critic import ActorCritic
 from twosided.learn.adaptation import adapt
 from twosided.learn.monte_carlo import MonteCarloControl
 from twosided.learn.online import greedy
-from twosided.learn.temporal_difference import SARSA, ExpectedSARSA, QLearning, _Apprentice
+from twosided.learn.temporal_difference import SARSA, ExpectedSARSA, QLearning
 from twosided.learn.train import train
 from twosided.rewards import SpreadPnL
 
@@ -29,8 +29,9 @@ SCENARIO = Scenario(ElectronicMarket(), (), SpreadPnL(), horizon=150)
 CELLS = ImbalanceCells(2)
 SEEDS = 20
 LISTING = SARSA(gamma=0.0, trace_decay=0.0, alpha=0.01, alpha_end=0.01, epsilon=0.1, epsilon_end=0.1)
-"""The settings of Phelps's listing."""
+"""Settings of the listing in Phelps (2022)."""
 BEST = -0.436585
+"""Lower bound on the value of the optimal tables, per step."""
 
 
 @pytest.fixture(scope="module")
@@ -47,22 +48,22 @@ def sarsa():
     return learner, policies, progress
 
 
-def test_the_best_policy_is_found_by_every_seed(chain, sarsa):
+def test_sarsa_finds_the_optimal_table_with_every_seed(chain, sarsa):
     _, policies, _ = sarsa
     values = [day_value(chain, policy).value for policy in policies]
     assert min(values) > BEST
 
 
-def test_what_is_learned_is_the_value_of_what_is_followed(chain, sarsa):
+def test_sarsa_learns_the_exact_values_of_its_exploring_policy(chain, sarsa):
     learner, _, progress = sarsa
-    misses = []
+    errors = []
     for i in range(SEEDS):
         state = jax.tree.map(lambda leaf, i=i: leaf[i], progress.states)
-        followed = learner.policy(SCENARIO, state, explore=True)
-        exact = bootstrapped_values(chain, followed, CELLS, learner.gamma, learner.trace_decay)
-        misses.append(np.asarray(state.carry.policy_state.q[0]) - exact)
-    # Values are between -5 and -8. Where |I| = 2 the maker comes a few hundred times in 5,000 days.
-    inner = np.abs(np.array(misses)[:, 1:4])
+        exploring = learner.policy(SCENARIO, state, explore=True)
+        exact = bootstrapped_values(chain, exploring, CELLS, learner.gamma, learner.trace_decay)
+        errors.append(np.asarray(state.carry.policy_state.q[0]) - exact)
+    # Values are between -5 and -8. Cells with |I| = 2 are visited only a few hundred times in 5,000 days.
+    inner = np.abs(np.array(errors)[:, 1:4])
     assert inner.max() < 0.8
     assert np.sqrt(np.square(inner).mean()) < 0.25
 
@@ -70,14 +71,14 @@ def test_what_is_learned_is_the_value_of_what_is_followed(chain, sarsa):
 LEARNERS = {
     "expected SARSA": ExpectedSARSA(),
     "Q-learning": QLearning(),
-    "SARSA(0) with the listing's discount": SARSA(gamma=0.0, trace_decay=0.0),
-    "actor and critic": ActorCritic(),
+    "SARSA(0) with the discount of the listing": SARSA(gamma=0.0, trace_decay=0.0),
+    "actor-critic": ActorCritic(),
     "Monte Carlo control": MonteCarloControl(),
 }
 
 
 @pytest.mark.parametrize("learner", LEARNERS.values(), ids=LEARNERS)
-def test_the_others_find_it_too(chain, learner):
+def test_learners_find_the_optimal_table(chain, learner):
     policies, progress = train(SCENARIO, learner, seeds=SEEDS, chunks=1)
     assert sum(day_value(chain, policy).value > BEST for policy in policies) >= SEEDS - 1
     rewards = progress.curve["reward"]
@@ -85,50 +86,50 @@ def test_the_others_find_it_too(chain, learner):
     assert (rewards < BEST).all()
 
 
-def test_the_listings_settings_leave_it_to_luck(chain):
+def test_settings_of_the_listing_find_the_optimal_table_only_with_some_seeds(chain):
     policies, _ = train(SCENARIO, LISTING, seeds=SEEDS, chunks=1)
     found = sum(day_value(chain, policy).value > BEST for policy in policies)
     # 37 of 50 other seeds found it.
     assert 8 <= found <= 19
 
 
-def test_a_few_days_by_the_book():
+def test_sarsa_update_by_hand():
     scenario = replace(SCENARIO, horizon=7)
-    learner = SARSA(alpha=0.25, alpha_end=0.25, epsilon=0.4, epsilon_end=0.4, trace_decay=0.7)
-    maker = _Apprentice(learner, CELLS, scenario.action_space, 0.25, 0.4)
+    learner = SARSA(cells=CELLS, alpha=0.25, alpha_end=0.25, epsilon=0.4, epsilon_end=0.4, trace_decay=0.7)
+    maker = learner.maker(scenario, 0.0)
     steps, key = 40, jax.random.key(3)
     carry = start(scenario, maker, key, 1)
 
     def record(observation, policy_state, step):
         return CELLS(observation), CELLS(step.observation), step.reward, step.truncated
 
-    after, (cells, following, rewards, ends) = rollout(
+    after, (cells, next_cells, rewards, ends) = rollout(
         scenario, maker, carry, key, steps, record, maker.learn
     )
-    lots = np.asarray(maker.shocks(jax.random.split(key)[1], (steps, 1)))[:, 0]
-    cells, following, rewards, ends = (np.asarray(x)[:, 0] for x in (cells, following, rewards, ends))
+    uniforms = np.asarray(maker.shocks(jax.random.split(key)[1], (steps, 1)))[:, 0]
+    cells, next_cells, rewards, ends = (np.asarray(x)[:, 0] for x in (cells, next_cells, rewards, ends))
     assert ends.sum() == steps // 7
     q, trace, pending = np.zeros((5, 3)), np.zeros((5, 3)), None
 
-    def chances(cell):
+    def probabilities(cell):
         best = q[cell] == q[cell].max()
         return 0.6 * best / best.sum() + 0.4 / 3
 
     for t in range(steps):
-        action = int((np.cumsum(chances(cells[t]))[:-1] <= lots[t]).sum())
+        action = int((np.cumsum(probabilities(cells[t]))[:-1] <= uniforms[t]).sum())
         if pending is not None:
             s, a, reward, final = pending
-            ahead = q[cells[t], action] if final is None else chances(final) @ q[final]
-            error = reward + 0.9 * ahead - q[s, a]
+            bootstrap = q[cells[t], action] if final is None else probabilities(final) @ q[final]
+            error = reward + 0.9 * bootstrap - q[s, a]
             trace[s, a] += 1
             q = q + 0.25 * error * trace
             trace = np.zeros((5, 3)) if final is not None else 0.9 * 0.7 * trace
-        pending = cells[t], action, rewards[t], following[t] if ends[t] else None
+        pending = cells[t], action, rewards[t], next_cells[t] if ends[t] else None
     np.testing.assert_allclose(after.policy_state.q[0], q, atol=1e-5)
 
 
-def test_a_market_that_ends_is_worth_nothing_after():
-    # One coin, one number best: the bonus comes with the end, after four steps, and is worth what is left of it.
+def test_termination_is_not_bootstrapped():
+    # The bonus is paid at termination, after four steps, whatever the action, and is discounted to each age.
     scenario = Scenario(Toy(bonus=1.0, lifetime=4.0, space="list"), (), horizon=1000)
     learner = SARSA(
         total_timesteps=20_000, cells=Ages(), gamma=0.5, trace_decay=0.0, epsilon=0.5, epsilon_end=0.5
@@ -139,7 +140,7 @@ def test_a_market_that_ends_is_worth_nothing_after():
 
 
 class Ages(Cells):
-    """How old the toy market is."""
+    """Age of the toy market."""
 
     @property
     def size(self):
@@ -153,7 +154,7 @@ class Ages(Cells):
         return tuple("0123")
 
 
-def test_resuming_gives_the_same_bits():
+def test_resume_is_bit_identical():
     learner = SARSA(total_timesteps=1200, num_steps=100)
     _, whole = train(SCENARIO, learner, seeds=2, chunks=3)
     stopped = []
@@ -164,8 +165,8 @@ def test_resuming_gives_the_same_bits():
             np.testing.assert_array_equal(a, b)
 
 
-def test_a_maker_adapts_when_the_market_changes():
-    # Where few are informed, moving on every order is wrong; where half of all events are informed orders, it is best.
+def test_maker_adapts_when_the_market_changes():
+    # Moving the quote on every order is wrong with few informed orders, and optimal when they are half of all events.
     quiet = ElectronicMarket(price_change=0.05, uninformed=0.4, informed=0.1)
     loud = ElectronicMarket(price_change=0.2, uninformed=0.05, informed=0.5)
     scenarios = [Scenario(market, (), SpreadPnL(), horizon=150) for market in (quiet, loud)]
@@ -179,14 +180,14 @@ def test_a_maker_adapts_when_the_market_changes():
     assert max(adapted) == pytest.approx(best, abs=1e-9)
 
 
-def test_ties_are_shared():
+def test_greedy_shares_ties_equally():
     np.testing.assert_allclose(
         greedy(jnp.array([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])), [[0.5, 0.5, 0], [1 / 3] * 3]
     )
 
 
 @pytest.mark.parametrize(
-    ("make", "refusal"),
+    ("make", "message"),
     [
         (lambda: SARSA(gamma=1.0), r"gamma must be in \[0, 1\), but got 1.0"),
         (lambda: SARSA(trace_decay=-0.1), r"trace_decay must be in \[0, 1\]"),
@@ -196,6 +197,7 @@ def test_ties_are_shared():
         (lambda: SARSA(num_steps=0), "num_steps must be from 1"),
         (lambda: ActorCritic(actor_lr=0.0), "actor_lr must be positive and finite"),
         (lambda: MonteCarloControl(gamma=1.5), r"gamma must be in \[0, 1\]"),
+        (lambda: MonteCarloControl(num_episodes=0), "num_episodes must be at least 1"),
         (
             lambda: train(SCENARIO, MonteCarloControl(horizon=10)),
             r"horizon must be the scenario's \(150\), but got 10",
@@ -203,6 +205,6 @@ def test_ties_are_shared():
         (lambda: train(Scenario(Toy(), ()), SARSA()), "finite list of actions"),
     ],
 )
-def test_bad_parameters(make, refusal):
-    with pytest.raises(ValueError, match=refusal):
+def test_invalid_parameters_are_rejected(make, message):
+    with pytest.raises(ValueError, match=message):
         make()

@@ -36,7 +36,7 @@ LIMIT_ORDERS = Scenario(LimitOrderMarket(session=5), (), horizon=5)
 
 
 def untrained(scenario, learner):
-    return learner.policy(scenario, learner.begin(scenario, jax.random.key(1)))
+    return learner.policy(scenario, learner.init(scenario, jax.random.key(1)))
 
 
 MAKERS = {

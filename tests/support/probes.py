@@ -1,4 +1,4 @@
-"""Probe environments for every learner with networks: toy markets whose values and best numbers are known by hand."""
+"""Probe environments for learners with networks: toy markets whose values and optimal actions are known by hand."""
 
 import equinox as eqx
 import jax
@@ -11,35 +11,37 @@ from twosided.core.scenario import Scenario
 
 HORIZON = 8
 
-# Values that are known: (market, discount, V(age, coin), ages).
+# Known values: (market, gamma, V(age, coin), ages).
 VALUES = {
-    "a reward, once": (Toy(income=1.0, lifetime=1.0), 0.9, lambda age, coin: 1.0, [0]),
-    "what the coin said": (Toy(coin_income=1.0, lifetime=1.0), 0.9, lambda age, coin: coin, [0]),
-    "a bonus in two steps": (Toy(bonus=1.0, lifetime=2.0), 0.5, lambda age, coin: 0.5 ** (1 - age), [0, 1]),
-    # For ever, though the horizon cuts every episode at 8 steps: 1 / (1 - γ). A maker that saw its age would
-    # have to guess what an age that it never acts at is worth.
-    "a reward for ever": (Toy(income=1.0, shows_age=0.0), 0.8, lambda age, coin: 5.0, [0]),
-    # Five times and no more: 1 + γ + ... + γ^(4 - age).
-    "a reward five times": (
+    "single reward": (Toy(income=1.0, lifetime=1.0), 0.9, lambda age, coin: 1.0, [0]),
+    "reward by the coin": (Toy(coin_income=1.0, lifetime=1.0), 0.9, lambda age, coin: coin, [0]),
+    "bonus after two steps": (Toy(bonus=1.0, lifetime=2.0), 0.5, lambda age, coin: 0.5 ** (1 - age), [0, 1]),
+    # 1 / (1 - γ), although the horizon cuts every episode at 8 steps. The age is hidden, because the network would
+    # have to extrapolate to the age of the last observation, at which the policy never acts.
+    "perpetual reward": (Toy(income=1.0, shows_age=0.0), 0.8, lambda age, coin: 5.0, [0]),
+    # 1 + γ + ... + γ^(4 - age).
+    "five rewards": (
         Toy(income=1.0, lifetime=5.0),
         0.8,
         lambda age, coin: (1 - 0.8 ** (5 - age)) / (1 - 0.8),
         [0, 1, 2, 3, 4],
     ),
 }
-# Best numbers that are known: (market, for a coin of -1 and of 1).
-NUMBERS = {
-    "one best number": (Toy(sharpness=1.0, goal=2.2, lifetime=1.0), (2.2, 2.2)),
-    "by the coin": (Toy(sharpness=1.0, goal=1.0, tilt=1.5, lifetime=1.0), (-0.5, 2.5)),
-    "judged a step later": (Toy(sharpness=1.0, goal=1.7, delayed=1.0, lifetime=2.0), (1.7, 1.7)),
-    "beyond the edge": (Toy(sharpness=0.2, goal=6.0, lifetime=1.0), (4.0, 4.0)),
+# Known optimal actions: (market, actions for a coin of -1 and of 1).
+ACTIONS = {
+    "constant goal": (Toy(sharpness=1.0, goal=2.2, lifetime=1.0), (2.2, 2.2)),
+    "goal by the coin": (Toy(sharpness=1.0, goal=1.0, tilt=1.5, lifetime=1.0), (-0.5, 2.5)),
+    "delayed effect": (Toy(sharpness=1.0, goal=1.7, delayed=1.0, lifetime=2.0), (1.7, 1.7)),
+    "goal outside the box": (Toy(sharpness=0.2, goal=6.0, lifetime=1.0), (4.0, 4.0)),
 }
 
 
-# Any number of learners on as many markets of one structure, side by side in one program.
+# Several learners, each on its own market, are stacked and mapped in one compiled program.
 
 
 def stack(trees):
+    """Stack the numeric leaves of trees of one structure; other leaves must be equal."""
+
     def stacked(first, *others):
         return first if isinstance(first, str) else jnp.stack([first, *others])
 
@@ -47,12 +49,13 @@ def stack(trees):
 
 
 def entry(tree, i):
+    """Return entry i of a stacked tree."""
     return jax.tree.map(lambda leaf: leaf[i], tree)
 
 
 @eqx.filter_jit
-def begin(scenarios, learners, keys):
-    return eqx.filter_vmap(lambda scenario, learner, key: learner.begin(scenario, key))(
+def init(scenarios, learners, keys):
+    return eqx.filter_vmap(lambda scenario, learner, key: learner.init(scenario, key))(
         scenarios, learners, keys
     )
 
@@ -66,31 +69,34 @@ def advance(scenarios, learners, states, iterations):
 
 
 class Trained:
-    """Learners at the end of their training, by name.
+    """Trained learners by name.
 
-    `valued(scenarios, learners, states)` gives what is observed on the next steps, and each critic's value of it.
+    `evaluate_critics(scenarios, learners, states)` returns the observations of the next steps and each critic's values.
     """
 
-    def __init__(self, valued, names, toys, learners, seed=0):
-        self.valued = valued
+    def __init__(self, evaluate_critics, names, toys, learners, seed=0):
+        self.evaluate_critics = evaluate_critics
         self.names = list(names)
         self.scenarios = stack([Scenario(toy, (), horizon=HORIZON) for toy in toys])
         self.learners = stack(learners)
         keys = jax.random.split(jax.random.key(seed), len(self.names))
-        states = begin(self.scenarios, self.learners, keys)
+        states = init(self.scenarios, self.learners, keys)
         iterations = jnp.asarray(learners[0].iterations)
         self.states, self.metrics = advance(self.scenarios, self.learners, states, iterations)
 
-    def known_value(self, name, expected, ages):
-        """The largest error of the critics where the policy goes; every age and coin is seen there."""
-        seen, values = entry(self.valued(self.scenarios, self.learners, self.states), self.names.index(name))
-        assert set(np.unique(seen.age)) == set(ages)
-        assert set(np.unique(seen.coin)) == {-1.0, 1.0}
-        known = np.vectorize(expected, otypes=[float])(np.asarray(seen.age), np.asarray(seen.coin))
+    def value_error(self, name, expected, ages):
+        """Return the largest error of the critics on visited observations, which cover every age and coin."""
+        evaluated = self.evaluate_critics(self.scenarios, self.learners, self.states)
+        observations, values = entry(evaluated, self.names.index(name))
+        assert set(np.unique(observations.age)) == set(ages)
+        assert set(np.unique(observations.coin)) == {-1.0, 1.0}
+        known = np.vectorize(expected, otypes=[float])(
+            np.asarray(observations.age), np.asarray(observations.coin)
+        )
         return np.abs(values - known[..., None]).max()
 
-    def best_numbers(self, name):
-        """What the policy plays at the start of an episode, for a coin of -1 and of 1."""
+    def actions(self, name):
+        """Return the actions of the policy at the start of an episode, for a coin of -1 and of 1."""
         i = self.names.index(name)
         scenario, learner, state = (entry(part, i) for part in (self.scenarios, self.learners, self.states))
         policy = learner.policy(scenario, state)
@@ -98,5 +104,5 @@ class Trained:
         return [float(policy.act(None, None, Seen(zero, zero + coin, zero))[0].x) for coin in (-1, 1)]
 
 
-def discounted(gamma, learner):
+def with_gamma(gamma, learner):
     return eqx.tree_at(lambda x: x.gamma, learner, gamma)

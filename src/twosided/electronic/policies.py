@@ -17,7 +17,7 @@ from twosided.core.spaces import Discrete
 from twosided.core.validation import check
 from twosided.electronic.cells import clipped
 from twosided.electronic.market import CHANGES, ElectronicAction
-from twosided.learn.tables import FinitePolicy, explored
+from twosided.learn.tables import FinitePolicy, epsilon_soft
 
 
 class ThresholdPolicy(FinitePolicy):
@@ -40,7 +40,7 @@ class ThresholdPolicy(FinitePolicy):
         imbalance = observation.imbalance
         rise, fall = imbalance >= self.threshold, imbalance <= -self.threshold
         change = rise.astype(imbalance.dtype) - fall.astype(imbalance.dtype)
-        return explored(_one_hot(change), self.epsilon)
+        return epsilon_soft(_one_hot(change), self.epsilon)
 
 
 class ImbalanceTable(FinitePolicy):
@@ -64,7 +64,7 @@ class ImbalanceTable(FinitePolicy):
     def probabilities(self, observation):
         row = clipped(observation.imbalance, len(self.changes) // 2)
         change = jnp.asarray(self.changes, observation.imbalance.dtype)[row]
-        return explored(_one_hot(change), self.epsilon)
+        return epsilon_soft(_one_hot(change), self.epsilon)
 
 
 def quote_changes() -> Discrete:

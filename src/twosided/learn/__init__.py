@@ -1,1 +1,1 @@
-"""Learners: PPO, SAC and tabular methods. Nothing here knows a market."""
+"""Learning algorithms: PPO, SAC and tabular methods. This package does not depend on any market."""

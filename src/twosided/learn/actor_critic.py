@@ -1,14 +1,14 @@
-"""Actor and critic with tables: a policy that stays random where that is best, as Chan and Shelton's (2001) third.
+"""Tabular actor-critic, whose policy can stay random where that is best, like the third of Chan and Shelton (2001).
 
-The actor draws from the softmax of preferences θ, the critic holds the value V of each cell. After a step from s with
-action a, reward r and s' (Sutton and Barto 2018, section 13.6, without the factor of γ^t),
+The actor draws from the softmax of its preferences θ, and the critic holds the value V of each cell. After a step from
+s by action a to s' with reward r (Sutton and Barto 2018, section 13.6, without the factor γ^t),
 
     δ = r + γ V(s') - V(s)
     z_V ← γ λ z_V + 1(s),                       V ← V + α δ z_V
-    z_θ ← γ λ z_θ + 1(s) (1(a) - π(. | s)),     θ ← θ + β δ z_θ
+    z_θ ← γ λ z_θ + 1(s) (1(a) - π(· | s)),     θ ← θ + β δ z_θ
 
-Both step sizes fall by equal factors. A maker that sees the imbalance alone does not see the state of the market, and
-then the best policy may have to be random, which no greedy one is.
+Both learning rates follow geometric schedules. A maker that observes only the imbalance does not observe the state of
+the market, so its best policy may be random, which no greedy policy is.
 """
 
 import equinox as eqx
@@ -20,25 +20,27 @@ from twosided.core.numeric import Scalar
 from twosided.core.scenario import Step
 from twosided.core.spaces import Cells, Discrete
 from twosided.core.validation import check, is_positive
-from twosided.learn.online import OnlineLearner, OnlineMaker, actions_of, falling, greedy
-from twosided.learn.tables import TabularPolicy, cells_of, chosen, drawn
+from twosided.learn.online import OnlineLearner, OnlineMaker, discrete_actions, geometric_schedule, greedy
+from twosided.learn.tables import TabularPolicy, cells_or_default, sample_one_hot, select_action
 
 
-class Play(eqx.Module):
-    """What the maker knows and remembers."""
+class ActorCriticState(eqx.Module):
+    """Policy state of the maker: its tables and eligibility traces."""
 
     preferences: Float[Array, "cells actions"]
     """θ."""
     values: Float[Array, "cells"]
     """V."""
     actor_trace: Float[Array, "cells actions"]
+    """z_θ."""
     critic_trace: Float[Array, "cells"]
-    row: Float[Array, "cells"]
-    """1 at s."""
+    """z_V."""
+    cell: Float[Array, "cells"]
+    """1(s): one-hot vector of the cell of the last action."""
 
 
-class _Player(OnlineMaker):
-    """A maker that draws from the softmax of its preferences and learns of every step."""
+class _ActorCriticMaker(OnlineMaker):
+    """Maker that draws from the softmax of its preferences and learns from every step."""
 
     learner: "ActorCritic"
     cells: Cells
@@ -50,53 +52,53 @@ class _Player(OnlineMaker):
         return jax.random.uniform(key, shape)
 
     def init(self):
-        row = jnp.zeros(self.cells.size)
+        zeros = jnp.zeros(self.cells.size)
         table = jnp.zeros((self.cells.size, self.space.size))
-        return Play(table, row, table, row, row)
+        return ActorCriticState(table, zeros, table, zeros, zeros)
 
-    def act(self, shock, memory, observation):
+    def act(self, shock, state, observation):
         cells = self.cells
-        row = (jnp.arange(cells.size) == cells(observation)).astype(memory.values.dtype)
-        probabilities = jax.nn.softmax((row[:, None] * memory.preferences).sum(0))
-        choice = drawn(probabilities, shock)
+        cell = (jnp.arange(cells.size) == cells(observation)).astype(state.values.dtype)
+        probabilities = jax.nn.softmax((cell[:, None] * state.preferences).sum(0))
+        choice = sample_one_hot(probabilities, shock)
         decay = self.learner.gamma * self.learner.trace_decay
-        memory = Play(
-            memory.preferences,
-            memory.values,
-            decay * memory.actor_trace + row[:, None] * (choice - probabilities),
-            decay * memory.critic_trace + row,
-            row,
+        state = ActorCriticState(
+            state.preferences,
+            state.values,
+            decay * state.actor_trace + cell[:, None] * (choice - probabilities),
+            decay * state.critic_trace + cell,
+            cell,
         )
-        return chosen(self.space, choice), memory
+        return select_action(self.space, choice), state
 
-    def learn(self, memory: Play, step: Step) -> Play:
+    def learn(self, state: ActorCriticState, step: Step) -> ActorCriticState:
         cells = self.cells
-        following = (jnp.arange(cells.size) == cells(step.observation)).astype(memory.values.dtype)
-        ahead = jnp.where(step.terminated, 0.0, self.learner.gamma * (following * memory.values).sum())
-        error = step.reward + ahead - (memory.row * memory.values).sum()
+        next_cell = (jnp.arange(cells.size) == cells(step.observation)).astype(state.values.dtype)
+        next_value = jnp.where(step.terminated, 0.0, self.learner.gamma * (next_cell * state.values).sum())
+        error = step.reward + next_value - (state.cell * state.values).sum()
         kept = jnp.where(step.terminated | step.truncated, 0.0, 1.0)
-        return Play(
-            memory.preferences + self.actor_lr * error * memory.actor_trace,
-            memory.values + self.critic_lr * error * memory.critic_trace,
-            kept * memory.actor_trace,
-            kept * memory.critic_trace,
-            memory.row,
+        return ActorCriticState(
+            state.preferences + self.actor_lr * error * state.actor_trace,
+            state.values + self.critic_lr * error * state.critic_trace,
+            kept * state.actor_trace,
+            kept * state.critic_trace,
+            state.cell,
         )
 
 
 class ActorCritic(OnlineLearner):
-    """Actor and critic with tables and eligibility traces; its policy is random."""
+    """Tabular actor-critic with eligibility traces and a random policy."""
 
     trace_decay: Scalar = 0.9
-    """λ, a step: how far back a reward is credited."""
+    """Decay λ of the eligibility traces, per step."""
     actor_lr: Scalar = 0.005
-    """β at first."""
+    """Initial learning rate β of the actor."""
     actor_lr_end: Scalar = 0.005
-    """β at the end; it falls by equal factors."""
+    """Final learning rate β of the actor, on a geometric schedule."""
     critic_lr: Scalar = 0.05
-    """α at first."""
+    """Initial learning rate α of the critic."""
     critic_lr_end: Scalar = 0.0005
-    """α at the end; it falls by equal factors."""
+    """Final learning rate α of the critic, on a geometric schedule."""
 
     def __check_init__(self):
         for name in ("actor_lr", "actor_lr_end", "critic_lr", "critic_lr_end"):
@@ -104,16 +106,17 @@ class ActorCritic(OnlineLearner):
             check(name, value, "positive and finite", lambda value=value: is_positive(value))
 
     def maker(self, scenario, progress):
-        return _Player(
+        space = discrete_actions(scenario)
+        return _ActorCriticMaker(
             self,
-            cells_of(scenario, self.cells),
-            actions_of(scenario),
-            falling(self.actor_lr, self.actor_lr_end, progress),
-            falling(self.critic_lr, self.critic_lr_end, progress),
+            cells_or_default(scenario, self.cells),
+            space,
+            geometric_schedule(self.actor_lr, self.actor_lr_end, progress),
+            geometric_schedule(self.critic_lr, self.critic_lr_end, progress),
         )
 
     def policy(self, scenario, state, explore=False):
-        """What it prefers in each cell, or with `explore` the probabilities that it draws from."""
+        """Return the greedy policy of the preferences, or with `explore` their softmax."""
         preferences = state.carry.policy_state.preferences[0]
         table = jax.nn.softmax(preferences) if explore else greedy(preferences)
-        return TabularPolicy(table, cells_of(scenario, self.cells), actions_of(scenario))
+        return TabularPolicy(table, cells_or_default(scenario, self.cells), discrete_actions(scenario))

@@ -1,4 +1,4 @@
-"""Learning on while the market changes: one maker through several markets, one after the other."""
+"""Continual learning: one maker trained in several markets, one after the other."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,11 +17,12 @@ def adapt(
     chunks: int = 20,
     after_chunk: Callable[[int, Progress], None] = lambda scenario, progress: None,
 ) -> list[tuple[Policy, ...]]:
-    """Train through the scenarios in turn, each for the whole length of the learner; the policies at the end of each.
+    """Train in each scenario in turn, for the full length of the learner, and return the policies after each.
 
-    A maker keeps what it knows, and its place in the market, when the market's parameters change; nobody tells it
-    that they do. Schedules of the learner run their course in the first scenario and stay at their end in the others.
-    `after_chunk` is told which scenario the progress is in.
+    The training state, including the state of the market, carries over when the parameters of the market change; the
+    maker does not observe the change. Schedules run in the first scenario and stay at their final values in the
+    others. `after_chunk` receives the index of the scenario and the progress in it. The result has one tuple of
+    policies, one per seed, for each scenario.
     """
     check("scenarios", len(scenarios), "at least 1", len(scenarios) >= 1)
     found, states = [], None

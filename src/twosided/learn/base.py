@@ -1,4 +1,4 @@
-"""What every learner is: a configuration that begins, advances in compiled chunks and yields a policy."""
+"""Interface of learning algorithms: initialize, train in compiled chunks, return the policy."""
 
 import abc
 from collections.abc import Callable
@@ -16,45 +16,50 @@ from twosided.learn.networks import JointPolicy
 
 
 class Learner(eqx.Module):
-    """A way to find a policy for the learner's seat of a scenario.
+    """Learning algorithm for the learner's seat of a scenario, with its hyperparameters.
 
-    Its three abstract methods are pure, so they can be compiled, and mapped over keys (seeds) and over any numeric
-    parameter of the learner.
+    `init`, `train_chunk` and `policy` are pure functions. They can be compiled, and mapped over keys (seeds) and over
+    any numeric hyperparameter.
     """
 
     @property
     @abc.abstractmethod
     def iterations(self) -> int:
-        """Updates of the whole training."""
+        """Number of iterations in the whole training."""
 
     @property
     @abc.abstractmethod
     def steps_per_iteration(self) -> int:
-        """Market steps that an iteration takes."""
+        """Market steps per iteration."""
 
-    def prepare(self, scenario: Scenario, tell: Callable[[str], None]) -> None:
-        """Do what takes long and comes before any training, and say how it goes. Raises Refusal where the learner is
-        made for another scenario in what shapes do not tell."""
+    def prepare(self, scenario: Scenario, report: Callable[[str], None]) -> None:
+        """Do slow work that comes before training, and report its progress.
+
+        Raises Refusal if the learner was made for another scenario in a way that shapes do not show.
+        """
 
     @abc.abstractmethod
-    def begin(self, scenario: Scenario, key: PRNGKeyArray) -> Any:
-        """The state before the first iteration: everything that training needs to go on."""
+    def init(self, scenario: Scenario, key: PRNGKeyArray) -> Any:
+        """Return the training state before the first iteration. It holds everything that training needs to resume."""
 
     @abc.abstractmethod
     def train_chunk(
         self, scenario: Scenario, state: Any, iterations: Int[Array, ""]
     ) -> tuple[Any, dict[str, Any]]:
-        """A number of iterations (traced, so that one program serves all), and means of what they tell."""
+        """Run a number of iterations and return the state and the mean of each metric.
+
+        The number is traced, so one compiled program serves chunks of any length.
+        """
 
     @abc.abstractmethod
     def policy(self, scenario: Scenario, state: Any, explore: bool = False) -> Policy:
-        """The policy as it stands: at its best, or as it explores."""
+        """Return the current policy: greedy (the mode of a distribution), or exploring as in training."""
 
 
-def repeated(
+def run_iterations(
     iterate: Callable[[Any], tuple[Any, dict[str, Any]]], state: Any, iterations: Int[Array, ""]
 ) -> tuple[Any, dict[str, Any]]:
-    """A number of iterations (traced, so that one program serves all), and means of what they tell."""
+    """Apply `iterate` a traced number of times, and return the state and the mean of each metric."""
 
     def one(_: Any, carry: tuple[Any, dict]) -> tuple[Any, dict]:
         state, sums = carry
@@ -62,32 +67,32 @@ def repeated(
         return state, jax.tree.map(jnp.add, sums, metrics)
 
     shapes = jax.eval_shape(lambda: iterate(state)[1])
-    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    state, sums = jax.lax.fori_loop(0, iterations, one, (state, nothing))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    state, sums = jax.lax.fori_loop(0, iterations, one, (state, zeros))
     return state, jax.tree.map(lambda leaf: leaf / iterations, sums)
 
 
-# What learners of any number in one scenario share: with several, everything of theirs has a leading axis.
+# Several learners in one scenario are stacked: every leaf of theirs has a leading axis of learners.
 
 
-def each(scenario: Scenario, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function of one learner, for all of them."""
+def per_learner(scenario: Scenario, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function mapped over the learners of the scenario; with one learner, the function itself."""
     return function if scenario.learners == 1 else jax.vmap(function)
 
 
-def keys_of(scenario: Scenario, key: PRNGKeyArray) -> PRNGKeyArray:
-    """A key a learner."""
+def learner_keys(scenario: Scenario, key: PRNGKeyArray) -> PRNGKeyArray:
+    """Return one key per learner."""
     return key if scenario.learners == 1 else jax.random.split(key, scenario.learners)
 
 
 def joint_policy(scenario: Scenario, policies: Policy) -> Policy:
-    """What sits in the learners' seats."""
+    """Return the policy of all learners' seats."""
     return policies if scenario.learners == 1 else JointPolicy(policies)
 
 
-def first_episodes(scenario: Scenario, policy: Policy, key: PRNGKeyArray, paths: int) -> Carry:
-    """First episodes out of step with each other, so that a rollout sees all their ages at once."""
+def start_staggered(scenario: Scenario, policy: Policy, key: PRNGKeyArray, num_envs: int) -> Carry:
+    """Start episodes at random times within the horizon, so that a rollout covers all times at once."""
     key_start, key_time = jax.random.split(key)
-    carry = start(scenario, policy, key_start, paths)
-    ages = jax.random.randint(key_time, (paths,), 0, scenario.horizon)
-    return eqx.tree_at(lambda c: c.state.time, carry, ages)
+    carry = start(scenario, policy, key_start, num_envs)
+    times = jax.random.randint(key_time, (num_envs,), 0, scenario.horizon)
+    return eqx.tree_at(lambda c: c.state.time, carry, times)

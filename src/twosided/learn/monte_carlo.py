@@ -1,11 +1,12 @@
-"""Values from sampled days: of cells and of pairs of cell and action, with standard errors, and control with them.
+"""Monte Carlo estimates of state values and action values, with standard errors, and Monte Carlo control.
 
-With G_t = r_t + γ r_{t+1} + ... up to the end of the day, v(s) is the mean of G_t over the steps in s, and Q(s, a) over
-those in which a was done in s (Sutton and Barto 2018, sections 5.1 to 5.4). Over every visit or the first one of each
-day; pooled, all visits of all days alike, which estimates what `twosided.electronic.exact` gives, or the mean of the
-days' own means, as in Phelps (2022). Days are independent, so errors are those of means (or ratios of means) of days.
+With G_t = r_t + γ r_{t+1} + ... up to the end of the episode, v(s) is the mean of G_t over the steps in s, and Q(s, a)
+over those with action a in s (Sutton and Barto 2018, sections 5.1 to 5.4). Estimates use every visit, or the first
+visit of each episode. They are pooled over all visits of all episodes, which estimates the values of
+`twosided.electronic.exact`, or they are the mean of the episodes' own means, as in Phelps (2022). Episodes are
+independent, so standard errors are those of means (or ratios of means) over episodes.
 
-Temporal differences estimate v(s) step by step, V(s) ← V(s) + α (r + γ V(s') - V(s)): `temporal_difference_values`.
+`temporal_difference_values` estimates v(s) step by step, by TD(0): V(s) ← V(s) + α (r + γ V(s') - V(s)).
 """
 
 from dataclasses import dataclass
@@ -25,26 +26,27 @@ from twosided.core.rollout import episodes
 from twosided.core.scenario import Scenario, Step
 from twosided.core.spaces import Cells
 from twosided.core.validation import check
-from twosided.learn.base import Learner, repeated
-from twosided.learn.online import actions_of, check_steps, falling, greedy
-from twosided.learn.tables import FinitePolicy, TabularPolicy, cells_of, explored
+from twosided.learn.base import Learner, run_iterations
+from twosided.learn.online import discrete_actions, geometric_schedule, greedy
+from twosided.learn.tables import FinitePolicy, TabularPolicy, cells_or_default, epsilon_soft
 
 BATCH_STEPS = 2**18
-"""Market steps that are held in memory at a time."""
+"""Market steps held in memory at a time."""
 
 Visits = Literal["every", "first"]
 Average = Literal["pooled", "by episode"]
 
 
 @dataclass(frozen=True)
-class Sampled:
-    """Estimates, a row a cell and a column an action; NaN for what was never seen."""
+class MonteCarloEstimates:
+    """Estimates with one row per cell and one column per action; NaN where a pair was never visited."""
 
     values: Float[ndarray, "cells actions"]
+    """Estimated values."""
     errors: Float[ndarray, "cells actions"]
     """Standard errors."""
     visits: Float[ndarray, "cells actions"]
-    """How many visits there were."""
+    """Number of visits."""
 
 
 def monte_carlo_values(
@@ -56,8 +58,8 @@ def monte_carlo_values(
     gamma: float = 0.0,
     visits: Visits = "every",
     average: Average = "pooled",
-) -> Sampled:
-    """v(s) of a policy; one column."""
+) -> MonteCarloEstimates:
+    """Estimate v(s) of a policy; the estimates have a single column. Raises ValueError."""
     return _estimate(scenario, policy, cells, seed, num_episodes, gamma, visits, average, by_action=False)
 
 
@@ -70,8 +72,8 @@ def monte_carlo_action_values(
     gamma: float = 0.0,
     visits: Visits = "every",
     average: Average = "pooled",
-) -> Sampled:
-    """Q(s, a) of a policy; a first visit is one to the pair."""
+) -> MonteCarloEstimates:
+    """Estimate Q(s, a) of a policy; a first visit is the first to the pair. Raises ValueError."""
     return _estimate(scenario, policy, cells, seed, num_episodes, gamma, visits, average, by_action=True)
 
 
@@ -85,18 +87,18 @@ def _estimate(
     visits: Visits,
     average: Average,
     by_action: bool,
-) -> Sampled:
+) -> MonteCarloEstimates:
     check("num_episodes", num_episodes, "at least 2", num_episodes >= 2)
     check("gamma", gamma, "in [0, 1]", 0 <= gamma <= 1)
     num_envs = min(num_episodes, max(2, BATCH_STEPS // scenario.horizon))
     keys = jax.random.split(jax.random.key(seed), -(-num_episodes // num_envs))
     first = visits == "first"
-    returns, counts = _sums(
+    returns, counts = _batched_sums(
         as_arrays(scenario), as_arrays(policy), cells, keys, num_envs, jnp.asarray(gamma), first, by_action
     )
     returns, counts = (np.asarray(x, float)[:num_episodes] for x in (returns, counts))
     if average == "by episode":
-        # A day that never came there says nothing.
+        # Episodes without a visit do not count.
         seen = counts > 0
         returns, weights = np.where(seen, returns / np.maximum(counts, 1), 0.0), seen.astype(float)
     else:
@@ -105,11 +107,11 @@ def _estimate(
         values = returns.sum(0) / weights.sum(0)
         influences = (returns - values * weights) / weights.mean(0)
         errors = influences.std(0, ddof=1) / np.sqrt(len(returns))
-    return Sampled(values, errors, counts.sum(0))
+    return MonteCarloEstimates(values, errors, counts.sum(0))
 
 
 @eqx.filter_jit
-def _sums(
+def _batched_sums(
     scenario: Scenario,
     policy: Policy,
     cells: Cells,
@@ -119,50 +121,54 @@ def _sums(
     first: bool,
     by_action: bool,
 ):
-    """Sums of returns and numbers of visits of each day, (days, cells, actions)."""
+    """Return the sums of returns and the numbers of visits of each episode, both (episodes, cells, actions)."""
 
     def batch(key: Any) -> tuple[Array, Array]:
-        pairs, rewards = episodes(
-            scenario, policy, key, num_envs, partial(_lived, scenario, cells, by_action)
-        )
-        return day_sums(pairs, rewards, gamma, first)
+        record = partial(_pair_and_reward, scenario, cells, by_action)
+        pairs, rewards = episodes(scenario, policy, key, num_envs, record)
+        return return_sums(pairs, rewards, gamma, first)
 
     returns, counts = jax.lax.map(batch, keys)
     return returns.reshape(-1, *returns.shape[2:]), counts.reshape(-1, *counts.shape[2:])
 
 
-def _lived(scenario: Scenario, cells: Cells, by_action: bool, observation: Any, memory: Any, step: Step):
-    """1 at the pair of a step, and its reward."""
+def _pair_and_reward(
+    scenario: Scenario, cells: Cells, by_action: bool, observation: Any, policy_state: Any, step: Step
+):
+    """Return 1(s, a) of a step, and its reward."""
     row = (jnp.arange(cells.size) == cells(observation)).astype(step.reward.dtype)
-    column = taken(scenario, step) if by_action else jnp.ones(1, row.dtype)
+    column = action_one_hot(scenario, step) if by_action else jnp.ones(1, row.dtype)
     return row[:, None] * column, step.reward
 
 
-def taken(scenario: Scenario, step: Step) -> Float[Array, "actions"]:
-    """1 at the action of the list that the learner took."""
-    mine = jax.tree.map(lambda leaf: leaf[0], step.action)
-    same = jax.tree.map(lambda listed, leaf: listed == leaf, actions_of(scenario).actions, mine)
+def action_one_hot(scenario: Scenario, step: Step) -> Float[Array, "actions"]:
+    """Return the learner's action in a step as a one-hot vector."""
+    own = jax.tree.map(lambda leaf: leaf[0], step.action)
+    same = jax.tree.map(lambda listed, leaf: listed == leaf, discrete_actions(scenario).actions, own)
     return jnp.stack(jax.tree.leaves(same)).all(0).astype(step.reward.dtype)
 
 
-def day_sums(
-    pairs: Float[Array, "steps days cells actions"],
-    rewards: Float[Array, "steps days"],
+def return_sums(
+    pairs: Float[Array, "steps episodes cells actions"],
+    rewards: Float[Array, "steps episodes"],
     gamma: Scalar,
     first: bool,
-) -> tuple[Float[Array, "days cells actions"], Float[Array, "days cells actions"]]:
-    """Sums of the returns from each pair, and the number of visits to it, of each day."""
+) -> tuple[Float[Array, "episodes cells actions"], Float[Array, "episodes cells actions"]]:
+    """Return the sum of the returns from each pair, and the number of visits to it, for each episode.
+
+    `pairs` is 1(s, a) of each step. `first` restricts both to the first visit in each episode.
+    """
     if first:
         pairs = pairs * (jnp.cumsum(pairs, 0) == 1)
 
-    def back(carry: Any, x: Any) -> tuple[Any, None]:
-        following, returns = carry
+    def backward(carry: Any, x: Any) -> tuple[Any, None]:
+        next_return, returns = carry
         pair, reward = x
-        now = reward + gamma * following
-        return (now, returns + now[:, None, None] * pair), None
+        discounted = reward + gamma * next_return
+        return (discounted, returns + discounted[:, None, None] * pair), None
 
-    nothing = (jnp.zeros_like(rewards[0]), jnp.zeros_like(pairs[0]))
-    (_, returns), _ = jax.lax.scan(back, nothing, (pairs, rewards), reverse=True)
+    zeros = (jnp.zeros_like(rewards[0]), jnp.zeros_like(pairs[0]))
+    (_, returns), _ = jax.lax.scan(backward, zeros, (pairs, rewards), reverse=True)
     return returns, pairs.sum(0)
 
 
@@ -177,9 +183,11 @@ def temporal_difference_values(
     alpha_end: float = 0.0005,
     num_envs: int = 32,
 ) -> Float[ndarray, "num_envs cells"]:
-    """v(s) by TD(0), learned on a number of paths apart, each as many days long; a path's rows are one estimate.
+    """Estimate v(s) of a policy by TD(0), independently in each of `num_envs` environments. Raises ValueError.
 
-    A day that the horizon cuts goes on as far as the estimate is concerned. What is never visited stays 0.
+    Each estimate, a row of the result, comes from `num_episodes` episodes, over which α follows a geometric schedule
+    from `alpha` to `alpha_end`. An episode that the horizon cuts is bootstrapped from its last observation. Cells that
+    are never visited stay at 0.
     """
     check("num_episodes", num_episodes, "at least 1", num_episodes >= 1)
     check("gamma", gamma, "in [0, 1)", 0 <= gamma < 1)
@@ -210,61 +218,69 @@ def _td(
     schedule: Any,
     num_envs: int,
 ):
-    def record(observation: Any, memory: Any, step: Step) -> tuple[Array, Array, Array]:
-        ahead = jnp.where(step.terminated, 0.0, gamma)
+    def record(observation: Any, policy_state: Any, step: Step) -> tuple[Array, Array, Array]:
+        discount = jnp.where(step.terminated, 0.0, gamma)
         rows = jnp.stack([cells(observation), cells(step.observation)])
-        return (rows[:, None] == jnp.arange(cells.size)).astype(step.reward.dtype), step.reward, ahead
+        return (rows[:, None] == jnp.arange(cells.size)).astype(step.reward.dtype), step.reward, discount
 
-    def day(values: Array, x: Any) -> tuple[Array, None]:
+    def episode(values: Array, x: Any) -> tuple[Array, None]:
         key, progress = x
-        alpha = falling(schedule[0], schedule[1], progress)
+        alpha = geometric_schedule(schedule[0], schedule[1], progress)
 
-        def one(values: Array, lived: Any) -> tuple[Array, None]:
-            rows, reward, ahead = lived
-            seen = (rows * values[:, None]).sum(-1)
-            error = reward + ahead * seen[:, 1] - seen[:, 0]
+        def one(values: Array, recorded: Any) -> tuple[Array, None]:
+            rows, reward, discount = recorded
+            value = (rows * values[:, None]).sum(-1)
+            error = reward + discount * value[:, 1] - value[:, 0]
             return values + alpha * error[:, None] * rows[:, 0], None
 
         return jax.lax.scan(one, values, episodes(scenario, policy, key, num_envs, record))
 
     progress = jnp.arange(num_episodes) / max(num_episodes - 1, 1)
-    return jax.lax.scan(
-        day, jnp.zeros((num_envs, cells.size)), (jax.random.split(key, num_episodes), progress)
-    )[0]
+    zeros = jnp.zeros((num_envs, cells.size))
+    return jax.lax.scan(episode, zeros, (jax.random.split(key, num_episodes), progress))[0]
 
 
-class ControlState(eqx.Module):
-    """Where control stands."""
+class TrainState(eqx.Module):
+    """Training state: everything that training needs to resume."""
 
     q: Float[Array, "cells actions"]
+    """Q."""
     key: Any
+    """Key of the random numbers still to be drawn."""
     iteration: Int[Array, ""]
+    """Iterations completed."""
 
 
 class MonteCarloControl(Learner):
-    """Generalised policy iteration with sampled days: a few days with ε-greedy makers, then their returns move Q."""
+    """Monte Carlo control: episodes of an ε-greedy maker, whose returns update the table."""
 
     total_timesteps: int = eqx.field(static=True, default=750_000)
-    """Market steps to learn from, a seed; 5,000 days of 150."""
+    """Training steps per seed. The default is 5,000 days of 150 steps."""
     num_episodes: int = eqx.field(static=True, default=50)
-    """Days side by side between two updates."""
+    """Episodes, side by side, between two updates."""
     horizon: int = eqx.field(static=True, default=150)
-    """Steps of a day, the scenario's."""
+    """Steps per episode. It must be the scenario's."""
     cells: Cells | None = None
-    """Rows of the table: how observations are grouped. None takes the market's default."""
+    """Grouping of observations into the rows of the table. None uses the market's default."""
     gamma: Scalar = 0.9
-    """γ, a step."""
+    """Discount factor γ per step."""
     alpha: Scalar = 0.5
-    """Share of the way from Q to the days' mean return, at first."""
+    """Initial learning rate: the share of the way from Q to the episodes' mean return."""
     alpha_end: Scalar = 0.05
-    """The same at the end; it falls by equal factors."""
+    """Final learning rate, on a geometric schedule."""
     epsilon: Scalar = 0.3
-    """ε at first, probability of any action instead of the best."""
+    """Initial probability ε of a uniformly drawn action."""
     epsilon_end: Scalar = 0.1
-    """ε at the end; it falls by equal factors."""
+    """Final probability ε, on a geometric schedule."""
 
     def __check_init__(self):
-        check_steps(self.total_timesteps, self.num_episodes * self.horizon)
+        check("total_timesteps", self.total_timesteps, "at least 1", self.total_timesteps >= 1)
+        check(
+            "num_episodes",
+            self.num_episodes,
+            f"at least 1 and at most 1000000 over horizon ({self.horizon})",
+            1 <= self.steps_per_iteration <= 1_000_000,
+        )
         check("gamma", self.gamma, "in [0, 1]", lambda: 0 <= self.gamma <= 1)
         for name in ("alpha", "alpha_end", "epsilon", "epsilon_end"):
             value = getattr(self, name)
@@ -278,38 +294,38 @@ class MonteCarloControl(Learner):
     def steps_per_iteration(self) -> int:
         return self.num_episodes * self.horizon
 
-    def begin(self, scenario, key):
+    def init(self, scenario, key):
         check(
             "horizon", self.horizon, f"the scenario's ({scenario.horizon})", self.horizon == scenario.horizon
         )
-        table = jnp.zeros((cells_of(scenario, self.cells).size, actions_of(scenario).size))
-        return ControlState(table, key, jnp.zeros((), jnp.int32))
+        space = discrete_actions(scenario)
+        table = jnp.zeros((cells_or_default(scenario, self.cells).size, space.size))
+        return TrainState(table, key, jnp.zeros((), jnp.int32))
 
     def train_chunk(self, scenario, state, iterations):
-        """A number of iterations; `reward` is the mean a step of the exploring makers."""
+        """Run a number of iterations. Metric `reward`: mean reward per step while exploring."""
 
-        def iterate(state: ControlState) -> tuple[ControlState, dict[str, Any]]:
-            key_now, key = jax.random.split(state.key)
+        def iterate(state: TrainState) -> tuple[TrainState, dict[str, Any]]:
+            key_episodes, key = jax.random.split(state.key)
             progress = state.iteration / max(self.iterations - 1, 1)
-            maker = self._maker(scenario, state.q, falling(self.epsilon, self.epsilon_end, progress))
-            pairs, rewards = episodes(
-                scenario,
-                maker,
-                key_now,
-                self.num_episodes,
-                partial(_lived, scenario, cells_of(scenario, self.cells), True),
-            )
-            returns, counts = (x.sum(0) for x in day_sums(pairs, rewards, self.gamma, False))
+            epsilon = geometric_schedule(self.epsilon, self.epsilon_end, progress)
+            record = partial(_pair_and_reward, scenario, cells_or_default(scenario, self.cells), True)
+            maker = self._maker(scenario, state.q, epsilon)
+            pairs, rewards = episodes(scenario, maker, key_episodes, self.num_episodes, record)
+            returns, counts = (x.sum(0) for x in return_sums(pairs, rewards, self.gamma, False))
             error = jnp.where(counts > 0, returns / jnp.maximum(counts, 1) - state.q, 0.0)
-            q = state.q + falling(self.alpha, self.alpha_end, progress) * error
-            return ControlState(q, key, state.iteration + 1), {"reward": rewards.mean()}
+            q = state.q + geometric_schedule(self.alpha, self.alpha_end, progress) * error
+            return TrainState(q, key, state.iteration + 1), {"reward": rewards.mean()}
 
-        return repeated(iterate, state, iterations)
+        return run_iterations(iterate, state, iterations)
 
     def policy(self, scenario, state, explore=False):
+        """Return the greedy policy of the table, or with `explore` the ε-greedy policy of the final ε."""
         return self._maker(scenario, state.q, self.epsilon_end if explore else 0.0)
 
     def _maker(self, scenario: Scenario, q: Array, epsilon: Scalar) -> TabularPolicy:
         return TabularPolicy(
-            explored(greedy(q), epsilon), cells_of(scenario, self.cells), actions_of(scenario)
+            epsilon_soft(greedy(q), epsilon),
+            cells_or_default(scenario, self.cells),
+            discrete_actions(scenario),
         )

@@ -1,8 +1,9 @@
-"""Neural policies: an observation, normalised, through a small network to a distribution over actions.
+"""Neural policies: normalised observations, a small network, and a distribution over actions.
 
-A box is covered by a Gaussian with a mean from the network and a deviation for each dimension, its own or from the
-network too, in coordinates u in which the box is [-1, 1]^d; the action is u clipped to the box, or tanh(u). A finite
-list of actions is covered by a categorical distribution. A policy plays its mode unless it is told to explore.
+Actions in a box follow a Gaussian in coordinates u in which the box is [-1, 1]^d. The network gives its mean; its
+standard deviation per dimension is a parameter of its own or a second output of the network. The action is u clipped
+to the box, or tanh(u). Actions from a finite list follow a categorical distribution. A policy plays the mode of its
+distribution unless it explores.
 """
 
 from typing import Any, Literal
@@ -19,23 +20,27 @@ from twosided.core.spaces import Box, Discrete
 
 Activation = Literal["tanh", "relu", "silu"]
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "silu": jax.nn.silu}
-LOG_STD = (-20.0, 2.0)
-"""Bounds on the logarithm of a deviation that a network gives."""
+LOG_STD_BOUNDS = (-20.0, 2.0)
+"""Bounds on the logarithm of a standard deviation that a network outputs."""
 
 
 class Normalizer(eqx.Module):
     """Running mean and variance of a vector, merged batch by batch (Chan et al. 1979)."""
 
     mean: Float[Array, "*size"]
+    """Running mean."""
     variance: Float[Array, "*size"]
+    """Running variance."""
     count: Float[Array, ""]
+    """Number of vectors, which weights the next merge."""
 
     @classmethod
     def empty(cls, *size: int) -> "Normalizer":
-        """Of nothing yet: it leaves a vector as it is."""
+        """Return a normalizer of no data, which leaves vectors unchanged."""
         return cls(jnp.zeros(size), jnp.ones(size), jnp.asarray(0.0))
 
     def update(self, batch: Float[Array, "n *size"]) -> "Normalizer":
+        """Return the normalizer with a batch of vectors merged in."""
         added = batch.shape[0]
         mean, variance = batch.mean(0), batch.var(0)
         total = self.count + added
@@ -43,74 +48,89 @@ class Normalizer(eqx.Module):
         squares = self.variance * self.count + variance * added + shift**2 * self.count * added / total
         return Normalizer(self.mean + shift * added / total, squares / total, total)
 
-    def recent(self, most: float) -> "Normalizer":
-        """As if it had seen no more than that many: the older, the less it counts from here on."""
-        return Normalizer(self.mean, self.variance, jnp.minimum(self.count, most))
+    def limit_count(self, maximum: float) -> "Normalizer":
+        """Return the normalizer with its count capped, so that older data lose weight in later merges."""
+        return Normalizer(self.mean, self.variance, jnp.minimum(self.count, maximum))
 
     def __call__(self, vector: Float[Array, "*size"], limit: float = 10.0) -> Float[Array, "*size"]:
-        """The vector less the mean over the deviation, clipped to ± limit."""
-        # Relative to the mean, so that any unit will do: what deviates by less is a constant's rounding.
-        deviation = jnp.sqrt(self.variance + jnp.square(1e-5 * self.mean) + 1e-24)
-        return jnp.clip((vector - self.mean) / deviation, -limit, limit)
+        """Return (vector - mean) / standard deviation, clipped to ± limit."""
+        # The floor is relative to the mean, so that it holds in any unit: smaller deviations are rounding errors of a
+        # constant.
+        std = jnp.sqrt(self.variance + jnp.square(1e-5 * self.mean) + 1e-24)
+        return jnp.clip((vector - self.mean) / std, -limit, limit)
 
 
 class DiagonalGaussian(eqx.Module):
-    """Independent normals; `u` may lie outside of the box."""
+    """Independent normal distributions of u, which may lie outside the box."""
 
     mean: Float[Array, "size"]
+    """Mean."""
     log_std: Float[Array, "size"]
+    """Logarithm of the standard deviation."""
 
     def sample(self, shock: Float[Array, "size"]) -> Float[Array, "size"]:
+        """Return a draw of u, given a standard normal shock."""
         return self.mean + jnp.exp(self.log_std) * shock
 
     def mode(self) -> Float[Array, "size"]:
+        """Return the mean."""
         return self.mean
 
     def log_prob(self, u: Float[Array, "size"]) -> Float[Array, ""]:
+        """Return log N(u)."""
         return jax.scipy.stats.norm.logpdf(u, self.mean, jnp.exp(self.log_std)).sum()
 
     def log_prob_of_tanh(self, u: Float[Array, "size"]) -> Float[Array, ""]:
-        """log π(tanh u) = log N(u) - Σ log(1 - tanh² u), the density on the box [-1, 1]^d.
+        """Return log π(tanh u) = log N(u) - Σ log(1 - tanh² u), the log-density on the box [-1, 1]^d.
 
-        As 2 (log 2 - u - log(1 + e^-2u)) its logarithm is exact where 1 - tanh² u is no longer a number beside 1.
+        The term log(1 - tanh² u) is computed as 2 (log 2 - u - log(1 + e^-2u)), which stays accurate where 1 - tanh² u
+        rounds to 0.
         """
         return self.log_prob(u) - 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u)).sum()
 
     def entropy(self) -> Float[Array, ""]:
+        """Return the entropy of u in nats."""
         return (self.log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e)).sum()
 
 
 class Categorical(eqx.Module):
-    """One of a finite list of actions; `u` is its index."""
+    """Categorical distribution over a finite list of actions; u is the index of an action."""
 
     logits: Float[Array, "actions"]
+    """Unnormalised log-probabilities."""
 
     def sample(self, shock: Float[Array, "actions"]) -> Float[Array, ""]:
-        """Gumbel's trick: the largest of the logits with Gumbel noise added."""
+        """Return a draw of u by the Gumbel-max trick, given Gumbel shocks."""
         return jnp.argmax(self.logits + shock).astype(self.logits.dtype)
 
     def mode(self) -> Float[Array, ""]:
+        """Return the most likely index."""
         return jnp.argmax(self.logits).astype(self.logits.dtype)
 
     def log_prob(self, u: Float[Array, ""]) -> Float[Array, ""]:
+        """Return the log-probability of an index."""
         return jax.nn.log_softmax(self.logits)[u.astype(jnp.int32)]
 
     def entropy(self) -> Float[Array, ""]:
+        """Return the entropy in nats."""
         log_prob = jax.nn.log_softmax(self.logits)
         return -(jnp.exp(log_prob) * log_prob).sum()
 
 
 class NeuralPolicy(Policy):
-    """A network that plays the mode of its distribution, or samples it."""
+    """Neural network policy that plays the mode of its distribution, or samples it."""
 
     network: "MLP"
+    """Network from normalised features to the parameters of the distribution."""
     log_std: Float[Array, "size"] | None
-    """Logarithm of the Gaussian's deviation, in the box's coordinates; empty for finite actions. None: the second half
-    of what the network gives, so that it depends on what is observed."""
+    """Logarithm of the Gaussian's standard deviation, in the coordinates of the box; empty for finite actions. None
+    uses the second half of the network's output, so that it depends on the observation."""
     normalizer: Normalizer
+    """Normalisation of the features."""
     space: Box | Discrete
+    """Action space."""
     squash: bool = eqx.field(static=True, default=False)
-    """Map u to the box by tanh instead of by clipping."""
+    """Map u to the box by tanh instead of clipping."""
     explore: bool = eqx.field(static=True, default=False)
     """Sample the distribution instead of playing its mode."""
 
@@ -124,27 +144,27 @@ class NeuralPolicy(Policy):
     def init(self):
         return None
 
-    def act(self, shock, memory, observation):
+    def act(self, shock, state, observation):
         distribution = self.distribution(observation)
         u = distribution.sample(shock) if self.explore else distribution.mode()
-        return self.action(u), memory
+        return self.action(u), state
 
     def distribution(self, observation: Any) -> DiagonalGaussian | Categorical:
-        """Over actions, given what is observed."""
+        """Return the distribution of u, given an observation."""
         return self.head(self.normalizer(features(observation)))
 
     def head(self, x: Float[Array, "features"]) -> DiagonalGaussian | Categorical:
-        """Over actions, given normalised features."""
+        """Return the distribution of u, given normalised features."""
         output = self.network(x)
         if isinstance(self.space, Discrete):
             return Categorical(output)
         if self.log_std is None:
             mean, log_std = jnp.split(output, 2)
-            return DiagonalGaussian(mean, jnp.clip(log_std, *LOG_STD))
+            return DiagonalGaussian(mean, jnp.clip(log_std, *LOG_STD_BOUNDS))
         return DiagonalGaussian(output, self.log_std)
 
     def action(self, u: Float[Array, "..."]) -> Any:
-        """The action of a point u of the distribution."""
+        """Return the action at a point u of the distribution."""
         if isinstance(self.space, Discrete):
             return jax.tree.map(lambda leaf: leaf[u.astype(jnp.int32)], self.space.actions)
         unit = jnp.tanh(u) if self.squash else jnp.clip(u, -1.0, 1.0)
@@ -154,16 +174,19 @@ class NeuralPolicy(Policy):
 
 
 class Draw(eqx.Module):
-    """What a learner must remember of an action to learn from it."""
+    """Sampled action, as needed to learn from it."""
 
     u: Float[Array, "..."]
+    """Point u of the distribution."""
     log_prob: Float[Array, ""]
+    """Log-probability of u under the policy that drew it."""
 
 
 class Explorer(Policy):
-    """A policy that samples and leaves the draw in its memory, for a learner to read."""
+    """Policy that samples and keeps its last draw as policy state, from which a learner records it."""
 
     policy: NeuralPolicy
+    """Policy to sample."""
 
     def shocks(self, key, shape):
         return self.policy.shocks(key, shape)
@@ -172,17 +195,18 @@ class Explorer(Policy):
         discrete = isinstance(self.policy.space, Discrete)
         return Draw(jnp.zeros(() if discrete else action_size(self.policy.space)), jnp.zeros(()))
 
-    def act(self, shock, memory, observation):
+    def act(self, shock, state, observation):
         distribution = self.policy.distribution(observation)
         u = distribution.sample(shock)
         return self.policy.action(u), Draw(u, distribution.log_prob(u))
 
 
 class UniformExplorer(Policy):
-    """Actions uniform over the box, that leave the draw in the memory as an `Explorer` does."""
+    """Policy that draws actions uniformly from the box and keeps its last draw as an `Explorer` does."""
 
     policy: NeuralPolicy
-    """Whose actions they are; it squashes, so that u is half a logistic number: its tanh is uniform on [-1, 1]."""
+    """Policy whose action space is explored. It must squash: u is half a logistic variable, so that tanh(u) is uniform
+    on [-1, 1]."""
 
     def shocks(self, key, shape):
         return jax.random.logistic(key, (*shape, action_size(self.policy.space))) / 2
@@ -190,15 +214,15 @@ class UniformExplorer(Policy):
     def init(self):
         return Explorer(self.policy).init()
 
-    def act(self, shock, memory, observation):
+    def act(self, shock, state, observation):
         return self.policy.action(shock), Draw(shock, jnp.zeros(()))
 
 
 class JointPolicy(Policy):
-    """The policies of several learners of one scenario, which act side by side."""
+    """Policies of several learners of one scenario, which act at the same time."""
 
     stacked: Any
-    """Policies of one kind as one, whose leaves have a leading axis of learners."""
+    """Policies of one type, stacked: leaves have a leading axis of learners."""
 
     def shocks(self, key, shape):
         keys = jax.random.split(key, self.count)
@@ -207,26 +231,27 @@ class JointPolicy(Policy):
     def init(self):
         return jax.vmap(lambda policy: policy.init())(self.stacked)
 
-    def act(self, shock, memory, observation):
-        return jax.vmap(lambda policy, *seen: policy.act(*seen))(self.stacked, shock, memory, observation)
+    def act(self, shock, state, observation):
+        return jax.vmap(lambda policy, *inputs: policy.act(*inputs))(self.stacked, shock, state, observation)
 
     @property
     def count(self) -> int:
+        """Number of policies."""
         return jax.tree.leaves(self.stacked)[0].shape[0]
 
     @property
     def policies(self) -> tuple[Policy, ...]:
-        """One by one."""
+        """Separate policies, in the order of the seats."""
         return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], self.stacked) for i in range(self.count))
 
 
 def features(observation: Any) -> Float[Array, "features"]:
-    """Everything observed, as one vector."""
+    """Return an observation as one vector."""
     return jnp.concatenate([jnp.ravel(leaf).astype(float) for leaf in jax.tree.leaves(observation)])
 
 
 def num_features(scenario: Scenario) -> int:
-    """How many numbers a learner in a scenario sees."""
+    """Return the length of a learner's feature vector in a scenario."""
 
     def first(key: PRNGKeyArray) -> Float[Array, "features"]:
         shock = jax.tree.map(lambda leaf: leaf[0], scenario.shocks(key, (1,)))
@@ -236,7 +261,7 @@ def num_features(scenario: Scenario) -> int:
 
 
 def action_size(space: Box | Discrete) -> int:
-    """Outputs that a distribution over the space needs."""
+    """Return the dimension of a box, or the number of actions of a finite list."""
     return space.size if isinstance(space, Discrete) else ravel_pytree(space.low)[0].size
 
 
@@ -245,45 +270,50 @@ def mlp(
     outputs: int,
     hidden_sizes: tuple[int, ...],
     activation: Activation,
-    last_scale: float,
+    output_scale: float,
     key: PRNGKeyArray,
     layer_norm: bool = False,
 ) -> "MLP":
-    """A multilayer perceptron with normal weights that keep the scale of its input, the last layer's scaled.
+    """Initialize a multilayer perceptron with LeCun normal weights, those of the output layer times `output_scale`.
 
-    Orthogonal weights would need a QR factorisation, and several batched ones in one program can wait for each
-    other for ever in jaxlib 0.10 when the machine has as few cores (seen on two, mapped over seeds).
+    Orthogonal initialisation needs a QR factorisation, and several batched ones in one program can deadlock in jaxlib
+    0.10 on a machine with few cores (observed with two cores, mapped over seeds).
     """
     sizes = (inputs, *hidden_sizes, outputs)
-    scales = [1.0] * len(hidden_sizes) + [last_scale]
+    scales = [1.0] * len(hidden_sizes) + [output_scale]
     layers = []
     for i, (scale, k) in enumerate(zip(scales, jax.random.split(key, len(scales)), strict=True)):
         linear = eqx.nn.Linear(sizes[i], sizes[i + 1], key=k)
         weight = scale * jax.nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)(k, linear.weight.shape)
-        nothing = jnp.zeros(sizes[i + 1])
-        linear = eqx.tree_at(lambda x: (x.weight, x.bias), linear, (weight, nothing))
+        bias = jnp.zeros(sizes[i + 1])
+        linear = eqx.tree_at(lambda x: (x.weight, x.bias), linear, (weight, bias))
         layers.append(linear)
     norms = tuple(eqx.nn.LayerNorm(size) for size in hidden_sizes) if layer_norm else None
     return MLP(tuple(layers), activation, norms)
 
 
 class MLP(eqx.Module):
-    """Linear layers of any sizes with an activation between them."""
+    """Multilayer perceptron: linear layers with an activation between them."""
 
     layers: tuple[eqx.nn.Linear, ...]
+    """Linear layers."""
     activation: Activation = eqx.field(static=True)
+    """Activation function of the hidden layers."""
     norms: tuple[eqx.nn.LayerNorm, ...] | None = None
-    """Before each activation, if any: a layer's outputs less their mean over their deviation."""
+    """Layer normalisation before each activation, if any."""
 
     def __call__(self, x: Float[Array, "inputs"]) -> Float[Array, "outputs"]:
-        *inner, last = self.layers
-        for i, layer in enumerate(inner):
+        *hidden, output = self.layers
+        for i, layer in enumerate(hidden):
             x = _linear(layer, x)
             x = ACTIVATIONS[self.activation](x if self.norms is None else self.norms[i](x))
-        return _linear(last, x)
+        return _linear(output, x)
 
 
 def _linear(layer: eqx.nn.Linear, x: Float[Array, "inputs"]) -> Float[Array, "outputs"]:
-    """The layer with the vector on the left. Mapped over a batch that is a product of matrices as they lie in memory;
-    weight @ x turns the result round, which took up to 40% of a gradient step when mapped over seeds too."""
+    """Apply a linear layer with the vector on the left.
+
+    Mapped over a batch, this multiplies the matrices as they are laid out in memory. weight @ x transposes the result,
+    which is a large part of a gradient step when mapped over seeds too.
+    """
     return x @ layer.weight.T + layer.bias  # pyright: ignore[reportOperatorIssue]

@@ -5,9 +5,9 @@
     value    L_V = ½ E[(V(o_t) - R_t)²],  R_t = A_t + V_old(o_t)                         (equation 9)
     loss     L_π + c_V L_V - c_H entropy
 
-An iteration rolls out, estimates advantages and takes several epochs of minibatch steps, all compiled;
-`train_chunk` runs a number of iterations in one program. Everything that training needs to go on is in the
-`TrainState`, so a run that stops and goes on gives the same bits as one that never stopped.
+An iteration collects a rollout, estimates advantages and takes several epochs of minibatch gradient steps. All of it is
+compiled, and `train_chunk` runs a number of iterations in one program. `TrainState` holds everything that training
+needs to resume, so an interrupted run gives results that are identical to the bit.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ from twosided.core.rollout import Carry, rollout, start
 from twosided.core.scenario import Scenario, Step
 from twosided.core.spaces import Box
 from twosided.core.validation import check, is_at_least, is_positive
-from twosided.learn.base import Learner, each, joint_policy, keys_of, repeated
+from twosided.learn.base import Learner, joint_policy, learner_keys, per_learner, run_iterations
 from twosided.learn.networks import (
     MLP,
     Activation,
@@ -41,92 +41,109 @@ from twosided.learn.returns import discounted_returns, generalized_advantages
 
 
 class Networks(eqx.Module):
-    """What gradients move."""
+    """Trainable parameters."""
 
     actor: MLP
+    """Network of the policy."""
     critic: MLP
+    """Network of the value V."""
     log_std: Float[Array, "size"]
+    """Logarithm of the Gaussian's standard deviation; empty for finite actions."""
 
 
 class Agent(eqx.Module):
-    """What a learner is so far."""
+    """One learner: its networks, optimizer and running scales."""
 
     networks: Networks
-    optimizer: Any
-    observations: Normalizer
-    returns: Normalizer
-    return_so_far: Float[Array, "num_envs"]
+    """Trainable parameters."""
+    opt_state: Any
+    """State of the optimizer."""
+    observation_normalizer: Normalizer
+    """Running mean and variance of the features."""
+    return_normalizer: Normalizer
+    """Running mean and variance of discounted returns, whose standard deviation scales rewards."""
+    running_return: Float[Array, "num_envs"]
+    """Discounted return of the current episode in each environment."""
 
 
 class TrainState(eqx.Module):
-    """Where training stands; everything that it needs to go on."""
+    """Training state: everything that training needs to resume."""
 
     agents: Agent
-    """The learner; where a scenario has several, leaves have a leading axis of them."""
+    """The learner; with several in a scenario, leaves have a leading axis of learners."""
     carry: Carry
+    """State of the environments."""
     key: PRNGKeyArray
+    """Key of the random numbers still to be drawn."""
     iteration: Int[Array, ""]
+    """Iterations completed."""
 
 
 class Sample(eqx.Module):
-    """One step of one path, as the update needs it."""
+    """One step of one environment, as needed for the update."""
 
     observation: Float[Array, "features"]
+    """Features before the step."""
     next_observation: Float[Array, "features"]
+    """Features after the step and before any reset."""
     draw: Draw
+    """Sampled action."""
     reward: Float[Array, ""]
+    """Reward of the step."""
     terminated: Bool[Array, ""]
+    """Whether the market terminated with the step."""
     truncated: Bool[Array, ""]
+    """Whether the horizon cut the episode after the step."""
 
 
 class PPO(Learner):
-    """Proximal policy optimisation with a clipped objective and generalised advantages."""
+    """Proximal policy optimisation with a clipped objective and generalised advantage estimation."""
 
     total_timesteps: int = eqx.field(static=True, default=1_000_000)
-    """Market steps to train on, a seed."""
+    """Training steps per seed, over all environments."""
     num_envs: int = eqx.field(static=True, default=128)
-    """Markets side by side."""
+    """Environments side by side."""
     num_steps: int = eqx.field(static=True, default=32)
-    """Steps of every market between two updates."""
+    """Steps per environment in each rollout."""
     num_epochs: int = eqx.field(static=True, default=4)
-    """Passes over a rollout."""
+    """Passes over each rollout."""
     num_minibatches: int = eqx.field(static=True, default=16)
-    """Gradient steps in a pass; must divide num_envs times num_steps."""
+    """Minibatches, and gradient steps, per pass. Must divide num_envs times num_steps."""
     hidden_sizes: tuple[int, ...] = eqx.field(static=True, default=(64, 64))
-    """Sizes of the hidden layers, of the policy's and the value's network alike."""
+    """Sizes of the hidden layers of the actor and of the critic."""
     activation: Activation = eqx.field(static=True, default="tanh")
-    """Activation between layers."""
+    """Activation function of the hidden layers."""
     squash: bool = eqx.field(static=True, default=False)
-    """Map a Gaussian to the action box by tanh instead of clipping it."""
+    """Map the Gaussian to the action box by tanh instead of clipping."""
     initial_std: Scalar = 0.6
-    """Deviation of the Gaussian at first, the box being [-1, 1] in every dimension."""
+    """Initial standard deviation of the Gaussian, in units in which the action box is [-1, 1] in every dimension."""
     final_std: Scalar | None = 0.003
-    """Deviation at the end, and the least there is; the bound on it falls here from the first by equal factors. None
-    leaves it free."""
+    """Final and smallest standard deviation. Its upper bound falls from initial_std to this value on a geometric
+    schedule. None removes both bounds."""
     learning_rate: Scalar = 1e-3
-    """Adam's step size at first."""
+    """Initial learning rate of Adam."""
     learning_rate_end: Scalar = 0.0
-    """Step size at the end, as a fraction of the first; linear in between."""
+    """Final learning rate, as a fraction of the initial one, on a linear schedule."""
     gamma: Scalar = 0.9
-    """γ, a step."""
+    """Discount factor γ per step."""
     gae_lambda: Scalar = 0.5
-    """λ of generalised advantage estimation."""
+    """Decay λ of generalised advantage estimation."""
     clip_eps: Scalar = 0.2
-    """ε: how far the ratio of new to old probability may move an advantage's weight."""
+    """Clipping range ε of the probability ratio."""
     vf_clip: Scalar | None = None
-    """How far a value may move from the old one in an update, in scaled reward; none for no limit."""
+    """Clipping range of the value in an update, in units of scaled reward. None disables clipping."""
     vf_coef: Scalar = 0.5
-    """c_V, weight of the value loss."""
+    """Coefficient c_V of the value loss."""
     ent_coef: Scalar = 0.0
-    """c_H, weight of the entropy of u at first (before tanh or clipping)."""
+    """Initial coefficient c_H of the entropy bonus. The entropy is that of u, before tanh or clipping."""
     ent_coef_end: Scalar = 0.0
-    """c_H at the end; linear in between."""
+    """Final coefficient c_H of the entropy bonus, on a linear schedule."""
     max_grad_norm: Scalar = 0.5
-    """A gradient of a larger global norm is scaled down to it."""
+    """Largest global norm of a gradient. Larger gradients are scaled down to it."""
     normalize_observations: bool = eqx.field(static=True, default=True)
-    """Scale observations by their running mean and deviation."""
+    """Normalise observations by their running mean and standard deviation."""
     normalize_rewards: bool = eqx.field(static=True, default=True)
-    """Divide rewards by the running deviation of their discounted sum."""
+    """Divide rewards by the running standard deviation of their discounted sum."""
 
     def __check_init__(self):
         for name in ("total_timesteps", "num_envs", "num_steps", "num_epochs", "num_minibatches"):
@@ -153,33 +170,34 @@ class PPO(Learner):
         check("gamma", self.gamma, "in [0, 1)", lambda: 0 <= self.gamma < 1)
         check("gae_lambda", self.gae_lambda, "in [0, 1]", lambda: 0 <= self.gae_lambda <= 1)
         if (final := self.final_std) is not None:
-            most = f"positive and at most initial_std ({self.initial_std})"
-            check("final_std", final, most, lambda: 0 < final <= self.initial_std)
+            bounds = f"positive and at most initial_std ({self.initial_std})"
+            check("final_std", final, bounds, lambda: 0 < final <= self.initial_std)
         if self.vf_clip is not None:
             check("vf_clip", self.vf_clip, "positive and finite", lambda: is_positive(self.vf_clip))
 
     @property
     def iterations(self) -> int:
-        """Rollouts in the whole training, the first of which only sets the scales."""
+        """Rollouts in the whole training. The first only initializes the scales of observations and rewards."""
         return 1 + -(-self.total_timesteps // self.steps_per_iteration)
 
     @property
     def steps_per_iteration(self) -> int:
         return self.num_envs * self.num_steps
 
-    def begin(self, scenario: Scenario, key: PRNGKeyArray) -> TrainState:
-        """Fresh learners and first episodes."""
+    def init(self, scenario: Scenario, key: PRNGKeyArray) -> TrainState:
+        """Initialize the learners, and start their episodes at random times within the horizon."""
         key_agents, key_start, key_time, key = jax.random.split(key, 4)
-        agents = each(scenario, lambda k: self._fresh(scenario, k))(keys_of(scenario, key_agents))
+        agents = per_learner(scenario, lambda k: self._init_agent(scenario, k))(
+            learner_keys(scenario, key_agents)
+        )
         policy = joint_policy(scenario, Explorer(_policies(self, scenario, agents)))
-        # Episodes start out of step with each other, so that a rollout sees all their ages at once.
         carry = start(scenario, policy, key_start, self.num_envs)
-        ages = jax.random.randint(key_time, (self.num_envs,), 0, scenario.horizon)
-        carry = eqx.tree_at(lambda c: c.state.time, carry, ages)
+        # Staggered episodes, so that a rollout covers all times of the horizon at once.
+        times = jax.random.randint(key_time, (self.num_envs,), 0, scenario.horizon)
+        carry = eqx.tree_at(lambda c: c.state.time, carry, times)
         return TrainState(agents=agents, carry=carry, key=key, iteration=jnp.zeros((), jnp.int32))
 
-    def _fresh(self, scenario: Scenario, key: PRNGKeyArray) -> Agent:
-        """A learner that knows nothing."""
+    def _init_agent(self, scenario: Scenario, key: PRNGKeyArray) -> Agent:
         key_actor, key_critic = jax.random.split(key)
         size, dimensions = num_features(scenario), action_size(scenario.action_space)
         box = isinstance(scenario.action_space, Box)
@@ -190,79 +208,89 @@ class PPO(Learner):
         )
         return Agent(
             networks=networks,
-            optimizer=_optimizer(self).init(networks),  # pyright: ignore[reportArgumentType]
-            observations=Normalizer.empty(size),
-            returns=Normalizer.empty(),
-            return_so_far=jnp.zeros(self.num_envs),
+            opt_state=_optimizer(self).init(networks),  # pyright: ignore[reportArgumentType]
+            observation_normalizer=Normalizer.empty(size),
+            return_normalizer=Normalizer.empty(),
+            running_return=jnp.zeros(self.num_envs),
         )
 
     def train_chunk(
         self, scenario: Scenario, state: TrainState, iterations: Int[Array, ""]
     ) -> tuple[TrainState, dict]:
-        """A number of iterations, and means of what they tell.
+        """Run a number of iterations and return the state and the mean of each metric.
 
-        reward: mean a step of the exploring policy, in currency; policy_loss: L_π; value_loss: L_V; entropy;
-        approx_kl: estimate of KL(old, new); clip_fraction: share of ratios beyond the clip; std: mean standard
-        deviation, all of the last epoch; explained_variance: of the returns by the values before the update.
+        `reward`: mean reward per step while exploring, in currency. Of the last epoch: `policy_loss`, L_π;
+        `value_loss`, L_V; `entropy`, in nats; `approx_kl`, an estimate of KL(old, new); `clip_fraction`, the share of
+        ratios beyond the clipping range; `std`, the mean standard deviation. `explained_variance`: share of the
+        variance of the returns that the values explain before the update.
         """
-        return repeated(lambda state: self._iterate(scenario, state), state, iterations)
+        return run_iterations(lambda state: self._iterate(scenario, state), state, iterations)
 
     def _iterate(self, scenario: Scenario, state: TrainState) -> tuple[TrainState, dict]:
-        """One rollout and its update; several learners update side by side, each from what it saw itself."""
+        """Collect a rollout and update. Several learners update independently, each from its own experience."""
         key_rollout, key_update, key = jax.random.split(state.key, 3)
         progress = self._progress(state.iteration)
-        # The first rollout only sets the scales of observations and rewards: nothing is learned from it.
-        learns = state.iteration > 0
+        # The first rollout only initializes the scales of observations and rewards.
+        updates = state.iteration > 0
         carry, samples = _collect(self, scenario, state, key_rollout)
 
-        def learn(agent: Agent, samples: Sample, key: PRNGKeyArray) -> tuple[Agent, dict]:
-            batch = _advantages(self, agent, samples)
+        def update(agent: Agent, samples: Sample, key: PRNGKeyArray) -> tuple[Agent, dict]:
+            batch = _batch(self, agent, samples)
             updated, metrics = _update(self, scenario, agent, batch, progress, key)
-            agent = jax.tree.map(lambda new, old: jnp.where(learns, new, old), updated, agent)
+            agent = jax.tree.map(lambda new, old: jnp.where(updates, new, old), updated, agent)
             if self.final_std is not None:
                 low, high = (
                     jnp.log(self.final_std),
-                    self._highest_log_std(self.final_std, state.iteration + 1),
+                    self._max_log_std(self.final_std, state.iteration + 1),
                 )
-                narrowed = jnp.clip(agent.networks.log_std, low, high)
-                agent = eqx.tree_at(lambda a: a.networks.log_std, agent, narrowed)
-            return _rescale(self, agent, samples), metrics | {"reward": samples.reward.mean()}
+                clipped = jnp.clip(agent.networks.log_std, low, high)
+                agent = eqx.tree_at(lambda a: a.networks.log_std, agent, clipped)
+            return _update_normalizers(self, agent, samples), metrics | {"reward": samples.reward.mean()}
 
-        agents, metrics = each(scenario, learn)(state.agents, samples, keys_of(scenario, key_update))
+        agents, metrics = per_learner(scenario, update)(
+            state.agents, samples, learner_keys(scenario, key_update)
+        )
         return TrainState(agents, carry, key, state.iteration + 1), jax.tree.map(jnp.mean, metrics)
 
     def policy(self, scenario: Scenario, state: TrainState, explore: bool = False) -> Policy:
-        """The policy as it stands: its mode, or the distribution that it explores with; `Together` for several."""
+        """Return the current policy: its mode, or with `explore` its distribution.
+
+        The policies of several learners form a JointPolicy.
+        """
         policies = _policies(self, scenario, state.agents, explore)
         return joint_policy(scenario, policies)
 
     def _progress(self, iteration: Int[Array, ""]) -> Float[Array, ""]:
-        """From 0 at the first update to 1 after the last."""
+        """Return the progress of training, from 0 at the first update to 1 after the last."""
         return jnp.clip((iteration - 1) / max(self.iterations - 1, 1), 0.0, 1.0)
 
-    def _highest_log_std(self, final_std: Scalar, iteration: Int[Array, ""]) -> Float[Array, ""]:
-        """The bound on the logarithm of the deviation, which an update may pass but no rollout."""
+    def _max_log_std(self, final_std: Scalar, iteration: Int[Array, ""]) -> Float[Array, ""]:
+        """Return the upper bound on the log standard deviation. It applies to rollouts and not within an update."""
         first, last = jnp.log(self.initial_std), jnp.log(final_std)
         return first + self._progress(iteration) * (last - first)
 
 
 class Batch(eqx.Module):
-    """A rollout with its advantages, paths and times in one axis."""
+    """Rollout with its advantages, flattened over environments and times."""
 
     observation: Float[Array, "n features"]
+    """Normalised features."""
     draw: Draw
+    """Sampled actions."""
     advantage: Float[Array, "n"]
+    """A_t, in units of scaled reward."""
     value: Float[Array, "n"]
+    """V_old(o_t), in units of scaled reward."""
 
 
 def _collect(config: PPO, scenario: Scenario, state: TrainState, key: PRNGKeyArray) -> tuple[Carry, Sample]:
-    """A rollout of the learners; with several, samples have a leading axis of them."""
-    seen = each(scenario, features)
+    """Collect a rollout. With several learners, samples have a leading axis of learners."""
+    to_features = per_learner(scenario, features)
 
     def record(observation: Any, draw: Draw, step: Step) -> Sample:
         return Sample(
-            observation=seen(observation),
-            next_observation=seen(step.observation),
+            observation=to_features(observation),
+            next_observation=to_features(step.observation),
             draw=draw,
             reward=step.reward,
             terminated=jnp.broadcast_to(step.terminated, step.reward.shape),
@@ -276,9 +304,10 @@ def _collect(config: PPO, scenario: Scenario, state: TrainState, key: PRNGKeyArr
     return carry, samples
 
 
-def _advantages(config: PPO, agent: Agent, samples: Sample) -> Batch:
-    scale = jnp.sqrt(agent.returns.variance + 1e-8) if config.normalize_rewards else 1.0
-    normalize = agent.observations if config.normalize_observations else lambda x: x
+def _batch(config: PPO, agent: Agent, samples: Sample) -> Batch:
+    """Normalise a rollout and estimate its advantages."""
+    scale = jnp.sqrt(agent.return_normalizer.variance + 1e-8) if config.normalize_rewards else 1.0
+    normalize = agent.observation_normalizer if config.normalize_observations else lambda x: x
 
     def value(observation: Float[Array, "features"]) -> Float[Array, ""]:
         return agent.networks.critic(normalize(observation))[0]
@@ -306,13 +335,14 @@ def _update(
     progress: Float[Array, ""],
     key: PRNGKeyArray,
 ) -> tuple[Agent, dict]:
+    """Take all gradient steps of an iteration."""
     learning_rate = config.learning_rate * (1 - (1 - config.learning_rate_end) * progress)
     ent_coef = config.ent_coef + (config.ent_coef_end - config.ent_coef) * progress
     optimizer = _optimizer(config)
     size = batch.advantage.shape[0]
 
     def loss(networks: Networks, part: Batch) -> tuple[Float[Array, ""], dict]:
-        policy = _policy(config, scenario, networks, agent.observations, explore=True)
+        policy = _policy(config, scenario, networks, agent.observation_normalizer, explore=True)
         distributions = jax.vmap(policy.head)(part.observation)
         log_ratio = jax.vmap(lambda d, u: d.log_prob(u))(distributions, part.draw.u) - part.draw.log_prob
         ratio = jnp.exp(log_ratio)
@@ -324,61 +354,61 @@ def _update(
         value = jax.vmap(networks.critic)(part.observation)[:, 0]
         error = jnp.square(value - target)
         if config.vf_clip is not None:
-            near = part.value + jnp.clip(value - part.value, -config.vf_clip, config.vf_clip)
-            error = jnp.maximum(error, jnp.square(near - target))
+            clipped_value = part.value + jnp.clip(value - part.value, -config.vf_clip, config.vf_clip)
+            error = jnp.maximum(error, jnp.square(clipped_value - target))
         value_loss = 0.5 * error.mean()
 
         entropy = jax.vmap(lambda d: d.entropy())(distributions).mean()
         metrics = {
             "policy_loss": policy_loss,
+            "value_loss": value_loss,
             "entropy": entropy,
             "approx_kl": (ratio - 1 - log_ratio).mean(),
             "clip_fraction": (jnp.abs(ratio - 1) > config.clip_eps).mean(),
-            "value_loss": value_loss,
             "std": jnp.exp(networks.log_std).mean(),
         }
         return policy_loss + config.vf_coef * value_loss - ent_coef * entropy, metrics
 
     def minibatch(carry, rows):
-        networks, moments = carry
+        networks, opt_state = carry
         part = jax.tree.map(lambda leaf: leaf[rows], batch)
         gradient, metrics = jax.grad(loss, has_aux=True)(networks, part)
-        updates, new_moments = optimizer.update(gradient, moments)
+        updates, new_opt_state = optimizer.update(gradient, opt_state)
         new_networks = jax.tree.map(lambda w, d: w - learning_rate * d, networks, updates)
-        return (new_networks, new_moments), metrics
+        return (new_networks, new_opt_state), metrics
 
     def epoch(carry, key):
         rows = jax.random.permutation(key, size).reshape(config.num_minibatches, -1)
         return jax.lax.scan(minibatch, carry, rows)
 
-    (networks, moments), metrics = jax.lax.scan(
-        epoch, (agent.networks, agent.optimizer), jax.random.split(key, config.num_epochs)
+    (networks, opt_state), metrics = jax.lax.scan(
+        epoch, (agent.networks, agent.opt_state), jax.random.split(key, config.num_epochs)
     )
-    agent = eqx.tree_at(lambda a: (a.networks, a.optimizer), agent, (networks, moments))
+    agent = eqx.tree_at(lambda a: (a.networks, a.opt_state), agent, (networks, opt_state))
     metrics = jax.tree.map(lambda leaf: leaf[-1].mean(0), metrics)
     return agent, metrics | {"explained_variance": _explained_variance(batch)}
 
 
 def _explained_variance(batch: Batch) -> Float[Array, ""]:
-    """1 - Var[R - V] / Var[R] of the values before the update; 0 where the returns do not vary."""
+    """Return 1 - Var[R - V] / Var[R] of the values before the update; 0 where the returns do not vary."""
     variance = (batch.advantage + batch.value).var()
     unexplained = batch.advantage.var() / jnp.where(variance > 0, variance, 1.0)
     return jnp.where(variance > 0, 1 - unexplained, 0.0)
 
 
-def _rescale(config: PPO, agent: Agent, samples: Sample) -> Agent:
-    """Bring the running scales up to date, after the update that used the old ones."""
+def _update_normalizers(config: PPO, agent: Agent, samples: Sample) -> Agent:
+    """Update the running scales. This follows the update of the networks, which uses the previous scales."""
     observations = samples.observation.reshape(-1, samples.observation.shape[-1])
     done = samples.terminated | samples.truncated
     sums = jax.vmap(discounted_returns, in_axes=(0, 1, 1, None), out_axes=1)(
-        agent.return_so_far, samples.reward, done, config.gamma
+        agent.running_return, samples.reward, done, config.gamma
     )
     return eqx.tree_at(
-        lambda a: (a.observations, a.returns, a.return_so_far),
+        lambda a: (a.observation_normalizer, a.return_normalizer, a.running_return),
         agent,
         (
-            agent.observations.update(observations),
-            agent.returns.update(sums.reshape(-1)),
+            agent.observation_normalizer.update(observations),
+            agent.return_normalizer.update(sums.reshape(-1)),
             jnp.where(done[-1], 0.0, sums[-1]),
         ),
     )
@@ -388,16 +418,16 @@ def _policy(
     config: PPO,
     scenario: Scenario,
     networks: Networks,
-    observations: Normalizer,
+    normalizer: Normalizer,
     explore: bool,
 ) -> NeuralPolicy:
-    """The policy of one learner's networks."""
+    """Return the policy of one learner's networks."""
     if not config.normalize_observations:
-        observations = Normalizer.empty(observations.mean.shape[0])
+        normalizer = Normalizer.empty(normalizer.mean.shape[0])
     return NeuralPolicy(
         network=networks.actor,
         log_std=networks.log_std,
-        normalizer=observations,
+        normalizer=normalizer,
         space=scenario.action_space,
         squash=config.squash,
         explore=explore,
@@ -405,14 +435,14 @@ def _policy(
 
 
 def _policies(config: PPO, scenario: Scenario, agents: Agent, explore: bool = True) -> NeuralPolicy:
-    """The policy of the learner, or of every learner, stacked."""
+    """Return the policy of the learner, or the stacked policies of several."""
 
     def one(agent: Agent) -> NeuralPolicy:
-        return _policy(config, scenario, agent.networks, agent.observations, explore)
+        return _policy(config, scenario, agent.networks, agent.observation_normalizer, explore)
 
-    return each(scenario, one)(agents)
+    return per_learner(scenario, one)(agents)
 
 
 def _optimizer(config: PPO) -> optax.GradientTransformation:
-    """Adam's direction; the step size is the schedule's."""
+    """Return Adam without a learning rate, which the schedule applies."""
     return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=1e-5))

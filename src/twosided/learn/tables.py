@@ -1,11 +1,11 @@
-"""Policies of finite lists: what a maker of the electronic market does in each of a few situations.
+"""Tabular policies: probabilities over a finite list of actions, given the observation.
 
-A finite policy is the probabilities of its actions given what is observed, so what it does can be enumerated
-(`twosided.electronic.exact`) as well as sampled. A table has a row for each cell, and cells divide what is observed:
-the imbalance clipped to ±2, say, as in the tables of Phelps (2022).
+Because a finite policy gives the probability of every action, it can be evaluated exactly
+(`twosided.electronic.exact`) as well as by simulation. A table has one row per cell, and cells partition the
+observations: for example by the imbalance clipped to ±2, as in the tables of Phelps (2022).
 
-    threshold policy π_h   raise the quote where I ≥ h, lower it where I ≤ -h, else leave it
-    exploration            with probability ε any action, all alike:  (1 - ε) π(a | s) + ε / |A|
+    threshold policy π_h   raise the quote where I ≥ h, lower it where I ≤ -h, otherwise leave it
+    ε-soft policy          with probability ε an action drawn uniformly:  (1 - ε) π(a | s) + ε / |A|
 """
 
 import abc
@@ -22,16 +22,16 @@ from twosided.core.spaces import Cells, Discrete
 
 
 class FinitePolicy(Policy):
-    """Draws one of a finite list of actions with probabilities that depend on the observation alone."""
+    """Policy that draws from a finite list of actions with probabilities that depend on the observation alone."""
 
     @property
     @abc.abstractmethod
     def space(self) -> Discrete:
-        """The list of its actions."""
+        """List of actions."""
 
     @abc.abstractmethod
     def probabilities(self, observation: Any) -> Float[Array, "actions"]:
-        """Of each action, given what is observed."""
+        """Return the probability of each action, given the observation."""
 
     def shocks(self, key, shape):
         return jax.random.uniform(key, shape)
@@ -39,34 +39,42 @@ class FinitePolicy(Policy):
     def init(self):
         return None
 
-    def act(self, shock, memory, observation):
-        return chosen(self.space, drawn(self.probabilities(observation), shock)), memory
+    def act(self, shock, state, observation):
+        return select_action(self.space, sample_one_hot(self.probabilities(observation), shock)), state
 
 
-def drawn(probabilities: Float[Array, "actions"], uniform: Float[Array, ""]) -> Float[Array, "actions"]:
-    """1 at the action that a uniform draws."""
+def sample_one_hot(
+    probabilities: Float[Array, "actions"], uniform: Float[Array, ""]
+) -> Float[Array, "actions"]:
+    """Draw an action by inversion of a uniform number, as a one-hot vector."""
     size = probabilities.shape[0]
-    until = (jnp.tril(jnp.ones((size, size)), -1) * probabilities).sum(1)
-    begun = (until <= uniform).astype(probabilities.dtype)
-    return begun - jnp.append(begun[1:], 0.0)
+    below = (jnp.tril(jnp.ones((size, size)), -1) * probabilities).sum(1)
+    reached = (below <= uniform).astype(probabilities.dtype)
+    return reached - jnp.append(reached[1:], 0.0)
 
 
-def chosen(space: Discrete, choice: Float[Array, "actions"]) -> Any:
-    """The action at which there is a 1. A sum, since an index would be a program of its own, and slow in a loop."""
+def select_action(space: Discrete, choice: Float[Array, "actions"]) -> Any:
+    """Return the action of a one-hot vector.
+
+    A sum over all actions, because indexing compiles to a separate operation that is slow inside a loop.
+    """
     return jax.tree.map(lambda leaf: jnp.tensordot(choice, leaf, 1), space.actions)
 
 
-def explored(probabilities: Float[Array, "*n actions"], epsilon: Scalar) -> Float[Array, "*n actions"]:
-    """The same with a share ε of all actions alike."""
+def epsilon_soft(probabilities: Float[Array, "*n actions"], epsilon: Scalar) -> Float[Array, "*n actions"]:
+    """Return the mixture of the probabilities with a share ε of the uniform distribution."""
     return (1 - epsilon) * probabilities + epsilon / probabilities.shape[-1]
 
 
 class TabularPolicy(FinitePolicy):
-    """A table of probabilities, a row a cell and a column an action."""
+    """Table of action probabilities, with one row per cell and one column per action."""
 
     table: Float[Array, "cells actions"]
+    """Probability of each action in each cell."""
     cells: Cells
+    """Grouping of observations into rows."""
     actions: Discrete
+    """List of actions, the columns."""
 
     @property
     def space(self):
@@ -76,9 +84,9 @@ class TabularPolicy(FinitePolicy):
         return self.table[self.cells(observation)]
 
 
-def cells_of(scenario: Scenario, cells: Cells | None) -> Cells:
-    """The learner's cells, or else the market's default. Raises ValueError if there are none."""
+def cells_or_default(scenario: Scenario, cells: Cells | None) -> Cells:
+    """Return the cells, or the market's default where they are None. Raises ValueError if the market has no default."""
     found = scenario.market.cells if cells is None else cells
     if found is None:
-        raise ValueError(f"cells must be given: {type(scenario.market).__name__} has no default for tables")
+        raise ValueError(f"cells must be given, because {type(scenario.market).__name__} has no default")
     return found

@@ -1,6 +1,6 @@
-"""Temporal-difference control with a table: SARSA, expected SARSA and Q-learning, with eligibility traces.
+"""Tabular temporal-difference control: SARSA, expected SARSA and Q-learning, with eligibility traces.
 
-After a step from the pair (s, a) with reward r to s', where a' follows (Sutton and Barto 2018, sections 6.4 to 6.6
+After a step from the pair (s, a) with reward r to s', followed by action a' (Sutton and Barto 2018, sections 6.4 to 6.6
 and 12.7),
 
     δ = r + γ B - Q(s, a),     B = Q(s', a')                 SARSA
@@ -8,9 +8,9 @@ and 12.7),
                                    max_a Q(s', a)            Q-learning
     e ← γ λ e + 1(s, a),       Q ← Q + α δ e
 
-and the maker is ε-greedy: the best action of its row, or with probability ε any, all alike. A day that the horizon
-cuts is not the end of what matters: the value of its last observation is expected under the maker's own policy. α and
-ε fall by equal factors from their first to their last value.
+The maker is ε-greedy: with probability ε it draws an action uniformly, otherwise it takes the best action of the row.
+An episode that the horizon cuts is bootstrapped: the value of its last observation is its expectation under the maker's
+own policy. α and ε follow geometric schedules from their initial to their final values.
 """
 
 import abc
@@ -25,35 +25,44 @@ from twosided.core.numeric import Scalar
 from twosided.core.scenario import Step
 from twosided.core.spaces import Cells, Discrete
 from twosided.core.validation import check
-from twosided.learn.online import OnlineLearner, OnlineMaker, actions_of, falling, greedy
-from twosided.learn.tables import TabularPolicy, cells_of, chosen, drawn, explored
+from twosided.learn.online import OnlineLearner, OnlineMaker, discrete_actions, geometric_schedule, greedy
+from twosided.learn.tables import (
+    TabularPolicy,
+    cells_or_default,
+    epsilon_soft,
+    sample_one_hot,
+    select_action,
+)
 
 
-class Pending(eqx.Module):
-    """The last step, of which is learned when the next action is known."""
+class PendingUpdate(eqx.Module):
+    """Last step, whose update waits for the next action."""
 
     pair: Float[Array, "cells actions"]
-    """1 at (s, a); 0 everywhere before the first step."""
+    """1(s, a): one at the pair, zero elsewhere; zero everywhere before the first step."""
     reward: Float[Array, ""]
-    cell: Int[Array, ""]
-    """s'."""
-    ended: Bool[Array, ""]
-    """The episode ended with it."""
-    worthless: Bool[Array, ""]
-    """The market ended, so nothing follows."""
+    """r."""
+    next_cell: Int[Array, ""]
+    """Cell of s'."""
+    done: Bool[Array, ""]
+    """Whether the episode ended with the step."""
+    terminated: Bool[Array, ""]
+    """Whether the market terminated with the step, so that the value of s' is 0."""
 
 
-class Lesson(eqx.Module):
-    """What a maker knows and remembers."""
+class QState(eqx.Module):
+    """Policy state of the maker: its table, eligibility trace and pending update."""
 
     q: Float[Array, "cells actions"]
+    """Q."""
     trace: Float[Array, "cells actions"]
     """e."""
-    pending: Pending
+    pending: PendingUpdate
+    """Last step, not yet learned from."""
 
 
-class _Apprentice(OnlineMaker):
-    """A maker that is ε-greedy in what it has learned, and learns of a step when it has chosen the next action."""
+class _EpsilonGreedyMaker(OnlineMaker):
+    """Maker that is ε-greedy in its table, and updates it for a step once the next action is drawn."""
 
     learner: "_TemporalDifference"
     cells: Cells
@@ -66,67 +75,68 @@ class _Apprentice(OnlineMaker):
 
     def init(self):
         table = jnp.zeros((self.cells.size, self.space.size))
-        no = jnp.zeros((), bool)
-        pending = Pending(table, jnp.zeros(()), jnp.zeros((), jnp.int32), no, no)
-        return Lesson(table + self.learner.initial, table, pending)
+        false = jnp.zeros((), bool)
+        pending = PendingUpdate(table, jnp.zeros(()), jnp.zeros((), jnp.int32), false, false)
+        return QState(table + self.learner.initial_q, table, pending)
 
-    def act(self, shock, memory, observation):
-        pending, learner = memory.pending, self.learner
-        # Sums over a whole table, of which 1 picks an entry: an index would be a program of its own.
-        seen = jnp.stack([self.cells(observation), pending.cell])
-        rows = (seen[:, None] == jnp.arange(self.cells.size)).astype(memory.q.dtype)
-        values = (rows[:, :, None] * memory.q).sum(1)
-        probabilities = explored(greedy(values), self.epsilon)
-        choice = drawn(probabilities[0], shock)
+    def act(self, shock, state, observation):
+        pending, learner = state.pending, self.learner
+        # One-hot sums over the whole table, because indexing compiles to a separate operation.
+        indices = jnp.stack([self.cells(observation), pending.next_cell])
+        rows = (indices[:, None] == jnp.arange(self.cells.size)).astype(state.q.dtype)
+        values = (rows[:, :, None] * state.q).sum(1)
+        probabilities = epsilon_soft(greedy(values), self.epsilon)
+        choice = sample_one_hot(probabilities[0], shock)
         pair = rows[0][:, None] * choice
 
-        ahead = jnp.where(
-            pending.ended,
-            jnp.where(pending.worthless, 0.0, (probabilities[1] * values[1]).sum()),
+        # After the end of an episode the observation is of the next one, so s' is read from the pending step.
+        bootstrap = jnp.where(
+            pending.done,
+            jnp.where(pending.terminated, 0.0, (probabilities[1] * values[1]).sum()),
             learner.bootstrap(values[0], probabilities[0], choice),
         )
-        error = pending.reward + learner.gamma * ahead - (pending.pair * memory.q).sum()
-        trace = memory.trace + pending.pair
-        q = memory.q + self.alpha * error * trace
-        kept = learner.gamma * learner.trace_decay * trace
-        memory = Lesson(
+        error = pending.reward + learner.gamma * bootstrap - (pending.pair * state.q).sum()
+        trace = state.trace + pending.pair
+        q = state.q + self.alpha * error * trace
+        decayed = learner.gamma * learner.trace_decay * trace
+        state = QState(
             q,
-            jnp.where(pending.ended, 0.0, kept),
+            jnp.where(pending.done, 0.0, decayed),
             eqx.tree_at(lambda p: p.pair, pending, pair),
         )
-        return chosen(self.space, choice), memory
+        return select_action(self.space, choice), state
 
-    def learn(self, memory: Lesson, step: Step) -> Lesson:
-        """What the step brought, to be learned of when the next action is known."""
-        pending = Pending(
-            memory.pending.pair,
+    def learn(self, state: QState, step: Step) -> QState:
+        """Store the step; `act` applies its update once the next action is known."""
+        pending = PendingUpdate(
+            state.pending.pair,
             step.reward,
             self.cells(step.observation),
             step.terminated | step.truncated,
             step.terminated,
         )
-        return Lesson(memory.q, memory.trace, pending)
+        return QState(state.q, state.trace, pending)
 
 
 class _TemporalDifference(OnlineLearner):
-    """What SARSA, expected SARSA and Q-learning share."""
+    """Common parts of SARSA, expected SARSA and Q-learning."""
 
     alpha: Scalar = 0.05
-    """α at first."""
+    """Initial learning rate α."""
     alpha_end: Scalar = 0.0005
-    """α at the end; it falls by equal factors."""
+    """Final learning rate α, on a geometric schedule."""
     epsilon: Scalar = 0.2
-    """ε at first, probability of any action instead of the best."""
+    """Initial probability ε of a uniformly drawn action."""
     epsilon_end: Scalar = 0.2
-    """ε at the end; it falls by equal factors."""
-    initial: Scalar = 0.0
-    """Q(s, a) before anything is learned."""
+    """Final probability ε, on a geometric schedule."""
+    initial_q: Scalar = 0.0
+    """Initial value of Q(s, a)."""
 
     def __check_init__(self):
         for name in ("alpha", "alpha_end", "epsilon", "epsilon_end"):
             value = getattr(self, name)
             check(name, value, "positive and at most 1", lambda value=value: 0 < value <= 1)
-        check("initial", self.initial, "finite", lambda: np.isfinite(self.initial))
+        check("initial_q", self.initial_q, "finite", lambda: np.isfinite(self.initial_q))
 
     @abc.abstractmethod
     def bootstrap(
@@ -135,50 +145,51 @@ class _TemporalDifference(OnlineLearner):
         probabilities: Float[Array, "actions"],
         choice: Float[Array, "actions"],
     ) -> Float[Array, ""]:
-        """B, from the row of s', the probabilities of the actions there, and 1 at the one chosen."""
+        """Return B from the row of s', the probabilities of its actions, and the one-hot vector of the chosen one."""
 
     def maker(self, scenario, progress):
-        space = actions_of(scenario)
-        return _Apprentice(
+        space = discrete_actions(scenario)
+        return _EpsilonGreedyMaker(
             self,
-            cells_of(scenario, self.cells),
+            cells_or_default(scenario, self.cells),
             space,
-            falling(self.alpha, self.alpha_end, progress),
-            falling(self.epsilon, self.epsilon_end, progress),
+            geometric_schedule(self.alpha, self.alpha_end, progress),
+            geometric_schedule(self.epsilon, self.epsilon_end, progress),
         )
 
     def policy(self, scenario, state, explore=False):
+        """Return the greedy policy of the table, or with `explore` the ε-greedy policy of the final ε."""
         q = state.carry.policy_state.q[0]
         table = greedy(q)
         return TabularPolicy(
-            explored(table, self.epsilon_end) if explore else table,
-            cells_of(scenario, self.cells),
-            actions_of(scenario),
+            epsilon_soft(table, self.epsilon_end) if explore else table,
+            cells_or_default(scenario, self.cells),
+            discrete_actions(scenario),
         )
 
 
 class SARSA(_TemporalDifference):
-    """SARSA(λ) with a table: learns what its own exploring policy is worth."""
+    """Tabular SARSA(λ), which learns the value of its own exploring policy."""
 
     trace_decay: Scalar = 0.9
-    """λ, a step: how far back a reward is credited."""
+    """Decay λ of the eligibility traces, per step."""
 
     def bootstrap(self, values, probabilities, choice):
         return (values * choice).sum()
 
 
 class ExpectedSARSA(_TemporalDifference):
-    """Expected SARSA(λ) with a table: SARSA without the noise of the next action's draw."""
+    """Tabular expected SARSA(λ): SARSA without the noise of the next action."""
 
     trace_decay: Scalar = 0.9
-    """λ, a step: how far back a reward is credited."""
+    """Decay λ of the eligibility traces, per step."""
 
     def bootstrap(self, values, probabilities, choice):
         return (values * probabilities).sum()
 
 
 class QLearning(_TemporalDifference):
-    """Q-learning with a table: learns what the greedy policy is worth while it explores; one step, so no traces."""
+    """Tabular one-step Q-learning, which learns the value of the greedy policy while exploring, without traces."""
 
     @property
     def trace_decay(self):

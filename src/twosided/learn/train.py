@@ -1,4 +1,4 @@
-"""Training from outside: seeds side by side, in compiled chunks, with a look at the policy after each."""
+"""Training loop: several seeds side by side, in compiled chunks, with an evaluation of the policy after each chunk."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,23 +15,25 @@ from twosided.core.rollout import episodes
 from twosided.core.scenario import Scenario
 from twosided.learn.base import Learner
 
-PROBE_STEPS = 25_600
-"""Market steps, in whole episodes, on which a policy is looked at after a chunk."""
+EVAL_STEPS = 25_600
+"""Market steps, in whole episodes, of the evaluation after each chunk."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands after a chunk."""
+    """Progress of training after a chunk."""
 
     iteration: int
+    """Iterations completed."""
     iterations: int
+    """Iterations of the whole training."""
     states: Any
-    """The learner's states, leaves with a leading axis of seeds."""
+    """Training states of the learner; leaves have a leading axis of seeds."""
     curve: dict[str, np.ndarray]
-    """Of the chunk: `timesteps` (market steps a seed so far), `eval_pnl` (total PnL a step of the policy's mode, with
-    inventory PnL's conditional expectation; the mean of several learners), `competitor_pnl` (the mean of the
-    competitors', if there are any), `eval_reward` (reward a step of the policy's mode; the mean of several learners)
-    and the learner's own metrics; a row a seed."""
+    """Metrics of the chunk, one value per seed: `timesteps` (market steps so far, per seed), `eval_pnl` (total PnL per
+    step of the greedy policy, with inventory PnL in conditional expectation; the mean over several learners),
+    `eval_reward` (its reward per step; the mean over several learners), `competitor_pnl` (the mean PnL per step of the
+    competitors, if there are any), and the learner's own metrics."""
 
 
 def train(
@@ -43,16 +45,16 @@ def train(
     resume: Progress | None = None,
     after_chunk: Callable[[Progress], bool | None] = lambda progress: None,
 ) -> tuple[tuple[Policy, ...], Progress]:
-    """Train a policy for the learner's seat, once for each of a number of seeds.
+    """Train a policy for the learner's seat, once per seed, and return the policies and the final progress.
 
-    Seed i is the same whatever other seeds are trained beside it. `after_chunk` sees the progress after each
-    chunk, for a progress bar or a checkpoint; if it returns True, training stops there. Passing that progress
-    as `resume` later goes on with the same bits. Returns a policy a seed and the last progress.
+    The result of seed i does not depend on which other seeds are trained beside it. `after_chunk` receives the
+    progress after each chunk, for a progress bar or a checkpoint; training stops if it returns True. Passing that
+    progress as `resume` continues training with results identical to the bit.
     """
     size = -(-learner.iterations // chunks)
     learner.prepare(scenario, lambda text: None)
     scenario, learner = as_arrays(scenario), as_arrays(learner)
-    progress = resume or begin(scenario, learner, seed, seeds)
+    progress = resume or init_progress(scenario, learner, seed, seeds)
     while progress.iteration < progress.iterations:
         iterations = min(size, progress.iterations - progress.iteration)
         progress = _advance(scenario, learner, seed, progress, iterations)
@@ -61,21 +63,21 @@ def train(
     return policies_of(scenario, learner, progress.states, seeds), progress
 
 
-def begin(scenario: Scenario, learner: Learner, seed: int, seeds: int) -> Progress:
-    """Where training stands before its first chunk."""
-    states = _first(as_arrays(scenario), as_arrays(learner), _keys(seed, seeds))
+def init_progress(scenario: Scenario, learner: Learner, seed: int, seeds: int) -> Progress:
+    """Return the progress before the first chunk."""
+    states = _init_states(as_arrays(scenario), as_arrays(learner), _keys(seed, seeds))
     return Progress(0, learner.iterations, states, {})
 
 
 def policies_of(scenario: Scenario, learner: Learner, states: Any, seeds: int) -> tuple[Policy, ...]:
-    """The policies of the learner's states as they stand, at their best; one a seed."""
+    """Return the current greedy policies of the training states, one per seed."""
     policies = _policies(as_arrays(scenario), as_arrays(learner), states)
     return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], policies) for i in range(seeds))
 
 
-def blank(scenario: Scenario, learner: Learner, seed: int, seeds: int) -> Any:
-    """The shapes of the states, to read a checkpoint into."""
-    return eqx.filter_eval_shape(_first, as_arrays(scenario), as_arrays(learner), _keys(seed, seeds))
+def state_shapes(scenario: Scenario, learner: Learner, seed: int, seeds: int) -> Any:
+    """Return the shapes and types of the training states, as needed to read a checkpoint."""
+    return eqx.filter_eval_shape(_init_states, as_arrays(scenario), as_arrays(learner), _keys(seed, seeds))
 
 
 def _keys(seed: int, seeds: int):
@@ -83,48 +85,48 @@ def _keys(seed: int, seeds: int):
 
 
 @eqx.filter_jit
-def _first(scenario: Scenario, learner: Learner, keys) -> Any:
-    return jax.vmap(lambda key: learner.begin(scenario, key))(keys)
+def _init_states(scenario: Scenario, learner: Learner, keys) -> Any:
+    return jax.vmap(lambda key: learner.init(scenario, key))(keys)
 
 
 def _advance(
     scenario: Scenario, learner: Learner, seed: int, progress: Progress, iterations: int
 ) -> Progress:
-    probe_key = jax.random.fold_in(jax.random.key(seed), 2**31 - 1)
+    eval_key = jax.random.fold_in(jax.random.key(seed), 2**31 - 1)
     states, metrics, (pnl, reward) = _chunk(
-        scenario, learner, progress.states, probe_key, jnp.asarray(iterations)
+        scenario, learner, progress.states, eval_key, jnp.asarray(iterations)
     )
     iteration = progress.iteration + iterations
-    # Fetching the metrics waits for the chunk: what follows sees finished work.
+    # Fetching the metrics waits until the chunk has finished.
     curve = {name: np.asarray(values) for name, values in metrics.items()}
-    mine, others = np.split(np.asarray(pnl), [scenario.learners], axis=1)
-    curve["eval_pnl"], curve["eval_reward"] = mine.mean(1), np.asarray(reward).mean(1)
-    if others.size:
-        curve["competitor_pnl"] = others.mean(1)
+    own, competitors = np.split(np.asarray(pnl), [scenario.learners], axis=1)
+    curve["eval_pnl"], curve["eval_reward"] = own.mean(1), np.asarray(reward).mean(1)
+    if competitors.size:
+        curve["competitor_pnl"] = competitors.mean(1)
     curve["timesteps"] = np.full(curve["eval_pnl"].shape, iteration * learner.steps_per_iteration)
     return Progress(iteration, progress.iterations, states, curve)
 
 
 @eqx.filter_jit
-def _chunk(scenario: Scenario, learner: Learner, states: Any, probe_key: Any, iterations: Any):
+def _chunk(scenario: Scenario, learner: Learner, states: Any, eval_key: Any, iterations: Any):
     states, metrics = jax.vmap(lambda s: learner.train_chunk(scenario, s, iterations))(states)
-    score = jax.vmap(lambda s: _score(scenario, learner.policy(scenario, s), probe_key))(states)
-    return states, metrics, score
+    evaluated = jax.vmap(lambda s: _evaluate(scenario, learner.policy(scenario, s), eval_key))(states)
+    return states, metrics, evaluated
 
 
-def _score(scenario: Scenario, policy: Policy, key: Any):
-    """Total PnL a step of every maker, inventory PnL in expectation, and what each learner is paid.
+def _evaluate(scenario: Scenario, policy: Policy, key: Any):
+    """Return the total PnL per step of every maker, with inventory PnL in expectation, and each learner's reward.
 
-    It is on the same chance at every call.
+    Every call with the same key uses the same random numbers.
     """
 
-    def record(observation, memory, step):
+    def record(observation, policy_state, step):
         pnl = step.transition.pnl
-        earned = pnl.total - pnl.inventory + step.transition.expected_inventory_pnl
-        return earned, jnp.atleast_1d(step.reward)
+        expected = pnl.total - pnl.inventory + step.transition.expected_inventory_pnl
+        return expected, jnp.atleast_1d(step.reward)
 
-    paths = max(1, PROBE_STEPS // scenario.horizon)
-    return jax.tree.map(lambda leaf: leaf.mean((0, 1)), episodes(scenario, policy, key, paths, record))
+    num_envs = max(1, EVAL_STEPS // scenario.horizon)
+    return jax.tree.map(lambda leaf: leaf.mean((0, 1)), episodes(scenario, policy, key, num_envs, record))
 
 
 @eqx.filter_jit

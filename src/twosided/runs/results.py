@@ -10,7 +10,7 @@ import polars as pl
 from twosided.core import store
 from twosided.core.policy import Policy
 from twosided.core.records import Record, from_frame
-from twosided.learn.train import blank, policies_of
+from twosided.learn.train import policies_of, state_shapes
 from twosided.runs.settings import RunError, TrainSettings
 
 
@@ -50,7 +50,8 @@ def read_results(folder: Path) -> RunResults:
 def trained_policies(settings: TrainSettings, folder: Path) -> dict[str, Policy]:
     """Return the trained policies of a run, one per seed, from its last checkpoint. Raises StoreError."""
     states = store.read_checkpoint(
-        folder / store.CHECKPOINT, blank(settings.scenario, settings.learner, settings.seed, settings.seeds)
+        folder / store.CHECKPOINT,
+        state_shapes(settings.scenario, settings.learner, settings.seed, settings.seeds),
     )
     policies = policies_of(settings.scenario, settings.learner, states, settings.seeds)
     return {f"seed {i}": policy for i, policy in enumerate(policies)}

@@ -24,7 +24,7 @@ from twosided.core.policy import Policy
 from twosided.core.records import MEAN, find, mean_of_cases, to_frame
 from twosided.core.scenario import Scenario
 from twosided.learn.tables import TabularPolicy
-from twosided.learn.train import Progress, blank, policies_of, train
+from twosided.learn.train import Progress, policies_of, state_shapes, train
 from twosided.runs.provenance import host, versions
 from twosided.runs.results import RunResults, curve_frame
 from twosided.runs.settings import RunError, TrainSettings, check_fit, named
@@ -166,7 +166,7 @@ def _train(
     rows, resume, seconds_before = [], None, 0.0
     if path.exists():
         header = store.read_header(path)
-        states = store.read_checkpoint(path, blank(scenario, learner, settings.seed, settings.seeds))
+        states = store.read_checkpoint(path, state_shapes(scenario, learner, settings.seed, settings.seeds))
         resume = Progress(header["iteration"], learner.iterations, states, {})
         rows, seconds_before = header["curve"], header["seconds"]
     started = time.perf_counter()

@@ -116,7 +116,7 @@ def check_fit(scenario: Scenario, policies: Iterable[Policy] = (), learner: Lear
             raise RunError(f"{subject} with these parts: {_shorten(error)}") from error
     if learner is not None:
         try:
-            eqx.filter_eval_shape(learner.begin, scenario, key)
+            eqx.filter_eval_shape(learner.init, scenario, key)
         except MISMATCH_ERRORS as error:
             subject = f"{type(learner).__name__} cannot learn in {market}"
             raise RunError(f"{subject} with these parts: {_shorten(error)}") from error

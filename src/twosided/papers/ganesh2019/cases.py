@@ -32,7 +32,7 @@ from twosided.dealer.quoters import PersistentQuoter, RandomQuoter, SplitPolicy
 from twosided.dealer.reference_book import ReferenceBook
 from twosided.learn.networks import JointPolicy
 from twosided.learn.ppo import PPO, Agent
-from twosided.learn.train import Progress, begin, policies_of, train
+from twosided.learn.train import Progress, init_progress, policies_of, train
 from twosided.papers.base import Budget, Case, Outcome, Report, dash_case, records_of, select_one
 from twosided.papers.learning import (
     Parameters,
@@ -410,7 +410,7 @@ def duel(budget: Budget, report: Report) -> Outcome:
     response = learner(budget, 1.0, gamma=0.0)
     for seat, competitor in ((0, first.policies[1]), (1, first.policies[0])):
         scenario = Scenario(DealerMarket(), (competitor,))
-        fresh = begin(scenario, response, budget.seed, budget.seeds)
+        fresh = init_progress(scenario, response, budget.seed, budget.seeds)
         trained = jax.tree.map(lambda leaf, seat=seat: leaf[0, seat], progress.states.agents)
         starts = {"scratch": (response, fresh), "trained": _continued(response, fresh, trained)}
         as_trained = {"policy": "as trained", "seat": seat}

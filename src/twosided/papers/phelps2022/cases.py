@@ -36,7 +36,7 @@ from twosided.learn.adaptation import adapt
 from twosided.learn.base import Learner
 from twosided.learn.monte_carlo import (
     MonteCarloControl,
-    Sampled,
+    MonteCarloEstimates,
     monte_carlo_action_values,
     monte_carlo_values,
 )
@@ -196,7 +196,7 @@ def iteration(budget: Budget, report: Report) -> Outcome:
         return state_action_values(chain, policy, CELLS)
 
     def sampled(policy: TabularPolicy) -> np.ndarray:
-        found: Sampled = monte_carlo_action_values(_scenario(), policy, CELLS, budget.seed, days)
+        found: MonteCarloEstimates = monte_carlo_action_values(_scenario(), policy, CELLS, budget.seed, days)
         return found.values
 
     firsts = {
@@ -217,7 +217,7 @@ def iteration(budget: Budget, report: Report) -> Outcome:
                     "method": method,
                     "first": name,
                     "improvements": len(found.choices) - 1,
-                    "cycle": found.circle,
+                    "cycle": found.cycle_length,
                     "last": [int(CHANGES[c]) for c in found.choices[-1]],
                     "value": day_value(chain, last).value,
                 }
