@@ -26,7 +26,7 @@ def test_policies_are_evaluated(capsys):
         "--policy",
         "threshold-policy:threshold=1",
         "--policy",
-        "table:changes=-1,0,1",
+        "imbalance-table:changes=-1,0,1",
         "--steps",
         "30000",
         "--json",
