@@ -17,6 +17,16 @@ from sphinx.application import Sphinx
 from twosided.plots.style import dark_twins
 
 
+FIRST = ("train_and_evaluate.py", "compare_makers.py", "own_market.py", "own_policy.py", "own_data.py")
+"""Examples that come first in their section, in this order."""
+
+
+def gallery_order(filename: str) -> tuple[int, str]:
+    """Return the sort key of an example within its section."""
+    name = Path(filename).name
+    return (FIRST.index(name) if name in FIRST else len(FIRST), name)
+
+
 class PlotlyScraper:
     """Collect the figures of a cell for sphinx-gallery."""
 
@@ -25,8 +35,6 @@ class PlotlyScraper:
 
     def __call__(self, block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
         shown, _Shown.figures = _Shown.figures, []
-        for _ in shown:  # sphinx-gallery counts the images that a cell made
-            pass
         return "\n".join(embedded(figure) for figure in shown)
 
 

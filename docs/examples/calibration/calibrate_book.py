@@ -1,0 +1,67 @@
+"""
+Calibrate the reference book
+============================
+
+Fit the reference book of the dealer market to order-book snapshots, compare the fit with the data, and use it in a market.
+"""
+
+import jax
+import numpy as np
+import polars as pl
+
+import twosided as ts
+from twosided.data.order_books import BookSnapshots
+from twosided.dealer.book_plots import figure_book_fit
+from twosided.dealer.calibration import fit_book, reference_book, sample_curves
+
+# %%
+# ``read_snapshots`` reads LOBSTER files and tables with named columns. The snapshots of this example are drawn from a known
+# book instead, so that the estimates can be compared with the truth. Volumes are in shares; a unit of trade is 500 shares.
+
+truth = ts.ReferenceBook(best_volume_shape=2.0)
+
+
+def draw(seed):
+    return truth.snapshot(truth.shocks(jax.random.key(seed), (2_000,)))
+
+
+asks, bids = draw(0), draw(1)
+# Both sides of a snapshot have the same spread.
+distance = np.asarray(asks.spread)[:, None] / 2 + truth.tick * np.arange(truth.num_levels)
+snapshots = BookSnapshots(
+    ask_price=100 * (1 + distance),
+    ask_size=500 * np.asarray(asks.volumes),
+    bid_price=100 * (1 - distance),
+    bid_size=500 * np.asarray(bids.volumes),
+    time=None,
+    rows_read=2_000,
+    rows_halted=0,
+    sources=("drawn",),
+)
+
+# %%
+# Estimates with block-bootstrap standard errors.
+
+fit = fit_book(snapshots)
+pl.DataFrame(
+    {
+        "parameter": list(fit.estimates),
+        "estimate": list(fit.estimates.values()),
+        "standard error": [fit.standard_errors.get(name) for name in fit.estimates],
+        "truth": [float(getattr(truth, name)) for name in fit.estimates],
+    }
+)
+
+# %%
+# The fitted model over the data. The volume scale is set so that a unit of trade has a target cost.
+
+book = reference_book(fit)
+sizes = np.linspace(0.1, 5, 50)
+figure_book_fit(fit, sizes, sample_curves(book, sizes)).show()
+
+# %%
+# The fitted book is a part of a market.
+
+market = ts.DealerMarket(book=book)
+scenario = ts.Scenario(market, competitors=(ts.PersistentQuoter(),))
+print(f"supremum of PnL per step: {scenario.market.optimum(scenario).value:.3f}")

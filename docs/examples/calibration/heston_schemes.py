@@ -1,0 +1,52 @@
+"""
+Simulate the Heston model
+=========================
+
+Compare the bias of two discretisation schemes with exact call prices.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+
+import twosided as ts
+from twosided.heston.moments import call_price
+from twosided.plots import figure_lines
+
+# %%
+# A variance with strong feedback: the Feller condition 2 κ θ > σ² is violated by far.
+
+parameters = {"initial_variance": 0.04, "reversion": 0.5, "level": 0.04, "vol_of_vol": 1.0, "correlation": -0.9}
+schemes = {"quadratic-exponential": ts.Heston, "Euler": ts.HestonEuler}
+
+
+@eqx.filter_jit
+def terminal(process, key, steps, paths):
+    """Return midprices after a number of steps, with an axis of paths."""
+    key_start, key_steps = jax.random.split(key)
+
+    def path(start, shocks):
+        def step(state, shock):
+            return process.step(state, shock), None
+
+        return jax.lax.scan(step, process.reset(start), shocks)[0].mid
+
+    return jax.vmap(path)(process.shocks(key_start, (paths,)), process.shocks(key_steps, (paths, steps)))
+
+
+# %%
+# Prices of calls with a maturity of two years, by steps per year.
+
+exact = call_price(ts.Heston(**parameters), strike=100.0, time=2.0)
+rows = []
+for name, scheme in schemes.items():
+    for steps in (1, 2, 4, 8, 16):
+        process = scheme(**parameters, time_step=1 / steps)
+        mid = terminal(process, jax.random.key(0), 2 * steps, 200_000)
+        payoff = np.asarray(jnp.maximum(mid - 100.0, 0.0), np.float64)
+        rows.append(
+            {"scheme": name, "steps": steps, "bias": payoff.mean() - exact, "bias_error": payoff.std() / np.sqrt(payoff.size)}
+        )
+figure_lines(pl.DataFrame(rows), "steps", {"bias": f"bias of the call price, currency (exact {exact:.3f})"}, "scheme", x_title="steps per year").show()

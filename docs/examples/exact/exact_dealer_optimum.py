@@ -1,0 +1,66 @@
+"""
+Exact optimum of the dealer market
+==================================
+
+Compute the best response to competitors in closed form, and the optimal skew under a penalty on inventory risk by dynamic
+programming.
+"""
+
+import numpy as np
+import polars as pl
+
+import twosided as ts
+from twosided.dealer.distributions import PointMass, Uniform
+from twosided.dealer.exact.best_response import best_response, payoff
+from twosided.dealer.exact.dynamic_programming import penalised_optimum
+from twosided.plots import figure_lines
+
+# %%
+# On one side, a maker that quotes ε earns h(ε) = (1 + ε) P[it wins], in units of what the side's orders are worth at ε = 0
+# (Theorem 1 of Ganesh et al. 2019). Against a competitor that draws its ε from Unif[-1, 1] the best quote is 0.
+
+competitors = {
+    "Unif[-1, 1]": Uniform(-1.0, 1.0),
+    "Unif[-0.5, 0.5]": Uniform(-0.5, 0.5),
+    "constant 0": PointMass(0.0),
+}
+epsilon = np.linspace(-1, 1, 401)
+curves = pl.concat(
+    pl.DataFrame({"epsilon": epsilon, "payoff": payoff(epsilon, law)}).with_columns(competitor=pl.lit(name))
+    for name, law in competitors.items()
+)
+figure_lines(
+    curves, "epsilon", {"payoff": "payoff h(ε), by competitor"}, "competitor", x_title="ε of the maker"
+).show()
+
+# %%
+# Where a competitor quotes a constant, the supremum is a limit: undercutting gains all orders, and no best ε exists.
+
+for name, law in competitors.items():
+    best = best_response(law)
+    attained = "attained" if best.attained else "not attained"
+    print(f"{name}: supremum {best.supremum:.4f}, {attained}")
+
+# %%
+# With a penalty on the square of inventory PnL, the optimum depends on the inventory. ``penalised_optimum`` solves a dynamic
+# program and states the error of its value by cause.
+
+competitor = ts.PersistentQuoter(epsilon_buy=-0.5, epsilon_sell=0.0, hedge=0.2)
+scenario = ts.Scenario(ts.DealerMarket(), (competitor,), ts.SquarePenalty(weight=0.07))
+found = penalised_optimum(scenario, reach=60, refinement=2, points=16)
+print(f"{found.value:.4f} within {found.errors.bound:.4f}, standard error {found.errors.book:.4f}")
+
+# %%
+# The longer the maker is, the fewer of the orders to sell it wants to win, and the more of the orders to buy.
+
+curve = pl.DataFrame(
+    {
+        "inventory": found.curve.inventory,
+        "orders to sell": found.curve.win_buy,
+        "orders to buy": found.curve.win_sell,
+    }
+).filter(pl.col("inventory").is_between(-25, 25))
+wins = curve.unpivot(index="inventory", variable_name="orders", value_name="share")
+figure_lines(
+    wins, "inventory", {"share": "probability of winning"}, "orders", x_title="inventory, units"
+).show()

@@ -1,0 +1,52 @@
+"""
+Train with Stable-Baselines3
+============================
+
+Train PPO of Stable-Baselines3 on a market through the vector environment, and compare it with the exact optimum.
+"""
+
+import numpy as np
+import polars as pl
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from twosided.adapters.gymnasium import ScenarioEnv, ScenarioVectorEnv, scenario_of
+from twosided.plots import figure_learning
+
+torch.set_num_threads(1)
+
+# %%
+# Sixteen markets for training, with running normalisation of observations and rewards.
+
+scenario = scenario_of(competitors=["random-quoter:low=0.5,high=1"])
+markets = VecNormalize(DummyVecEnv([lambda: ScenarioEnv(scenario)] * 16), gamma=0.5)
+model = PPO(
+    "MlpPolicy", markets, learning_rate=2e-3, n_steps=64, batch_size=64, n_epochs=4, gamma=0.5, gae_lambda=0.5, seed=0
+)
+
+# %%
+# Evaluation uses a vector environment of 256 markets and the mode of the policy.
+
+
+def evaluate(model):
+    env = ScenarioVectorEnv(scenario, 256)
+    observation, _ = env.reset(seed=1)
+    rewards = []
+    for _ in range(50):
+        action, _ = model.predict(markets.normalize_obs(observation), deterministic=True)
+        observation, reward, *_ = env.step(action)
+        rewards.append(reward)
+    return float(np.mean(rewards))
+
+
+rows = [{"seed": 0, "steps": 0, "score": evaluate(model)}]
+for _ in range(5):
+    model.learn(2048, reset_num_timesteps=False)
+    rows.append({"seed": 0, "steps": model.num_timesteps, "score": evaluate(model)})
+
+# %%
+# The reward approaches the supremum.
+
+optimum = scenario.market.optimum(scenario)
+figure_learning(pl.DataFrame(rows), supremum=optimum.value).show()

@@ -1,0 +1,43 @@
+"""
+Compare market makers
+=====================
+
+Evaluate several policies in one scenario on common random numbers, with standard errors, and follow one of them through an
+episode.
+"""
+
+import polars as pl
+
+import twosided as ts
+from twosided.plots import figure_earnings, figure_episode
+
+# %%
+# The competitor draws its quotes at random. The policies to compare quote constant spreads, or adapt to what they win.
+
+scenario = ts.Scenario(ts.DealerMarket(), competitors=(ts.RandomQuoter(),))
+makers = {
+    "tight": ts.PersistentQuoter(epsilon_buy=-0.5, epsilon_sell=-0.5),
+    "wide": ts.PersistentQuoter(epsilon_buy=0.5, epsilon_sell=0.5),
+    "skewed": ts.PersistentQuoter(epsilon_buy=0.3, epsilon_sell=-0.3),
+    "adaptive": ts.AdaptiveQuoter(),
+}
+optimum = scenario.market.optimum(scenario)
+records = ts.evaluate(scenario, makers, steps=400_000, optimum=optimum)
+
+# %%
+# Every policy meets the same orders, prices and books, so differences between policies have smaller errors than the
+# values themselves.
+
+metrics = ["pnl_total", "optimality_gap", "market_share", "inventory_std", "sharpe"]
+frame = ts.to_frame(records).filter(pl.col("maker") == 0, pl.col("metric").is_in(metrics))
+frame.pivot("metric", index="case", values="value")
+
+# %%
+# PnL by source. What the spread earns, inventory can lose, and hedging costs.
+
+figure_earnings(records, list(makers), supremum=optimum.value).show()
+
+# %%
+# One episode of the adaptive maker.
+
+figure_episode(ts.trace(scenario, makers["adaptive"], paths=1)).show()
