@@ -2,10 +2,11 @@
 
     sphinx-build -nW --keep-going docs docs/_build
 
-Sphinx with MyST reads the pages; sphinx-gallery executes the scripts in docs/examples in one process, so that they share
-JAX and its compiled programs (myst-nb would start a kernel for each), and links them from the reference; pydata-sphinx-theme
-has the navigation that a site of this size needs, a dark and a light mode, and takes nothing from the network.
-The extensions in docs/_ext generate the reference from the docstrings, embed plotly figures, and set tables of measurements.
+Sphinx with MyST reads the pages. sphinx-gallery executes the scripts in docs/examples in one process, so that they
+share JAX and its compiled programs (myst-nb would start a kernel for each page), and links them from the reference.
+pydata-sphinx-theme has the navigation that a site of this size needs, a dark and a light mode, and takes nothing from
+the network. The extensions in docs/_ext generate the reference from the docstrings, embed plotly figures, and set tables of
+measurements.
 """
 
 import importlib.util
@@ -70,7 +71,9 @@ sphinx_gallery_conf = {
     "image_scrapers": (PlotlyScraper(),),
     "reset_modules": (),
     "abort_on_example_error": True,
-    "subsection_order": [f"examples/{name}" for name in ("start", "own", "exact", "calibration", "risk", "libraries")],
+    "subsection_order": [
+        f"examples/{name}" for name in ("start", "own", "exact", "calibration", "risk", "libraries")
+    ],
     "within_subsection_order": "figures.gallery_order",
     "remove_config_comments": True,
     "doc_module": ("twosided",),

@@ -1,7 +1,7 @@
-"""Docstrings as Markdown, fields of dataclasses with the docstrings under them, and signatures as the source writes them.
+"""Docstrings as Markdown, dataclass fields with the docstrings under them, and signatures as in the source.
 
-autodoc reads docstrings as reStructuredText and prints defaults by their `repr`. Docstrings of this project are Markdown (MyST),
-and defaults are other parts, whose source (`GeometricBrownian()`) says more than what they print.
+autodoc reads docstrings as reStructuredText and prints defaults by their `repr`. Docstrings of this project are
+Markdown (MyST), and defaults are other parts, whose source (`GeometricBrownian()`) reads better than their representation.
 """
 
 import ast
@@ -128,10 +128,6 @@ def _on_docstring(app: Sphinx, what: str, name: str, thing: Any, options: Any, l
             lines += [f".. py:attribute:: {field.name}", f"   :type: {field.annotation}"]
             lines += [f"   :value: {field.default}"] if field.default is not None else []
             lines += ["", *(f"   {line}" for line in markdown(field.docstring or " ")), ""]
-
-
-def _on_skip(app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
-    return None
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

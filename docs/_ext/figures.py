@@ -5,9 +5,8 @@ only pages with figures load it. docs/_static/figures.js draws them.
 """
 
 import json
-import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import plotly.graph_objects as go
 import plotly.io
@@ -15,7 +14,6 @@ from plotly.offline import get_plotlyjs
 from sphinx.application import Sphinx
 
 from twosided.plots.style import dark_twins
-
 
 FIRST = ("train_and_evaluate.py", "compare_makers.py", "own_market.py", "own_policy.py", "own_data.py")
 """Examples that come first in their section, in this order."""
@@ -41,7 +39,7 @@ class PlotlyScraper:
 class _Shown(plotly.io.base_renderers.ExternalRenderer):
     """Renderer that keeps what `figure.show()` shows."""
 
-    figures: list[go.Figure] = []
+    figures: ClassVar[list[go.Figure]] = []
 
     def render(self, fig_dict: dict[str, Any]) -> None:
         _Shown.figures.append(go.Figure(fig_dict, skip_invalid=True))

@@ -1,13 +1,12 @@
 """Tables of measurements: rows from a file in docs/tables, under a caption that says how they were measured.
 
-A file is the JSON that a benchmark prints with `--json`, or has the same form: `rows`, a list of objects with the columns
-as keys; `source`, an object with what was measured on; `command`, which measures it again. docs/tables/README.md lists the
-commands. Cells are Markdown.
+A file is the JSON that a benchmark prints with `--json`, or has the same form: `rows`, a list of objects with the
+columns as keys; `source`, an object with what was measured on; `command`, which measures it again. Cells are Markdown.
 """
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -20,14 +19,18 @@ class MeasuredDirective(SphinxDirective):
 
     required_arguments = 1
     has_content = True
-    option_spec = {"columns": directives.unchanged}
+    option_spec: ClassVar[dict[str, Any]] = {"columns": directives.unchanged}
 
     def run(self) -> list[nodes.Node]:
         path = Path(self.env.srcdir) / "tables" / f"{self.arguments[0]}.json"
         self.env.note_dependency(str(path))
         measured = json.loads(path.read_text("utf-8"))
         rows = measured["rows"]
-        columns = [name.strip() for name in self.options["columns"].split("|")] if "columns" in self.options else list(rows[0])
+        columns = (
+            [name.strip() for name in self.options["columns"].split("|")]
+            if "columns" in self.options
+            else list(rows[0])
+        )
         text = " ".join(self.content)
         lines = [f":::{{table}} {text} {provenance(measured)}".replace("  ", " "), ":class: measured", ""]
         lines += ["| " + " | ".join(columns) + " |", "| --- " * len(columns) + "|"]
@@ -38,7 +41,10 @@ class MeasuredDirective(SphinxDirective):
 def provenance(measured: dict[str, Any]) -> str:
     """Return where the rows come from, in a sentence."""
     command = f"Measured by `{measured['command']}`" if "command" in measured else "Measured"
-    source = ", ".join(f"{name} {value}" if name not in ("date", "machine") else str(value) for name, value in measured.get("source", {}).items())
+    source = ", ".join(
+        f"{name} {value}" if name not in ("date", "machine") else str(value)
+        for name, value in measured.get("source", {}).items()
+    )
     return f"{command}: {source}." if source else f"{command}."
 
 

@@ -2,7 +2,8 @@
 Calibrate the reference book
 ============================
 
-Fit the reference book of the dealer market to order-book snapshots, compare the fit with the data, and use it in a market.
+Fit the reference book of the dealer market to order-book snapshots, compare the fit with the data, and use it
+in a market.
 """
 
 import jax
@@ -10,13 +11,13 @@ import numpy as np
 import polars as pl
 
 import twosided as ts
-from twosided.data.order_books import BookSnapshots
 from twosided.dealer.book_plots import figure_book_fit
-from twosided.dealer.calibration import fit_book, reference_book, sample_curves
+from twosided.dealer.calibration import reference_book, sample_curves
 
 # %%
-# ``read_snapshots`` reads LOBSTER files and tables with named columns. The snapshots of this example are drawn from a known
-# book instead, so that the estimates can be compared with the truth. Volumes are in shares; a unit of trade is 500 shares.
+# ``read_snapshots`` reads LOBSTER files and tables with named columns. The snapshots of this example are
+# drawn from a known book instead, so that the estimates can be compared with the truth. Volumes are in
+# shares; a unit of trade is 500 shares.
 
 truth = ts.ReferenceBook(best_volume_shape=2.0)
 
@@ -28,7 +29,7 @@ def draw(seed):
 asks, bids = draw(0), draw(1)
 # Both sides of a snapshot have the same spread.
 distance = np.asarray(asks.spread)[:, None] / 2 + truth.tick * np.arange(truth.num_levels)
-snapshots = BookSnapshots(
+snapshots = ts.BookSnapshots(
     ask_price=100 * (1 + distance),
     ask_size=500 * np.asarray(asks.volumes),
     bid_price=100 * (1 - distance),
@@ -42,7 +43,7 @@ snapshots = BookSnapshots(
 # %%
 # Estimates with block-bootstrap standard errors.
 
-fit = fit_book(snapshots)
+fit = ts.fit_book(snapshots)
 pl.DataFrame(
     {
         "parameter": list(fit.estimates),
@@ -64,4 +65,4 @@ figure_book_fit(fit, sizes, sample_curves(book, sizes)).show()
 
 market = ts.DealerMarket(book=book)
 scenario = ts.Scenario(market, competitors=(ts.PersistentQuoter(),))
-print(f"supremum of PnL per step: {scenario.market.optimum(scenario).value:.3f}")
+print(f"supremum of PnL per step: {ts.optimum(scenario).value:.3f}")

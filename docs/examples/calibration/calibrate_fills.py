@@ -2,46 +2,48 @@
 Calibrate fill probabilities
 ============================
 
-Estimate from bars how the probability of a fill falls with the distance of an order, and derive closed-form quotes.
+Estimate from bars how the probability of a fill falls with the distance of an order, and derive closed-form
+quotes.
 """
 
 import numpy as np
 import polars as pl
 
 import twosided as ts
-from twosided.limit_orders.calibration import fit_fills
 from twosided.limit_orders.market import LimitOrderObservation
 from twosided.plots import figure_lines
-from twosided.prices.bars import simulate_bars
 
 # %%
 # Bars of a Brownian midprice, observed at ten times per bar.
 
-bars, _ = simulate_bars(ts.Bachelier(volatility=1.0, time_step=1e-3), 5_000, substeps=10)
+bars, _ = ts.simulate_bars(ts.Bachelier(volatility=1.0, time_step=1e-3), 5_000, substeps=10)
 
 # %%
-# The model is 1 - exp(-A exp(-k δ)) for an order at the distance δ, a fraction of the last close. ``fit_fills`` estimates A and k
-# by maximum likelihood, with standard errors for independent bars and for independent blocks of bars.
+# The model is 1 - exp(-A exp(-k δ)) for an order at the distance δ, a fraction of the last close.
+# ``fit_fills`` estimates A and k by maximum likelihood, with standard errors for independent bars and for
+# independent blocks of bars.
 
-fit = fit_fills(bars)
+fit = ts.fit_fills(bars)
 print(f"A = {fit.intensity:.3f} ± {fit.robust_errors['intensity']:.3f} per bar")
 print(f"k = {fit.decay:,.0f} ± {fit.robust_errors['decay']:,.0f} per fraction of the price")
 print(f"χ² test of the model: p = {fit.p_value:.2g}")
 
 # %%
-# Observed shares of filled orders beside the fitted ones. A Brownian price does not follow the exponential law exactly: it fills
-# fewer of the distant orders than the model.
+# Observed shares of filled orders beside the fitted ones. A Brownian price does not follow the exponential
+# law exactly: it fills fewer of the distant orders than the model.
 
 basis_points = 1e4 * np.asarray(fit.offsets)
 frame = pl.concat(
     pl.DataFrame({"offset": basis_points, "share": share}).with_columns(source=pl.lit(source))
     for source, share in (("observed", fit.observed), ("fitted", fit.fitted))
 )
-figure_lines(frame, "offset", {"share": "share of orders filled"}, "source", x_title="offset, basis points").show()
+figure_lines(
+    frame, "offset", {"share": "share of orders filled"}, "source", x_title="offset, basis points"
+).show()
 
 # %%
-# Quotes of Guéant, Lehalle and Fernandez-Tapia (2013) for these parameters, by risk aversion: the more averse the maker, the more
-# it skews its quotes.
+# Quotes of Guéant, Lehalle and Fernandez-Tapia (2013) for these parameters, by risk aversion: the more averse
+# the maker, the more it skews its quotes.
 
 inventory = np.arange(-5, 6, dtype=np.float32)
 quotes = []
@@ -50,5 +52,11 @@ for risk_aversion in (50.0, 500.0):
     action, _ = maker.act(None, None, LimitOrderObservation(inventory, None))
     for side, offset in (("bid", action.bid_offset), ("ask", action.ask_offset)):
         name = f"{side}, γ = {risk_aversion:g}"
-        quotes.append(pl.DataFrame({"inventory": inventory, "offset": 1e4 * np.asarray(offset)}).with_columns(quote=pl.lit(name)))
-figure_lines(pl.concat(quotes), "inventory", {"offset": "offset, basis points"}, "quote", x_title="inventory, units").show()
+        quotes.append(
+            pl.DataFrame({"inventory": inventory, "offset": 1e4 * np.asarray(offset)}).with_columns(
+                quote=pl.lit(name)
+            )
+        )
+figure_lines(
+    pl.concat(quotes), "inventory", {"offset": "offset, basis points"}, "quote", x_title="inventory, units"
+).show()

@@ -18,7 +18,13 @@ from twosided.plots import figure_lines
 # %%
 # A variance with strong feedback: the Feller condition 2 κ θ > σ² is violated by far.
 
-parameters = {"initial_variance": 0.04, "reversion": 0.5, "level": 0.04, "vol_of_vol": 1.0, "correlation": -0.9}
+parameters = {
+    "initial_variance": 0.04,
+    "reversion": 0.5,
+    "level": 0.04,
+    "vol_of_vol": 1.0,
+    "correlation": -0.9,
+}
 schemes = {"quadratic-exponential": ts.Heston, "Euler": ts.HestonEuler}
 
 
@@ -47,6 +53,17 @@ for name, scheme in schemes.items():
         mid = terminal(process, jax.random.key(0), 2 * steps, 200_000)
         payoff = np.asarray(jnp.maximum(mid - 100.0, 0.0), np.float64)
         rows.append(
-            {"scheme": name, "steps": steps, "bias": payoff.mean() - exact, "bias_error": payoff.std() / np.sqrt(payoff.size)}
+            {
+                "scheme": name,
+                "steps": steps,
+                "bias": payoff.mean() - exact,
+                "bias_error": payoff.std() / np.sqrt(payoff.size),
+            }
         )
-figure_lines(pl.DataFrame(rows), "steps", {"bias": f"bias of the call price, currency (exact {exact:.3f})"}, "scheme", x_title="steps per year").show()
+figure_lines(
+    pl.DataFrame(rows),
+    "steps",
+    {"bias": f"bias of the call price, currency (exact {exact:.3f})"},
+    "scheme",
+    x_title="steps per year",
+).show()

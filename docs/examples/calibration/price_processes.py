@@ -2,7 +2,8 @@
 Choose a price process
 ======================
 
-Compare the price processes: paths of the midprice, and how heavy the tails of returns are at about equal volatility.
+Compare the price processes: paths of the midprice, and how heavy the tails of returns are at about equal
+volatility.
 """
 
 import equinox as eqx
@@ -14,7 +15,8 @@ import twosided as ts
 from twosided.plots import figure_distributions, figure_lines
 
 # %%
-# A price process steps one path from one shock. ``jax.lax.scan`` goes through time and ``jax.vmap`` maps over paths.
+# A price process steps one path from one shock. ``jax.lax.scan`` goes through time and ``jax.vmap`` maps over
+# paths.
 
 day = 1 / 252
 processes = {
@@ -40,13 +42,16 @@ def simulate(process, key, steps, paths):
     return jax.vmap(path)(process.shocks(key_start, (paths,)), process.shocks(key_steps, (paths, steps)))
 
 
-mids = {name: np.asarray(simulate(process, jax.random.key(0), 252, 1000)) for name, process in processes.items()}
+mids = {
+    name: np.asarray(simulate(process, jax.random.key(0), 252, 1000)) for name, process in processes.items()
+}
 
 # %%
 # One year of daily prices.
 
 paths = pl.concat(
-    pl.DataFrame({"day": np.arange(252), "mid": mid[0]}).with_columns(process=pl.lit(name)) for name, mid in mids.items()
+    pl.DataFrame({"day": np.arange(252), "mid": mid[0]}).with_columns(process=pl.lit(name))
+    for name, mid in mids.items()
 )
 figure_lines(paths, "day", {"mid": "midprice, currency"}, "process", x_title="day").show()
 
@@ -54,7 +59,9 @@ figure_lines(paths, "day", {"mid": "midprice, currency"}, "process", x_title="da
 # Distribution of daily returns, and their excess kurtosis, which is 0 for a normal distribution.
 
 returns = {name: 100 * np.diff(np.log(mid), axis=1).ravel() for name, mid in mids.items()}
-frame = pl.concat(pl.DataFrame({"return": r}).with_columns(process=pl.lit(name)) for name, r in returns.items())
+frame = pl.concat(
+    pl.DataFrame({"return": r}).with_columns(process=pl.lit(name)) for name, r in returns.items()
+)
 figure_distributions(frame, {"return": "daily return, %"}, "process").show()
 
 for name, r in returns.items():

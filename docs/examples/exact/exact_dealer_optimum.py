@@ -2,8 +2,8 @@
 Exact optimum of the dealer market
 ==================================
 
-Compute the best response to competitors in closed form, and the optimal skew under a penalty on inventory risk by dynamic
-programming.
+Compute the best response to competitors in closed form, and the optimal skew under a penalty on inventory
+risk by dynamic programming.
 """
 
 import numpy as np
@@ -11,13 +11,14 @@ import polars as pl
 
 import twosided as ts
 from twosided.dealer.distributions import PointMass, Uniform
-from twosided.dealer.exact.best_response import best_response, payoff
-from twosided.dealer.exact.dynamic_programming import penalised_optimum
+from twosided.dealer.exact.best_response import best_response, objective_value
+from twosided.dealer.exact.dynamic_programming import penalized_optimum
 from twosided.plots import figure_lines
 
 # %%
-# On one side, a maker that quotes ε earns h(ε) = (1 + ε) P[it wins], in units of what the side's orders are worth at ε = 0
-# (Theorem 1 of Ganesh et al. 2019). Against a competitor that draws its ε from Unif[-1, 1] the best quote is 0.
+# On one side, a maker that quotes ε earns h(ε) = (1 + ε) P[it wins], in units of what the side's orders are
+# worth at ε = 0 (Theorem 1 of Ganesh et al. 2019). Against a competitor that draws its ε from Unif[-1, 1] the
+# best quote is 0.
 
 competitors = {
     "Unif[-1, 1]": Uniform(-1.0, 1.0),
@@ -26,7 +27,9 @@ competitors = {
 }
 epsilon = np.linspace(-1, 1, 401)
 curves = pl.concat(
-    pl.DataFrame({"epsilon": epsilon, "payoff": payoff(epsilon, law)}).with_columns(competitor=pl.lit(name))
+    pl.DataFrame({"epsilon": epsilon, "payoff": objective_value(epsilon, law)}).with_columns(
+        competitor=pl.lit(name)
+    )
     for name, law in competitors.items()
 )
 figure_lines(
@@ -34,7 +37,8 @@ figure_lines(
 ).show()
 
 # %%
-# Where a competitor quotes a constant, the supremum is a limit: undercutting gains all orders, and no best ε exists.
+# Where a competitor quotes a constant, the supremum is a limit: undercutting gains all orders, and no best ε
+# exists.
 
 for name, law in competitors.items():
     best = best_response(law)
@@ -42,12 +46,12 @@ for name, law in competitors.items():
     print(f"{name}: supremum {best.supremum:.4f}, {attained}")
 
 # %%
-# With a penalty on the square of inventory PnL, the optimum depends on the inventory. ``penalised_optimum`` solves a dynamic
-# program and states the error of its value by cause.
+# With a penalty on the square of inventory PnL, the optimum depends on the inventory. ``penalized_optimum``
+# solves a dynamic program and states the error of its value by cause.
 
 competitor = ts.PersistentQuoter(epsilon_buy=-0.5, epsilon_sell=0.0, hedge=0.2)
 scenario = ts.Scenario(ts.DealerMarket(), (competitor,), ts.SquarePenalty(weight=0.07))
-found = penalised_optimum(scenario, reach=60, refinement=2, points=16)
+found = penalized_optimum(scenario, reach=60, refinement=2, points=16)
 print(f"{found.value:.4f} within {found.errors.bound:.4f}, standard error {found.errors.book:.4f}")
 
 # %%

@@ -2,8 +2,8 @@
 Optimal quotes of limit orders
 ==============================
 
-Compare the exact optimum of the limit-order market with the closed-form quotes of Avellaneda and Stoikov (2008) and of Guéant,
-Lehalle and Fernandez-Tapia (2013).
+Compare the exact optimum of the limit-order market with the closed-form quotes of Avellaneda and Stoikov
+(2008) and of Guéant, Lehalle and Fernandez-Tapia (2013).
 """
 
 import numpy as np
@@ -14,22 +14,22 @@ from twosided.limit_orders.exact import limit_order_optimum, limit_order_value
 from twosided.plots import figure_bars, figure_lines
 
 # %%
-# An order at distance δ from the midprice fills in a step with probability 1 - exp(-A exp(-k δ) Δ). The reward charges
-# φ q² per unit of time for the inventory q.
+# An order at distance δ from the midprice fills in a step with probability 1 - exp(-A exp(-k δ) Δ). The
+# reward charges φ q² per unit of time for the inventory q.
 
 scenario = ts.Scenario(ts.LimitOrderMarket(), (), ts.InventoryPenalty(running=0.2))
 optimum = limit_order_optimum(scenario)
 print(f"optimum: {optimum.total:.3f} per session")
 
 # %%
-# Optimal offsets at the opening: a long maker bids further away and asks closer to the midprice. The whole skew vanishes towards
-# the close, where little time is left to hold inventory.
+# Optimal offsets at the opening: a long maker bids further away and asks closer to the midprice. The whole
+# skew vanishes towards the close, where little time is left to hold inventory.
 
 steps = {"opening": 0, "20 steps before the close": 180, "last step": 199}
 curves = pl.concat(
-    pl.DataFrame({"inventory": optimum.inventory, "bid": optimum.bid[step], "ask": optimum.ask[step]}).with_columns(
-        time=pl.lit(name)
-    )
+    pl.DataFrame(
+        {"inventory": optimum.inventory, "bid": optimum.bid[step], "ask": optimum.ask[step]}
+    ).with_columns(time=pl.lit(name))
     for name, step in steps.items()
 )
 curves = curves.with_columns(

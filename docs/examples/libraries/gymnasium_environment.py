@@ -37,8 +37,8 @@ info
 env.render().show()
 
 # %%
-# A vector environment takes a step of many markets in one compiled call. Here all markets quote the same ε on both sides; the mean
-# of PnL per step over 256 markets and 50 steps is drawn by ε.
+# A vector environment takes a step of many markets in one compiled call. Here all markets quote the same ε on
+# both sides; the mean of PnL per step over 256 markets and 50 steps is drawn by ε.
 
 scenario = ts.Scenario(ts.DealerMarket(), (ts.RandomQuoter(),))
 markets = ScenarioVectorEnv(scenario, num_envs=256)
@@ -52,7 +52,9 @@ for epsilon in np.linspace(-0.9, 0.9, 7):
 exact = np.linspace(-1, 1, 101)
 frame = pl.concat(
     [
-        pl.DataFrame({"epsilon": exact, "pnl": 0.94 * (1 + exact) * (1 - exact) / 2}).with_columns(source=pl.lit("exact")),
+        pl.DataFrame({"epsilon": exact, "pnl": 0.94 * (1 + exact) * (1 - exact) / 2}).with_columns(
+            source=pl.lit("exact")
+        ),
         pl.DataFrame(rows),
     ],
     how="diagonal",

@@ -2,7 +2,8 @@
 Train with Stable-Baselines3
 ============================
 
-Train PPO of Stable-Baselines3 on a market through the vector environment, and compare it with the exact optimum.
+Train PPO of Stable-Baselines3 on a market through the vector environment, and compare it with the exact
+optimum.
 """
 
 import numpy as np
@@ -22,7 +23,15 @@ torch.set_num_threads(1)
 scenario = scenario_of(competitors=["random-quoter:low=0.5,high=1"])
 markets = VecNormalize(DummyVecEnv([lambda: ScenarioEnv(scenario)] * 16), gamma=0.5)
 model = PPO(
-    "MlpPolicy", markets, learning_rate=2e-3, n_steps=64, batch_size=64, n_epochs=4, gamma=0.5, gae_lambda=0.5, seed=0
+    "MlpPolicy",
+    markets,
+    learning_rate=2e-3,
+    n_steps=64,
+    batch_size=64,
+    n_epochs=4,
+    gamma=0.5,
+    gae_lambda=0.5,
+    seed=0,
 )
 
 # %%
@@ -48,5 +57,5 @@ for _ in range(5):
 # %%
 # The reward approaches the supremum.
 
-optimum = scenario.market.optimum(scenario)
+optimum = ts.optimum(scenario)
 figure_learning(pl.DataFrame(rows), supremum=optimum.value).show()

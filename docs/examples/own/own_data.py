@@ -13,12 +13,11 @@ import numpy as np
 import polars as pl
 
 import twosided as ts
-from twosided.data.bar_files import read_bars
 from twosided.plots import figure_bars, figure_episode
 
 # %%
-# The file of this example is written here: a random walk with open, high, low and close per minute. Files of your own have the
-# same columns; see :doc:`/guides/data`.
+# The file of this example is written here: a random walk with open, high, low and close per minute. Files of
+# your own have the same columns; see :doc:`/guides/data`.
 
 path = Path(tempfile.mkdtemp()) / "minutes.csv"
 rng = np.random.default_rng(0)
@@ -42,27 +41,33 @@ pl.DataFrame(
 ).write_csv(path)
 
 # %%
-# ``read_bars`` checks the file and refuses it at the first invalid line. The report lists length, gaps and sessions.
+# ``read_bars`` checks the file and refuses it at the first invalid line. The report lists length, gaps and
+# sessions.
 
-bars = read_bars(path)
+bars = ts.read_bars(path)
 for name, value in bars.summary():
     print(f"{name}: {value}")
 
 # %%
-# ``RecordedBars`` makes a market of them. An order placed after a bar rests during the next bar, and fills if the price trades
-# through it. The maker receives a rebate of half a basis point.
+# ``RecordedBars`` makes a market of them. An order placed after a bar rests during the next bar, and fills if
+# the price trades through it. The maker receives a rebate of half a basis point.
 
 market = ts.BarsMarket(source=ts.RecordedBars.of(bars), maker_rate=-5e-5)
 scenario = ts.Scenario(market, (), horizon=500)
 makers = {f"{offset} basis points": ts.FixedOffset(1e-4 * offset, 1e-4 * offset) for offset in (1, 2, 4, 8)}
 makers["buy and hold"] = ts.BuyAndHold()
-records = ts.to_frame(ts.evaluate(scenario, makers, steps=100_000))
+records = ts.evaluate(scenario, makers, steps=100_000, as_frame=True)
 
 # %%
-# PnL per step, in basis points of the opening price. On a random walk a fill tends to precede a move against the maker:
-# inventory PnL takes away what the spread earns.
+# PnL per step, in basis points of the opening price. On a random walk a fill tends to precede a move against
+# the maker: inventory PnL takes away what the spread earns.
 
-metrics = {"pnl_spread": "spread", "pnl_inventory": "inventory", "pnl_fees": "fees and rebates", "pnl_total": "total"}
+metrics = {
+    "pnl_spread": "spread",
+    "pnl_inventory": "inventory",
+    "pnl_fees": "fees and rebates",
+    "pnl_total": "total",
+}
 frame = records.filter(pl.col("metric").is_in(list(metrics)))
 frame = frame.with_columns(pl.col("value") * 1e4 / 1.10)
 table = frame.pivot("metric", index="case", values="value")

@@ -2,8 +2,8 @@
 Write your own market
 =====================
 
-A market is a class with four members. Write one in which a single maker sets its half-spread, solve it by hand, and train PPO
-on it.
+A market is a class with four members. Write one in which a single maker sets its half-spread, solve it by
+hand, and train PPO on it.
 """
 
 import equinox as eqx
@@ -12,14 +12,13 @@ import jax.numpy as jnp
 import polars as pl
 
 import twosided as ts
-from twosided.core.spaces import Box
-from twosided.core.transition import PnL, Quotes, Transition
 from twosided.plots import figure_learning, figure_lines
 
 # %%
-# In every step a client arrives who buys or sells one unit with equal probability, and trades if the half-spread δ is not larger
-# than its reservation half-spread, which is exponential with mean 1/k. The midprice is constant, so that PnL is the spread
-# earned: δ per trade, and δ exp(-k δ) on average. The optimum is δ = 1/k.
+# In every step a client arrives who buys or sells one unit with equal probability, and trades if the
+# half-spread δ is not larger than its reservation half-spread, which is exponential with mean 1/k. The
+# midprice is constant, so that PnL is the spread earned: δ per trade, and δ exp(-k δ) on average. The optimum
+# is δ = 1/k.
 
 
 class Action(eqx.Module):
@@ -57,7 +56,7 @@ class OneClientMarket(ts.Market):
 
     @property
     def action_space(self):
-        return Box(low=Action(0.0), high=Action(3.0))
+        return ts.Box(low=Action(0.0), high=Action(3.0))
 
     def shocks(self, key, shape):
         key_reservation, key_side = jax.random.split(key)
@@ -77,10 +76,10 @@ class OneClientMarket(ts.Market):
         bought, sold = trades * shock.sells, trades * ~shock.sells
         inventory = state + bought - sold
         mid, zero = jnp.full(1, self.mid), jnp.zeros(1)
-        transition = Transition(
+        transition = ts.Transition(
             observation=Observation(inventory),
-            pnl=PnL(spread=delta * trades, hedge=zero, inventory=zero, fees=zero),
-            quotes=Quotes(mid=mid, mid_after=mid, bid=mid - delta, ask=mid + delta),
+            pnl=ts.PnL(spread=delta * trades, hedge=zero, inventory=zero, fees=zero),
+            quotes=ts.Quotes(mid=mid, mid_after=mid, bid=mid - delta, ask=mid + delta),
             held=state,
             expected_inventory_pnl=zero,
             inventory=inventory,
@@ -112,16 +111,21 @@ class FixedSpread(ts.Policy):
 
 scenario = ts.Scenario(OneClientMarket(), competitors=(), horizon=100)
 spreads = [0.1, 0.25, 0.5, 0.75, 1.0, 1.5]
-records = ts.to_frame(ts.evaluate(scenario, {f"{d}": FixedSpread(d) for d in spreads}, steps=100_000))
+records = ts.evaluate(scenario, {f"{d}": FixedSpread(d) for d in spreads}, steps=100_000, as_frame=True)
 simulated = records.filter(pl.col("metric") == "pnl_total").select(
-    pl.col("case").cast(pl.Float64).alias("half_spread"), pl.col("value").alias("pnl"), pl.col("error").alias("pnl_error")
+    pl.col("case").cast(pl.Float64).alias("half_spread"),
+    pl.col("value").alias("pnl"),
+    pl.col("error").alias("pnl_error"),
 )
 grid = jnp.linspace(0.05, 1.6, 60)
 exact = pl.DataFrame({"half_spread": grid.tolist(), "pnl": (grid * jnp.exp(-2 * grid)).tolist()})
 curves = pl.concat(
-    [exact.with_columns(source=pl.lit("formula")), simulated.with_columns(source=pl.lit("simulated"))], how="diagonal"
+    [exact.with_columns(source=pl.lit("formula")), simulated.with_columns(source=pl.lit("simulated"))],
+    how="diagonal",
 )
-figure_lines(curves, "half_spread", {"pnl": "PnL per step, currency"}, "source", x_title="half-spread, currency").show()
+figure_lines(
+    curves, "half_spread", {"pnl": "PnL per step, currency"}, "source", x_title="half-spread, currency"
+).show()
 
 # %%
 # PPO works on any market. Its learning curve approaches the optimum exp(-1)/k.

@@ -2,22 +2,22 @@
 Write your own policy
 =====================
 
-A policy is a class with an ``act`` method. Write a maker that skews its quotes by its inventory, tune it, and compare it.
+A policy is a class with an ``act`` method. Write a maker that skews its quotes by its inventory, tune it, and
+compare it.
 """
 
 import jax.numpy as jnp
 import polars as pl
 
 import twosided as ts
-from twosided.core.policy import StatelessPolicy
 from twosided.plots import figure_lines, figure_skew
 
 # %%
-# The class is a frozen dataclass (an equinox module). Numbers of type ``float`` are its parameters, which JAX can map and
-# differentiate. A policy that draws nothing and has no state needs ``act`` only.
+# The class is a frozen dataclass (an equinox module). Numbers of type ``float`` are its parameters, which JAX
+# can map and differentiate. A policy that draws nothing and has no state needs ``act`` only.
 
 
-class SkewedQuoter(StatelessPolicy):
+class SkewedQuoter(ts.StatelessPolicy):
     """Quotes with a skew that is linear in the inventory."""
 
     epsilon: float = 0.0
@@ -41,14 +41,17 @@ class SkewedQuoter(StatelessPolicy):
 scenario = ts.Scenario(ts.DealerMarket(), competitors=(ts.RandomQuoter(),))
 skews = [0.0, 0.002, 0.005, 0.01, 0.02, 0.05]
 makers = {f"{skew}": SkewedQuoter(skew=skew) for skew in skews}
-records = ts.to_frame(ts.evaluate(scenario, makers, steps=200_000)).filter(pl.col("maker") == 0)
+records = ts.evaluate(scenario, makers, steps=200_000, as_frame=True).filter(pl.col("maker") == 0)
 
 rows = (
     records.filter(pl.col("metric").is_in(["pnl_spread", "inventory_std"]))
     .pivot("metric", index="case", values="value")
     .with_columns(skew=pl.col("case").cast(pl.Float64), maker=pl.lit("SkewedQuoter"))
 )
-panels = {"pnl_spread": "spread PnL per step, currency", "inventory_std": "standard deviation of inventory, units"}
+panels = {
+    "pnl_spread": "spread PnL per step, currency",
+    "inventory_std": "standard deviation of inventory, units",
+}
 figure_lines(rows, "skew", panels, "maker", x_title="skew per unit of inventory").show()
 
 # %%

@@ -2,7 +2,8 @@
 Hedge client flow
 =================
 
-Trade off the cost of hedging against the risk of the position, and compare simple hedgers with the exact optimum.
+Trade off the cost of hedging against the risk of the position, and compare simple hedgers with the exact
+optimum.
 """
 
 import numpy as np
@@ -13,13 +14,13 @@ from twosided.hedging.plots import figure_side_by_side
 from twosided.plots import figure_lines
 
 # %%
-# Clients trade with a dealer, who hedges on an exchange at a cost. ``FractionalHedger`` hedges a fraction of its position in every
-# step.
+# Clients trade with a dealer, who hedges on an exchange at a cost. ``FractionalHedger`` hedges a fraction of
+# its position in every step.
 
 scenario = ts.Scenario(ts.HedgingMarket(), (), horizon=256)
 fractions = np.linspace(0.0, 1.0, 9)
 makers = {f"{fraction}": ts.FractionalHedger(fraction=fraction) for fraction in fractions.tolist()}
-records = ts.to_frame(ts.evaluate(scenario, makers, steps=100_000))
+records = ts.evaluate(scenario, makers, steps=100_000, as_frame=True)
 
 # %%
 # Mean PnL, its risk, and their ratio by the fraction that is hedged. Bands are 95% confidence intervals.
@@ -29,8 +30,13 @@ panels = {
     "inventory_pnl_std": "standard deviation of inventory PnL per step, currency",
     "sharpe": "Sharpe ratio of a step",
 }
-values = records.filter(pl.col("metric").is_in(list(panels))).pivot("metric", index="case", values=["value", "error"])
-values = values.rename({f"value_{metric}": metric for metric in panels} | {f"error_{metric}": f"{metric}_error" for metric in panels})
+values = records.filter(pl.col("metric").is_in(list(panels))).pivot(
+    "metric", index="case", values=["value", "error"]
+)
+values = values.rename(
+    {f"value_{metric}": metric for metric in panels}
+    | {f"error_{metric}": f"{metric}_error" for metric in panels}
+)
 values = values.with_columns(fraction=pl.col("case").cast(pl.Float64), maker=pl.lit("fractional hedger"))
 figure_lines(values, "fraction", panels, "maker", x_title="fraction of the position hedged per step").show()
 

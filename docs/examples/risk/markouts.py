@@ -2,7 +2,8 @@
 Measure adverse selection
 =========================
 
-Compute markouts of trades with informed and uninformed investors, and split inventory PnL into adverse selection and the rest.
+Compute markouts of trades with informed and uninformed investors, and split inventory PnL into adverse
+selection and the rest.
 """
 
 import polars as pl
@@ -19,12 +20,13 @@ flows = {
 }
 maker = {"maker": ts.PersistentQuoter(epsilon_buy=0.2, epsilon_sell=0.2)}
 scenarios = {
-    name: ts.Scenario(ts.DealerMarket(flow=flow), (ts.RandomQuoter(),), horizon=50) for name, flow in flows.items()
+    name: ts.Scenario(ts.DealerMarket(flow=flow), (ts.RandomQuoter(),), horizon=50)
+    for name, flow in flows.items()
 }
 
 # %%
-# A markout is what a unit traded with clients has earned k steps later: its spread and every revaluation since. It is constant
-# where clients know nothing about the price, and falls where they do.
+# A markout is what a unit traded with clients has earned k steps later: its spread and every revaluation
+# since. It is constant where clients know nothing about the price, and falls where they do.
 
 frame = pl.concat(
     ts.markouts(scenario, maker, lags=10, steps=200_000).with_columns(case=pl.lit(name))
@@ -33,7 +35,8 @@ frame = pl.concat(
 figure_markouts(frame.filter(pl.col("maker") == 0)).show()
 
 # %%
-# ``adverse_selection`` splits inventory PnL into the revaluation of the trades of the last ``window`` steps, and of older positions.
+# ``adverse_selection`` splits inventory PnL into the revaluation of the trades of the last ``window`` steps,
+# and of older positions.
 
 parts = {
     "pnl_spread": "spread",
@@ -43,7 +46,9 @@ parts = {
     "pnl_total": "total",
 }
 rows = pl.concat(
-    ts.to_frame(ts.adverse_selection(scenario, maker, window=3, steps=200_000)).with_columns(case=pl.lit(name))
+    ts.to_frame(ts.adverse_selection(scenario, maker, window=3, steps=200_000)).with_columns(
+        case=pl.lit(name)
+    )
     for name, scenario in scenarios.items()
 ).filter(pl.col("maker") == 0)
 figure_bars(rows.pivot("metric", index="case", values="value"), "case", parts, error=False).show()

@@ -2,8 +2,8 @@
 Compare market makers
 =====================
 
-Evaluate several policies in one scenario on common random numbers, with standard errors, and follow one of them through an
-episode.
+Evaluate several policies in one scenario on common random numbers, with standard errors, and follow one of
+them through an episode.
 """
 
 import polars as pl
@@ -12,7 +12,8 @@ import twosided as ts
 from twosided.plots import figure_earnings, figure_episode
 
 # %%
-# The competitor draws its quotes at random. The policies to compare quote constant spreads, or adapt to what they win.
+# The competitor draws its quotes at random. The policies to compare quote constant spreads, or adapt to what
+# they win.
 
 scenario = ts.Scenario(ts.DealerMarket(), competitors=(ts.RandomQuoter(),))
 makers = {
@@ -21,12 +22,12 @@ makers = {
     "skewed": ts.PersistentQuoter(epsilon_buy=0.3, epsilon_sell=-0.3),
     "adaptive": ts.AdaptiveQuoter(),
 }
-optimum = scenario.market.optimum(scenario)
+optimum = ts.optimum(scenario)
 records = ts.evaluate(scenario, makers, steps=400_000, optimum=optimum)
 
 # %%
-# Every policy meets the same orders, prices and books, so differences between policies have smaller errors than the
-# values themselves.
+# Every policy meets the same orders, prices and books, so differences between policies have smaller errors
+# than the values themselves.
 
 metrics = ["pnl_total", "optimality_gap", "market_share", "inventory_std", "sharpe"]
 frame = ts.to_frame(records).filter(pl.col("maker") == 0, pl.col("metric").is_in(metrics))

@@ -23,7 +23,8 @@ policies, _ = ts.train(scenario, ts.PPO(steps=200_000, discount=0.99), seed=0)
 policy = policies[0]
 
 # %%
-# ``act`` takes the shock, the policy state and the observation of one maker. ``jax.vmap`` maps it over a grid.
+# ``act`` takes the shock, the policy state and the observation of one maker. ``jax.vmap`` maps it over a
+# grid.
 
 inventory = jnp.arange(-10.0, 11.0)
 time_left = jnp.linspace(0.05, 1.0, 20)
@@ -48,14 +49,21 @@ frame = pl.DataFrame(
         "ask": quotes.ask_offset[middle].tolist(),
     }
 ).unpivot(["bid", "ask"], index="inventory", variable_name="side", value_name="offset")
-figure_lines(frame, "inventory", {"offset": "offset from the midprice, currency"}, "side", x_title="inventory, units").show()
+figure_lines(
+    frame, "inventory", {"offset": "offset from the midprice, currency"}, "side", x_title="inventory, units"
+).show()
 
 # %%
 # The skew, offset of the bid less that of the ask, by inventory and time to the close.
 
 skew = quotes.bid_offset - quotes.ask_offset
 heatmap = go.Heatmap(
-    x=inventory.tolist(), y=time_left.tolist(), z=skew.tolist(), colorscale="RdBu", zmid=0, colorbar={"title": "skew"}
+    x=inventory.tolist(),
+    y=time_left.tolist(),
+    z=skew.tolist(),
+    colorscale="RdBu",
+    zmid=0,
+    colorbar={"title": "skew"},
 )
 figure = go.Figure(heatmap)
 figure.update_layout(height=380, xaxis_title="inventory, units", yaxis_title="time to the close")

@@ -2,7 +2,8 @@
 Train a market maker
 ====================
 
-Train a maker of the dealer market by PPO, follow its learning curve, and compare what it earns with the exact optimum.
+Train a maker of the dealer market by PPO, follow its learning curve, and compare what it earns with the exact
+optimum.
 """
 
 import polars as pl
@@ -11,16 +12,17 @@ import twosided as ts
 from twosided.plots import figure_earnings, figure_epsilon, figure_learning
 
 # %%
-# Two makers quote around the midprice of an exchange, and each investor trades with the one that has the better price. The
-# competitor quotes the spread of the exchange on both sides: its ε is 0.
+# Two makers quote around the midprice of an exchange, and each investor trades with the one that has the
+# better price. The competitor quotes the spread of the exchange on both sides: its ε is 0.
 
 competitor = ts.PersistentQuoter(epsilon_buy=0.0, epsilon_sell=0.0)
 scenario = ts.Scenario(ts.DealerMarket(), competitors=(competitor,))
-optimum = scenario.market.optimum(scenario)
+optimum = ts.optimum(scenario)
 print(f"supremum of PnL per step: {optimum.value:.3f}")
 
 # %%
-# ``train`` trains several seeds at once, in one compiled program. ``after_chunk`` sees the progress from time to time.
+# ``train`` trains several seeds at once, in one compiled program. ``after_chunk`` sees the progress from time
+# to time.
 
 rows = []
 
@@ -56,7 +58,7 @@ frame.filter(pl.col("metric").is_in(["pnl_total", "optimality_gap", "market_shar
 figure_earnings(records, list(makers), supremum=optimum.value).show()
 
 # %%
-# The supremum is not attained: a maker has to undercut its competitor by as little as possible. Quotes below 0 win every
-# order.
+# The supremum is not attained: a maker has to undercut its competitor by as little as possible. Quotes below
+# 0 win every order.
 
 figure_epsilon(ts.trace(scenario, policies[0]), optimal_buy=0.0, optimal_sell=0.0).show()
