@@ -5,8 +5,8 @@
 Sphinx with MyST reads the pages. sphinx-gallery executes the scripts in docs/examples in one process, so that they
 share JAX and its compiled programs (myst-nb would start a kernel for each page), and links them from the reference.
 pydata-sphinx-theme has the navigation that a site of this size needs, a dark and a light mode, and takes nothing from
-the network. The extensions in docs/_ext generate the reference from the docstrings, embed plotly figures, and set tables of
-measurements.
+the network. The extensions in docs/_ext generate the reference from the docstrings, embed plotly figures, and set
+tables of measurements.
 """
 
 import importlib.util

@@ -1,7 +1,7 @@
 """Docstrings as Markdown, dataclass fields with the docstrings under them, and signatures as in the source.
 
 autodoc reads docstrings as reStructuredText and prints defaults by their `repr`. Docstrings of this project are
-Markdown (MyST), and defaults are other parts, whose source (`GeometricBrownian()`) reads better than their representation.
+Markdown (MyST), and defaults are other parts, whose source (`GeometricBrownian()`) reads better than their `repr`.
 """
 
 import ast

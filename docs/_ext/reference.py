@@ -138,16 +138,20 @@ def _page(package: str, objects: dict[str, Any]) -> str:
         modules.setdefault(_module_of(thing, package), []).append(name)
     lines = [title, "=" * len(title), "", summary, "", *_summary(objects)]
     for module in sorted(modules, key=lambda name: not name.endswith(".market")):
-        heading = (
-            module.removeprefix(f"twosided.{package}").strip(".").replace("_", " ").replace(".", ": ")
-            or package
-        )
-        heading = heading[0].upper() + heading[1:]
+        heading = _heading(module, package)
         text = inspect.getdoc(importlib.import_module(module)) or ""
         lines += [heading, "-" * len(heading), "", *markdown(text)]
         for name in modules[module]:
             lines += _directive(name, objects[name])
     return "\n".join(lines) + "\n"
+
+
+def _heading(module: str, package: str) -> str:
+    words = module.removeprefix(f"twosided.{package}").strip(".").split(".")[-1] or PACKAGES[package][0]
+    text = words.replace("_", " ")
+    for name, written in {"ppo": "PPO", "sac": "SAC", "pnl": "PnL", "monte carlo": "Monte Carlo"}.items():
+        text = re.sub(rf"\b{name}\b", written, text)
+    return text[0].upper() + text[1:]
 
 
 def _module_of(thing: Any, package: str) -> str:

@@ -66,3 +66,5 @@ figure_book_fit(fit, sizes, sample_curves(book, sizes)).show()
 market = ts.DealerMarket(book=book)
 scenario = ts.Scenario(market, competitors=(ts.PersistentQuoter(),))
 print(f"supremum of PnL per step: {ts.optimum(scenario).value:.3f}")
+
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/calibrate_book.png'

@@ -60,3 +60,5 @@ for risk_aversion in (50.0, 500.0):
 figure_lines(
     pl.concat(quotes), "inventory", {"offset": "offset, basis points"}, "quote", x_title="inventory, units"
 ).show()
+
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/calibrate_fills.png'

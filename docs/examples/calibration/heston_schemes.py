@@ -67,3 +67,5 @@ figure_lines(
     "scheme",
     x_title="steps per year",
 ).show()
+
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/heston_schemes.png'

@@ -67,3 +67,5 @@ figure_distributions(frame, {"return": "daily return, %"}, "process").show()
 for name, r in returns.items():
     kurtosis = np.mean((r - r.mean()) ** 4) / r.var() ** 2 - 3
     print(f"{name}: standard deviation {r.std():.2f}%, excess kurtosis {kurtosis:.2f}")
+
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/price_processes.png'

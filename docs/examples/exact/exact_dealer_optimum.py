@@ -51,7 +51,7 @@ for name, law in competitors.items():
 
 competitor = ts.PersistentQuoter(epsilon_buy=-0.5, epsilon_sell=0.0, hedge=0.2)
 scenario = ts.Scenario(ts.DealerMarket(), (competitor,), ts.SquarePenalty(weight=0.07))
-found = penalized_optimum(scenario, reach=60, refinement=2, points=16)
+found = penalized_optimum(scenario, max_inventory=60, refinement=2, points=16)
 print(f"{found.value:.4f} within {found.errors.bound:.4f}, standard error {found.errors.book:.4f}")
 
 # %%
@@ -68,3 +68,5 @@ wins = curve.unpivot(index="inventory", variable_name="orders", value_name="shar
 figure_lines(
     wins, "inventory", {"share": "probability of winning"}, "orders", x_title="inventory, units"
 ).show()
+
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/exact_dealer_optimum.png'

@@ -61,3 +61,5 @@ records = ts.evaluate(scenario, {"optimum": optimum.policy}, steps=200_000)
 reward = next(record for record in records if record.metric == "reward")
 session = 200 * np.array([reward.value, reward.error])
 print(f"simulated: {session[0]:.2f} ± {session[1]:.2f} per session, exact: {optimum.total:.2f}")
+
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/exact_limit_orders.png'

@@ -59,3 +59,5 @@ frame = pl.DataFrame({"offset": offsets.tolist(), "risk": risk.tolist()}).with_c
     maker=pl.lit("FixedOffset")
 )
 figure_lines(frame, "offset", {"risk": "E[∫ q² dt] of a session"}, "maker", x_title="offset, currency").show()
+
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/sensitivities.png'

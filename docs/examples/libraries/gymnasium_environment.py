@@ -60,3 +60,5 @@ frame = pl.concat(
     how="diagonal",
 )
 figure_lines(frame, "epsilon", {"pnl": "PnL per step, currency"}, "source", x_title="ε on both sides").show()
+
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/gymnasium_environment.png'

@@ -12,6 +12,7 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+import twosided as ts
 from twosided.adapters.gymnasium import ScenarioEnv, ScenarioVectorEnv, scenario_of
 from twosided.plots import figure_learning
 
@@ -59,3 +60,5 @@ for _ in range(5):
 
 optimum = ts.optimum(scenario)
 figure_learning(pl.DataFrame(rows), supremum=optimum.value).show()
+
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/stable_baselines3.png'

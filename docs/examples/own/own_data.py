@@ -77,3 +77,5 @@ figure_bars(table, "case", metrics, error=False).show()
 # One episode of a maker.
 
 figure_episode(ts.trace(scenario, makers["2 basis points"], paths=1)).show()
+
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/own_data.png'

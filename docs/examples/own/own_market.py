@@ -141,3 +141,5 @@ def follow(progress):
 
 policies, _ = ts.train(scenario, ts.PPO(steps=200_000, discount=0.0), chunks=10, after_chunk=follow)
 figure_learning(pl.DataFrame(rows), supremum=float(jnp.exp(-1) / 2)).show()
+
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/own_market.png'

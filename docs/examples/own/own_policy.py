@@ -58,3 +58,5 @@ figure_lines(rows, "skew", panels, "maker", x_title="skew per unit of inventory"
 # A small skew costs little of the spread and takes away most of the inventory risk. Its quotes by inventory:
 
 figure_skew(ts.trace(scenario, SkewedQuoter(skew=0.01))).show()
+
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/own_policy.png'

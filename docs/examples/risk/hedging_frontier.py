@@ -18,9 +18,9 @@ from twosided.plots import figure_lines
 # its position in every step.
 
 scenario = ts.Scenario(ts.HedgingMarket(), (), horizon=256)
-fractions = np.linspace(0.0, 1.0, 9)
+fractions = np.linspace(0.0, 1.0, 7)
 makers = {f"{fraction}": ts.FractionalHedger(fraction=fraction) for fraction in fractions.tolist()}
-records = ts.evaluate(scenario, makers, steps=100_000, as_frame=True)
+records = ts.evaluate(scenario, makers, steps=50_000, as_frame=True)
 
 # %%
 # Mean PnL, its risk, and their ratio by the fraction that is hedged. Bands are 95% confidence intervals.
@@ -45,3 +45,5 @@ figure_lines(values, "fraction", panels, "maker", x_title="fraction of the posit
 
 shown = {"unhedged": ts.NoHedger(), "half": ts.FractionalHedger(fraction=0.5), "full": ts.FullHedger()}
 figure_side_by_side({name: ts.trace(scenario, maker, paths=1) for name, maker in shown.items()}).show()
+
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/hedging_frontier.png'

@@ -52,3 +52,5 @@ rows = pl.concat(
     for name, scenario in scenarios.items()
 ).filter(pl.col("maker") == 0)
 figure_bars(rows.pivot("metric", index="case", values="value"), "case", parts, error=False).show()
+
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/markouts.png'

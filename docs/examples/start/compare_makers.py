@@ -42,3 +42,5 @@ figure_earnings(records, list(makers), supremum=optimum.value).show()
 # One episode of the adaptive maker.
 
 figure_episode(ts.trace(scenario, makers["adaptive"], paths=1)).show()
+
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/compare_makers.png'

@@ -152,3 +152,5 @@ print(f"observing p* is worth {informed.value - best.value.value:.5f} ticks per 
 # learning, markets in which a threshold of 2 or 3 is better than 1, a maker that adapts when the market
 # changes, and Chan and Shelton's market of a bid and an ask, in which the maker chooses the spread. See
 # :doc:`/papers/phelps2022`.
+
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/learn_to_quote.png'

@@ -68,3 +68,5 @@ heatmap = go.Heatmap(
 figure = go.Figure(heatmap)
 figure.update_layout(height=380, xaxis_title="inventory, units", yaxis_title="time to the close")
 figure.show()
+
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/plot_policy.png'

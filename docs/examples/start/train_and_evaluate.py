@@ -62,3 +62,5 @@ figure_earnings(records, list(makers), supremum=optimum.value).show()
 # 0 win every order.
 
 figure_epsilon(ts.trace(scenario, policies[0]), optimal_buy=0.0, optimal_sell=0.0).show()
+
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/train_and_evaluate.png'
