@@ -20,8 +20,8 @@ from twosided.plots import figure_lines
 
 parameters = {
     "initial_variance": 0.04,
-    "reversion": 0.5,
-    "level": 0.04,
+    "mean_reversion": 0.5,
+    "long_run_variance": 0.04,
     "vol_of_vol": 1.0,
     "correlation": -0.9,
 }

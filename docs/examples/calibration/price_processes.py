@@ -23,7 +23,7 @@ processes = {
     "GeometricBrownian": ts.GeometricBrownian(volatility=0.2, time_step=day),
     "MertonJumps": ts.MertonJumps(volatility=0.15, jump_rate=10.0, jump_std=0.042, time_step=day),
     "Garch": ts.Garch(volatility=0.2, time_step=day),
-    "Heston": ts.Heston(initial_variance=0.04, level=0.04, time_step=day),
+    "Heston": ts.Heston(initial_variance=0.04, long_run_variance=0.04, time_step=day),
 }
 
 

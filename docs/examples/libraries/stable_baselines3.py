@@ -50,15 +50,15 @@ def evaluate(model):
     return float(np.mean(rewards))
 
 
-rows = [{"seed": 0, "steps": 0, "score": evaluate(model)}]
+rows = [{"seed": 0, "timesteps": 0, "eval_pnl": evaluate(model)}]
 for _ in range(5):
     model.learn(2048, reset_num_timesteps=False)
-    rows.append({"seed": 0, "steps": model.num_timesteps, "score": evaluate(model)})
+    rows.append({"seed": 0, "timesteps": model.num_timesteps, "eval_pnl": evaluate(model)})
 
 # %%
 # The reward approaches the supremum.
 
 optimum = ts.optimum(scenario)
-figure_learning(pl.DataFrame(rows), supremum=optimum.value).show()
+figure_learning(pl.DataFrame(rows), optimum=optimum.value).show()
 
 # sphinx_gallery_thumbnail_path = '_static/thumbnails/stable_baselines3.png'

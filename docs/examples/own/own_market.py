@@ -130,16 +130,15 @@ figure_lines(
 # %%
 # PPO works on any market. Its learning curve approaches the optimum exp(-1)/k.
 
-rows = []
+curves = []
 
 
 def follow(progress):
-    rows.append(
-        {"seed": 0, "steps": int(progress.curve["steps"][0]), "score": float(progress.curve["score"][0])}
-    )
+    curves.append(pl.DataFrame({"seed": [0], **progress.curve}))
 
 
-policies, _ = ts.train(scenario, ts.PPO(steps=200_000, discount=0.0), chunks=10, after_chunk=follow)
-figure_learning(pl.DataFrame(rows), supremum=float(jnp.exp(-1) / 2)).show()
+learner = ts.PPO(total_timesteps=200_000, gamma=0.0)
+policies, _ = ts.train(scenario, learner, chunks=10, after_chunk=follow)
+figure_learning(pl.concat(curves), optimum=float(jnp.exp(-1) / 2)).show()
 
 # sphinx_gallery_thumbnail_path = '_static/thumbnails/own_market.png'

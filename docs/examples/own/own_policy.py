@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import polars as pl
 
 import twosided as ts
-from twosided.plots import figure_lines, figure_skew
+from twosided.dealer.plots import figure_skew
+from twosided.plots import figure_lines
 
 # %%
 # The class is a frozen dataclass (an equinox module). Numbers of type ``float`` are its parameters, which JAX

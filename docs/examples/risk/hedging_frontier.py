@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 
 import twosided as ts
-from twosided.hedging.plots import figure_side_by_side
 from twosided.plots import figure_lines
 
 # %%
@@ -44,6 +43,7 @@ figure_lines(values, "fraction", panels, "maker", x_title="fraction of the posit
 # The same episode of three makers.
 
 shown = {"unhedged": ts.NoHedger(), "half": ts.FractionalHedger(fraction=0.5), "full": ts.FullHedger()}
-figure_side_by_side({name: ts.trace(scenario, maker, paths=1) for name, maker in shown.items()}).show()
+traces = {name: ts.trace(scenario, maker, paths=1) for name, maker in shown.items()}
+scenario.market.dashboard().side_by_side(traces).figure.show()
 
 # sphinx_gallery_thumbnail_path = '_static/thumbnails/hedging_frontier.png'

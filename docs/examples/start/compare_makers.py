@@ -36,7 +36,7 @@ frame.pivot("metric", index="case", values="value")
 # %%
 # PnL by source. What the spread earns, inventory can lose, and hedging costs.
 
-figure_earnings(records, list(makers), supremum=optimum.value).show()
+figure_earnings(records, list(makers), optimum=optimum.value).show()
 
 # %%
 # One episode of the adaptive maker.

@@ -86,7 +86,7 @@ assert [round(answer.value, 5) for answer in exact.values()] == [-0.43658, -0.53
 # value, so this one explores: now and then it draws any change. Sampled and exact values agree:
 
 exploring, cells = ts.ThresholdPolicy(2, epsilon=0.1), ts.ImbalanceCells(2)
-sampled = monte_carlo_action_values(scenario, exploring, cells, days=2000)
+sampled = monte_carlo_action_values(scenario, exploring, cells, num_episodes=2000)
 known = state_action_values(chain, exploring, cells)
 assert (abs(sampled.values - known) < 5 * sampled.errors).all()
 figure_table(known, cells.labels, ("lower", "stay", "raise"), "Q(s, a), ticks per step").show()
@@ -115,7 +115,7 @@ print(policy_iteration(values, cells, quote_changes(), first=always_raise))
 # explores with a small probability. Eight learners train side by side, in one compiled program. An arrow
 # shows the change of the price at each imbalance:
 
-policies, progress = ts.train(scenario, ts.SARSA(steps=150 * 2000), seed=0, seeds=8)
+policies, progress = ts.train(scenario, ts.SARSA(total_timesteps=150 * 2000), seed=0, seeds=8)
 figure_arrows(np.asarray(policies[0].table), (-1, 0, 1), cells.labels, "imbalance").show()
 
 # %%

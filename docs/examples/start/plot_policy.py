@@ -19,8 +19,9 @@ from twosided.plots import figure_lines
 # Train a maker of limit orders for a short while.
 
 scenario = ts.Scenario(ts.LimitOrderMarket(), (), ts.InventoryPenalty(running=0.2))
-policies, _ = ts.train(scenario, ts.PPO(steps=200_000, discount=0.99), seed=0)
-policy = policies[0]
+learner = ts.PPO(total_timesteps=600_000, gamma=0.98, gae_lambda=0.9, learning_rate=2e-3)
+policies, _ = ts.train(scenario, learner, seed=0)
+makers = {"learned": policies[0], "optimal": ts.optimum(scenario).policy}
 
 # %%
 # ``act`` takes the shock, the policy state and the observation of one maker. ``jax.vmap`` maps it over a
@@ -30,33 +31,42 @@ inventory = jnp.arange(-10.0, 11.0)
 time_left = jnp.linspace(0.05, 1.0, 20)
 
 
-def act(time_left, inventory):
-    observation = LimitOrderObservation(inventory, time_left)
-    action, _ = policy.act(None, policy.init(), observation)
-    return action
+@eqx.filter_jit
+def quotes_of(policy):
+    """Return the quotes on the grid, with axes (time, inventory)."""
+
+    def act(time_left, inventory):
+        observation = LimitOrderObservation(inventory, time_left)
+        action, _ = policy.act(None, policy.init(), observation)
+        return action
+
+    return jax.vmap(jax.vmap(act, (None, 0)), (0, None))(time_left, inventory)
 
 
-quotes = eqx.filter_jit(jax.vmap(jax.vmap(act, (None, 0)), (0, None)))(time_left, inventory)
+quotes = {name: quotes_of(policy) for name, policy in makers.items()}
 
 # %%
-# Offsets of bid and ask by inventory, in the middle of the session.
+# Offsets of the learned and of the optimal maker by inventory, in the middle of the session. A long maker
+# bids further away and asks closer to the midprice.
 
 middle = len(time_left) // 2
-frame = pl.DataFrame(
-    {
-        "inventory": inventory.tolist(),
-        "bid": quotes.bid_offset[middle].tolist(),
-        "ask": quotes.ask_offset[middle].tolist(),
-    }
-).unpivot(["bid", "ask"], index="inventory", variable_name="side", value_name="offset")
-figure_lines(
-    frame, "inventory", {"offset": "offset from the midprice, currency"}, "side", x_title="inventory, units"
-).show()
+frame = pl.concat(
+    pl.DataFrame(
+        {
+            "inventory": inventory.tolist(),
+            "bid": action.bid_offset[middle].tolist(),
+            "ask": action.ask_offset[middle].tolist(),
+        }
+    ).with_columns(maker=pl.lit(name))
+    for name, action in quotes.items()
+).with_columns(pl.when(pl.col(side) < 4.0).then(pl.col(side)).alias(side) for side in ("bid", "ask"))
+panels = {"bid": "offset of the bid, currency", "ask": "offset of the ask, currency"}
+figure_lines(frame, "inventory", panels, "maker", x_title="inventory, units").show()
 
 # %%
-# The skew, offset of the bid less that of the ask, by inventory and time to the close.
+# The skew of the learned maker, offset of the bid less that of the ask, by inventory and time to the close.
 
-skew = quotes.bid_offset - quotes.ask_offset
+skew = quotes["learned"].bid_offset - quotes["learned"].ask_offset
 heatmap = go.Heatmap(
     x=inventory.tolist(),
     y=time_left.tolist(),

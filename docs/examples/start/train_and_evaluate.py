@@ -9,7 +9,8 @@ optimum.
 import polars as pl
 
 import twosided as ts
-from twosided.plots import figure_earnings, figure_epsilon, figure_learning
+from twosided.dealer.plots import figure_epsilon
+from twosided.plots import figure_earnings, figure_learning
 
 # %%
 # Two makers quote around the midprice of an exchange, and each investor trades with the one that has the
@@ -21,25 +22,19 @@ optimum = ts.optimum(scenario)
 print(f"supremum of PnL per step: {optimum.value:.3f}")
 
 # %%
-# ``train`` trains several seeds at once, in one compiled program. ``after_chunk`` sees the progress from time
-# to time.
+# ``train`` trains several seeds at once, in one compiled program. ``after_chunk`` receives the progress.
 
-rows = []
+curves = []
 
 
 def follow(progress):
-    rows.extend(
-        {"seed": seed, "steps": int(steps), "score": score, "gap": 100 * (1 - score / optimum.value)}
-        for seed, (steps, score) in enumerate(
-            zip(progress.curve["steps"], progress.curve["score"], strict=True)
-        )
-    )
+    curves.append(pl.DataFrame({"seed": [0, 1], **progress.curve}))
 
 
-policies, progress = ts.train(
-    scenario, ts.PPO(steps=150_000, discount=0.0), seed=0, seeds=2, chunks=15, after_chunk=follow
-)
-figure_learning(pl.DataFrame(rows), supremum=optimum.value).show()
+learner = ts.PPO(total_timesteps=500_000, gamma=0.0)
+policies, _ = ts.train(scenario, learner, seed=0, seeds=2, chunks=20, after_chunk=follow)
+curve = pl.concat(curves).with_columns(optimality_gap=100 * (1 - pl.col("eval_pnl") / optimum.value))
+figure_learning(curve, optimum=optimum.value).show()
 
 # %%
 # Evaluate both makers, and a maker that quotes at random, on common random numbers.
@@ -55,7 +50,7 @@ frame.filter(pl.col("metric").is_in(["pnl_total", "optimality_gap", "market_shar
 # %%
 # PnL by source. The trained makers earn the spread on nearly all orders and do not pay for hedges.
 
-figure_earnings(records, list(makers), supremum=optimum.value).show()
+figure_earnings(records, list(makers), optimum=optimum.value).show()
 
 # %%
 # The supremum is not attained: a maker has to undercut its competitor by as little as possible. Quotes below
