@@ -15,6 +15,8 @@ from twosided.runs.run import StopFlag, run
 from twosided.runs.settings import RunError, TrainSettings
 from twosided.settings import build, dump, read
 
+pytestmark = pytest.mark.extended
+
 SMALL = {
     "learner": {
         "kind": "ppo",
