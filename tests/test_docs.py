@@ -42,6 +42,7 @@ def write_lobster_pair() -> None:
     Path("MSFT_orderbook_10.csv").write_text("\n".join(rows) + "\n")
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
