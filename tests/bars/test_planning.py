@@ -299,7 +299,7 @@ def test_markets_without_recorded_bars_are_refused():
     with pytest.raises(ValueError, match="learner plans only in a bars-market"):
         train(Scenario(DealerMarket(num_makers=1), ()), planner())
     with pytest.raises(
-        ValueError, match=r"plans from bars that are recorded.* but market.source is SimulatedBars"
+        ValueError, match=r"plans only from recorded bars.* but market.source is SimulatedBars"
     ):
         train(Scenario(BarsMarket(source=SimulatedBars()), ()), planner())
 

@@ -128,7 +128,7 @@ HEDGING = "--market hedging-market"
         ),
         (
             f"train {HEDGING} --learner sarsa",
-            "SARSA cannot learn in HedgingMarket with these parts: cells must be given",
+            "SARSA cannot learn in HedgingMarket with these parts: learner needs a market with a finite list",
         ),
         (
             f"train {HEDGING} --reference persistent-quoter",
@@ -150,7 +150,7 @@ HEDGING = "--market hedging-market"
         ("train --preset skew --reward.discount 1", "--reward.discount: discount must be in [0, 1)"),
         (
             "train --preset skew --learner.buffer-size 9",
-            "--learner.buffer-size: buffer_size must be at least the",
+            "--learner.buffer-size: buffer_size must be at least 1024, the steps of a rollout or of learning_starts",
         ),
         (
             "evaluate --policy fractional-hedger",

@@ -1,6 +1,7 @@
 """Comparison of runs: `twosided compare` on common random numbers, and the list of `twosided runs`."""
 
 import json as json_format
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import polars as pl
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from twosided.cli.commands.output import print_records
 from twosided.cli.commands.run import settings_of
@@ -142,7 +144,7 @@ class Runs:
             table.add_column(name, justify="right" if numeric else "left", overflow="fold")
         for row, market in found:
             table.add_row(
-                row["run"],
+                Text(os.path.relpath(row["run"], self.folder)),
                 row["market"],
                 row["learner"],
                 str(row["seeds"]),
@@ -150,6 +152,7 @@ class Runs:
                 _pnl_text(market, row["pnl"]),
                 "" if row["sharpe"] is None else SHARPE.text(row["sharpe"])[0],
             )
+        table.title, table.title_justify = Text(f"Runs of {self.folder}"), "left"
         table.caption, table.caption_justify = "PnL and Sharpe ratio: per step, mean of seeds.", "left"
         Console().print(table)
         return 0
