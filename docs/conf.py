@@ -38,6 +38,7 @@ extensions = [
     "reference",
     "figures",
     "measurements",
+    "root_files",
 ]
 exclude_patterns = ["_build", "_ext", "examples", "tables", "gallery/**/*.py.md5"]
 nitpicky = True
@@ -81,6 +82,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "gallery/uses",
     "show_signature": False,
     "min_reported_time": 1e6,
+    "write_computation_times": False,
     "download_all_examples": False,
     "plot_gallery": True,
 }
