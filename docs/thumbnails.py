@@ -1,4 +1,4 @@
-"""Draw the thumbnails of the gallery from the figures of the built site.
+"""Draw the thumbnails of the gallery, and the picture of the landing page, from the figures of the built site.
 
     python docs/thumbnails.py [EXAMPLE...]
 
@@ -14,6 +14,8 @@ from pathlib import Path
 import plotly.graph_objects as go
 from PIL import Image
 
+from twosided.plots.style import dark_twins
+
 DOCS = Path(__file__).parent
 THUMBNAILS = DOCS / "_static" / "thumbnails"
 SHOWN = {"plot_policy": 1, "hedging_frontier": 1, "gymnasium_environment": 1}
@@ -27,6 +29,17 @@ def figures_of(page: Path) -> list[go.Figure]:
     return [go.Figure(json.loads(text)) for text in re.findall(pattern, page.read_text("utf-8"), re.DOTALL)]
 
 
+def draw_landing_page(figure: go.Figure) -> None:
+    """Draw the picture of the landing page, for a light and for a dark page."""
+    figure.update_layout(height=460, width=940, margin={"b": 50})
+    text = figure.to_json()
+    for theme, twins in (("light", {}), ("dark", dark_twins())):
+        for light, dark in twins.items():
+            text = text.replace(light, dark)
+        path = DOCS / "_static" / f"landing-{theme}.png"
+        go.Figure(json.loads(text)).write_image(path, scale=2)
+
+
 def main(examples: list[str]) -> None:
     """Draw the thumbnails of the examples, or of all."""
     THUMBNAILS.mkdir(parents=True, exist_ok=True)
@@ -34,7 +47,10 @@ def main(examples: list[str]) -> None:
         if examples and script.stem not in examples:
             continue
         page = DOCS / "_build" / "gallery" / script.parent.name / f"{script.stem}.html"
-        figure = figures_of(page)[SHOWN.get(script.stem, 0)]
+        figures = figures_of(page)
+        if script.stem == "train_and_evaluate":
+            draw_landing_page(go.Figure(figures[0]))
+        figure = figures[SHOWN.get(script.stem, 0)]
         figure.update_layout(height=HEIGHT, width=WIDTH, paper_bgcolor="white", margin={"b": 40})
         path = THUMBNAILS / f"{script.stem}.png"
         figure.write_image(path, scale=1)
