@@ -10,6 +10,7 @@ from pathlib import Path
 
 import hypothesis
 import jax
+import jaxtyping
 import pytest
 
 # Many test files, and processes started by tests, compile the same small programs.
@@ -45,3 +46,12 @@ def compiled_programs(request):
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(not optimised))  # for processes started by tests
     yield
     jax.clear_caches()
+
+
+@pytest.fixture
+def unchecked_types():
+    """Turn the checks of shapes and types off, for tests that pass a value of the wrong type on purpose."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)

@@ -296,8 +296,10 @@ def test_every_learner_has_its_own_reward_state():
         (2, [[5.0, 7.0, 9.0], [4.0, 3.0, 1.0]], [[5, 7, 9], [4, 3, 1], [2, 2, 2]]),
     ],
 )
-def test_scalar_actions_of_competitors_are_broadcast_to_those_of_learners(learners, action, expected):
-    # The toy market is elementwise, so each of its three makers can play three numbers.
+def test_scalar_actions_of_competitors_are_broadcast_to_those_of_learners(
+    unchecked_types, learners, action, expected
+):
+    # The toy market is elementwise, so each of its three makers can play three numbers, unlike its annotations.
     scenario = Scenario(Toy(num_makers=3), (ConstantTwo(),) * (3 - learners), learners=learners)
     shock = scenario.shocks(jax.random.key(0), ())
     _, step = scenario.step(scenario.reset(shock)[0], Move(jnp.asarray(action)), shock)

@@ -230,7 +230,7 @@ def test_supremum_without_competitors_and_with_different_sides():
         ({"cost": -0.1}, "cost must be at least 0 and finite, but got -0.1"),
     ],
 )
-def test_invalid_parameters_are_rejected(options, message):
+def test_invalid_parameters_are_rejected(unchecked_types, options, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         best_response(Uniform(-1.0, 1.0), **options)
 

@@ -301,6 +301,10 @@ def test_each_tier_trades_at_its_own_best_quote():
     np.testing.assert_allclose((100 - quotes.bid) / half, 1 + np.array([0.0, -0.1]), rtol=1e-3)
 
 
+def shapes(action):
+    return [np.shape(leaf) for leaf in jax.tree.leaves(action)]
+
+
 def test_single_epsilon_applies_to_all_tiers():
     one = action_of([-0.5, 0.0], [0.2, 0.2], [0.0, 1.0])
     each = action_of([[-0.5, -0.5], [0.0, 0.0]], [[0.2, 0.2], [0.2, 0.2]], [0.0, 1.0])
@@ -319,13 +323,13 @@ def test_single_epsilon_applies_to_all_tiers():
     ):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(tiered.observation.bought.sum(1), pooled_transition.observation.bought)
-    assert jax.tree.map(np.shape, pooled.action_space.low) == DealerAction((), (), ())
-    assert jax.tree.map(np.shape, TWO_TIERS.action_space.high) == DealerAction((2,), (2,), ())
+    assert shapes(pooled.action_space.low) == [(), (), ()]
+    assert shapes(TWO_TIERS.action_space.high) == [(2,), (2,), ()]
 
 
 def test_single_tier_has_no_axis_of_tiers():
     alone = DealerMarket(MARKET.price, MARKET.flow, MARKET.book, by_tier=True)
-    assert jax.tree.map(np.shape, alone.action_space.low) == DealerAction((), (), ())
+    assert shapes(alone.action_space.low) == [(), (), ()]
     assert alone.reset(THREE_SELL)[1].bought.shape == (2,)
 
 

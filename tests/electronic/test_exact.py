@@ -114,7 +114,7 @@ def enumerate_paths(policy, market, horizon):
         imbalance = float(observation.imbalance[0])
         if imbalance not in tables:
             tables[imbalance] = np.asarray(
-                policy.probabilities(jax.tree.map(lambda x: x[0], observation)), float
+                policy.probabilities(jax.tree.map(lambda x: jnp.asarray(x[0]), observation)), float
             )
         return tables[imbalance]
 

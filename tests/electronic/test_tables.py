@@ -117,6 +117,6 @@ def test_labels_describe_cells():
         (lambda: CombinedCells(()), "parts must be at least one"),
     ],
 )
-def test_invalid_parameters_raise(make, refusal):
+def test_invalid_parameters_raise(unchecked_types, make, refusal):
     with pytest.raises(ValueError, match=refusal):
         make()

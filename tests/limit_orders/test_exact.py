@@ -227,7 +227,8 @@ def test_max_offset_places_no_order_in_single_precision():
     quotes = limit_order_value(market, FixedOffset(0.7, 0.7))
     assert quotes.total == 0.0
     assert limit_order_value(market, quotes.policy).total == 0.0
-    assert limit_order_value(market, FixedOffset(np.nextafter(np.float32(0.7), np.float32(0)), 0.7)).total > 0
+    below = float(np.nextafter(np.float32(0.7), np.float32(0)))
+    assert limit_order_value(market, FixedOffset(below, 0.7)).total > 0
 
 
 def test_policies_with_market_orders_raise_not_exact():

@@ -165,7 +165,7 @@ def test_draws_of_random_policies_are_reproducible_from_the_seed(tmp_path):
         (lambda o: np.zeros(3), r"observation must have the shape \(17,\) or \(batch, 17\), but got \(3,\)"),
     ],
 )
-def test_invalid_observations_raise_a_one_line_error(tmp_path_factory, change, sentence):
+def test_invalid_observations_raise_a_one_line_error(tmp_path_factory, unchecked_types, change, sentence):
     path = tmp_path_factory.mktemp("makers") / "maker"
     save(PersistentQuoter(), path, DEALER)
     one = {name: value[0] for name, value in fields(observations(DEALER, 1)).items()}

@@ -51,32 +51,32 @@ class BarsObservation(eqx.Module):
     """Observation of the maker after a bar. With `scaled`, prices are log prices over the close, in units of
     `max_offset`; else they are in currency."""
 
-    inventory: Float[Array, "makers"]
+    inventory: Float[Array, "*makers"]
     """q, in units."""
-    open: Float[Array, "makers"]
+    open: Float[Array, "*makers"]
     """Open of the last bar."""
-    high: Float[Array, "makers"]
+    high: Float[Array, "*makers"]
     """High of the last bar."""
-    low: Float[Array, "makers"]
+    low: Float[Array, "*makers"]
     """Low of the last bar."""
-    change: Float[Array, "makers"]
+    change: Float[Array, "*makers"]
     """Change of the close over the last bar; unscaled, the change of (high + low) / 2."""
-    bought: Float[Array, "makers"]
+    bought: Float[Array, "*makers"]
     """Units bought in the last bar, market orders included."""
-    sold: Float[Array, "makers"]
+    sold: Float[Array, "*makers"]
     """Units sold in the last bar, market orders included."""
-    cash: Float[Array, "makers"] | None = None
+    cash: Float[Array, "*makers"] | None = None
     """Cash, in currency. With `scaled`, cash above `min_cash` in orders of `size` units at the close, at most 10; None
     without a bound on debt."""
-    volatility: Float[Array, "makers"] | None = None
+    volatility: Float[Array, "*makers"] | None = None
     """Exponentially weighted volatility of log changes of the close, in units of `max_offset`; with `scaled` only."""
-    half_spread: Float[Array, "makers"] | None = None
+    half_spread: Float[Array, "*makers"] | None = None
     """Half-spread at the close, as a fraction of the close in units of `max_offset`; with `scaled` only."""
-    close: Float[Array, "makers"] | None = None
+    close: Float[Array, "*makers"] | None = None
     """Close of the last bar; None with `scaled`."""
-    profit: Float[Array, "makers"] | None = None
+    profit: Float[Array, "*makers"] | None = None
     """Cash received less cash paid in the last bar, in currency; None with `scaled`."""
-    inventory_pnl: Float[Array, "makers"] | None = None
+    inventory_pnl: Float[Array, "*makers"] | None = None
     """Inventory PnL of the last bar, in currency; None with `scaled`."""
 
 

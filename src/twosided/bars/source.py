@@ -29,15 +29,15 @@ class QuotedBar(eqx.Module):
 
     mid: Bar
     """Bar of the midprice."""
-    lowest_ask: Float[Array, "*bars"]
+    lowest_ask: Float[Array | np.ndarray, "*bars"]
     """Lowest ask in the bar: it touches a bid at this price or above."""
-    highest_bid: Float[Array, "*bars"]
+    highest_bid: Float[Array | np.ndarray, "*bars"]
     """Highest bid in the bar: it touches an ask at this price or below."""
-    half_spread_at_open: Float[Array, "*bars"]
+    half_spread_at_open: Float[Array | np.ndarray, "*bars"]
     """Half-spread at the open, which a market order pays."""
-    half_spread: Float[Array, "*bars"]
+    half_spread: Float[Array | np.ndarray, "*bars"]
     """Half-spread at the close, which is observed."""
-    contiguous: Bool[Array, "*bars"]
+    contiguous: Bool[Array | np.ndarray, "*bars"]
     """Whether the bar directly follows the previous bar; no limit order rests over a gap."""
 
     @classmethod

@@ -19,3 +19,6 @@ def as_arrays(tree: Any) -> Any:
 
 FloatArray = NDArray[np.float64]
 """NumPy array in double precision, as exact answers use it."""
+
+FloatValues = FloatArray | np.float64
+"""Array in double precision, or the scalar that NumPy returns for a scalar argument."""

@@ -2,14 +2,14 @@
 
 Everything is from the market maker's side. Inventory above 0 is long. The maker buys at its bid and sells at its ask; a
 half-spread is positive when it earns. Each market states its units of time and price; volatility is per square
-root of that
-unit of time.
+root of that unit of time.
 """
 
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 PARTS = ("spread", "hedge", "inventory", "fees", "total")
@@ -32,7 +32,7 @@ class PnL(eqx.Module):
     """Fees less rebates; a cost is negative."""
 
     @property
-    def total(self) -> Float[Array, "*makers"]:
+    def total(self) -> Float[Array | np.ndarray, "*makers"]:
         """Sum of the parts."""
         return self.spread + self.hedge + self.inventory + self.fees
 
@@ -40,17 +40,17 @@ class PnL(eqx.Module):
 class Quotes(eqx.Module):
     """Prices of a step, in the market's currency, for every maker."""
 
-    mid: Float[Array, "makers"]
+    mid: Float[Array, "*makers"]
     """Midprice against which the step's trades are measured."""
-    mid_after: Float[Array, "makers"]
+    mid_after: Float[Array, "*makers"]
     """Midprice at which wealth is marked after the step."""
-    bid: Float[Array, "makers"]
+    bid: Float[Array, "*makers"]
     """Price at which the maker buys a unit from clients."""
-    ask: Float[Array, "makers"]
+    ask: Float[Array, "*makers"]
     """Price at which the maker sells a unit to clients."""
-    exchange_bid: Float[Array, "makers"] | None = None
+    exchange_bid: Float[Array, "*makers"] | None = None
     """Price at which the maker can sell on the exchange; None where the market has none."""
-    exchange_ask: Float[Array, "makers"] | None = None
+    exchange_ask: Float[Array, "*makers"] | None = None
     """Price at which the maker can buy on the exchange; None where the market has none."""
 
 

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from twosided.core.numeric import FloatArray
+from twosided.core.numeric import FloatArray, FloatValues
 from twosided.core.validation import check
 
 EMPTY = np.zeros(0)
@@ -60,15 +60,15 @@ class Distribution(abc.ABC):
         (values, weights), (lows, highs, uniform_weights) = self.atoms, self.uniforms
         return float(values @ weights + (lows + highs) / 2 @ uniform_weights)
 
-    def cdf(self, x: ArrayLike) -> FloatArray:
+    def cdf(self, x: ArrayLike) -> FloatValues:
         """Cumulative distribution function, P[X <= x]."""
         return self._atoms_below(x, "right") + self._uniforms_below(x)
 
-    def cdf_left(self, x: ArrayLike) -> FloatArray:
+    def cdf_left(self, x: ArrayLike) -> FloatValues:
         """Left limit of the cdf, P[X < x]."""
         return self._atoms_below(x, "left") + self._uniforms_below(x)
 
-    def survival(self, x: ArrayLike) -> FloatArray:
+    def survival(self, x: ArrayLike) -> FloatValues:
         """Survival function, P[X > x]; summed from above, so that it is exactly 0 beyond the support."""
         x = np.asarray(x, float)
         values, weights = self.atoms
@@ -77,7 +77,7 @@ class Distribution(abc.ABC):
         share = np.clip((highs - x[..., None]) / (highs - lows), 0.0, 1.0)
         return tails[np.searchsorted(values, x, "right")] + share @ uniform_weights
 
-    def mass(self, x: ArrayLike) -> FloatArray:
+    def mass(self, x: ArrayLike) -> FloatValues:
         """Probability mass, P[X = x]."""
         x = np.asarray(x, float)
         values, weights = self.atoms
@@ -85,7 +85,7 @@ class Distribution(abc.ABC):
         found = np.append(values, np.nan)[position] == x
         return np.where(found, np.append(weights, 0.0)[position], 0.0)
 
-    def density(self, x: ArrayLike) -> FloatArray:
+    def density(self, x: ArrayLike) -> FloatValues:
         """Density of the uniforms, at points that are not breakpoints."""
         x = np.asarray(x, float)[..., None]
         lows, highs, weights = self.uniforms
@@ -99,11 +99,11 @@ class Distribution(abc.ABC):
         component = rng.choice(probabilities.size, size, p=probabilities / probabilities.sum())
         return low[component] + (high[component] - low[component]) * rng.random(size)
 
-    def _atoms_below(self, x: ArrayLike, side) -> FloatArray:
+    def _atoms_below(self, x: ArrayLike, side) -> FloatValues:
         values, weights = self.atoms
         return np.append(0.0, np.cumsum(weights))[np.searchsorted(values, np.asarray(x, float), side)]
 
-    def _uniforms_below(self, x: ArrayLike) -> FloatArray:
+    def _uniforms_below(self, x: ArrayLike) -> FloatValues:
         lows, highs, weights = self.uniforms
         return np.clip((np.asarray(x, float)[..., None] - lows) / (highs - lows), 0.0, 1.0) @ weights
 
@@ -193,7 +193,7 @@ class Empirical(Distribution):
         return (np.asarray(self.samples), weights / weights.sum()), (EMPTY, EMPTY, EMPTY)
 
 
-def _check_weights(weights: ArrayLike, count: int, what: str) -> None:
+def _check_weights(weights: ArrayLike | Sequence[float], count: int, what: str) -> None:
     weights = np.asarray(weights)
     check("weights", weights.size, f"one per {what} ({count})", weights.size == count)
     bad = weights[~(np.isfinite(weights) & (weights >= 0))]

@@ -18,7 +18,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt32
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt
 
 from twosided.core.numeric import Scalar
 from twosided.core.validation import check, is_at_least
@@ -72,9 +72,9 @@ class OrderFlow(eqx.Module):
 class UnitShock(eqx.Module):
     """Random draws of unit orders, one bit per investor: 32 orders take one random word."""
 
-    selling: UInt32[Array, "*batch words"]
+    selling: UInt[Array, "*batch words"]
     """Bit of an investor: set if the investor sells, so that the maker buys."""
-    tie_breaks: UInt32[Array, "*batch draws"]
+    tie_breaks: UInt[Array, "*batch draws"]
     """Tie-breaking draws: with two makers one bit per investor (set: the second maker wins), else one word each."""
 
 
@@ -129,7 +129,7 @@ class UnitInvestors(OrderFlow):
         volume = volume.astype(book.spread.dtype)
         return Fills(volume=volume, value=volume * unit_price)
 
-    def _unpack(self, orders: UInt32[Array, "words 2"]) -> Float[Array, "investors 2"]:
+    def _unpack(self, orders: UInt[Array, "words 2"]) -> Float[Array, "investors 2"]:
         """Unpack the bits of the orders into sizes of 0 or 1, one row per investor."""
         investor = jnp.arange(self.count)
         return ((orders[investor // 32] >> (investor % 32)[:, None].astype(jnp.uint32)) & 1).astype(float)
@@ -144,7 +144,7 @@ class InvestorShock(eqx.Module):
     """Whether the investor sells, so that the maker buys."""
     size: Float[Array, "*batch investors"]
     """Standard normal Z of the log-normal size."""
-    tie_breaks: UInt32[Array, "*batch investors"]
+    tie_breaks: UInt[Array, "*batch investors"]
     """Tie-breaking draws."""
 
 
@@ -259,8 +259,8 @@ def _direction(
 
 
 def _split_unit_orders(
-    orders: UInt32[Array, "words 2"], tie_breaks: UInt32[Array, "words"], best: Bool[Array, "makers 2"]
-) -> UInt32[Array, "makers 2"]:
+    orders: UInt[Array, "words 2"], tie_breaks: UInt[Array, "words"], best: Bool[Array, "makers 2"]
+) -> UInt[Array, "makers 2"]:
     """Number of orders won by each of at most two makers: all of a side if alone, by tie-breaking bits if tied."""
     total = jax.lax.population_count(orders).sum(0)
     if best.shape[0] == 1:
@@ -271,7 +271,7 @@ def _split_unit_orders(
 
 
 def _split_orders(
-    orders: Float[Array, "investors 2"], tie_breaks: UInt32[Array, "investors"], best: Bool[Array, "makers 2"]
+    orders: Float[Array, "investors 2"], tie_breaks: UInt[Array, "investors"], best: Bool[Array, "makers 2"]
 ) -> Float[Array, "makers investors 2"]:
     """Sizes won by each maker; every order goes to one of the makers at the best price, with equal probability."""
     tied = best.sum(0)

@@ -47,9 +47,9 @@ class DealerAction(eqx.Module):
     If makers quote by tier, the epsilons have a second axis of tiers; without it one epsilon applies to all tiers.
     """
 
-    epsilon_buy: Float[Array, "*makers"] | float
+    epsilon_buy: Float[Array, "..."] | float
     """ε_b, in [-1, 1]; the bid is P (1 - S_ref (1 + ε_b))."""
-    epsilon_sell: Float[Array, "*makers"] | float
+    epsilon_sell: Float[Array, "..."] | float
     """ε_s, in [-1, 1]; the ask is P (1 + S_ref (1 + ε_s))."""
     hedge_fraction: Float[Array, "*makers"] | float
     """x, the fraction of the inventory to hedge on the exchange, in [0, 1]."""
@@ -61,21 +61,21 @@ class DealerObservation(eqx.Module):
     Trades enter as total volumes, not one by one, because the investors of a tier are indistinguishable.
     """
 
-    bought: Float[Array, "makers *tiers"]
+    bought: Float[Array, "..."]
     """Volume bought from investors in the last step, in units; by tier if makers quote by tier."""
-    sold: Float[Array, "makers *tiers"]
+    sold: Float[Array, "..."]
     """Volume sold to investors in the last step, in units; by tier if makers quote by tier."""
-    market_volume: Float[Array, "makers"]
+    market_volume: Float[Array, "*makers"]
     """Volume traded by investors with all makers in the last step, in units."""
-    inventory: Float[Array, "makers"]
+    inventory: Float[Array, "*makers"]
     """Inventory z, in units."""
-    inventory_pnl: Float[Array, "makers"]
+    inventory_pnl: Float[Array, "*makers"]
     """Inventory PnL of the last step, in currency."""
-    mid: Float[Array, "makers"]
+    mid: Float[Array, "*makers"]
     """Midprice P, in currency."""
-    spread: Float[Array, "makers"]
+    spread: Float[Array, "*makers"]
     """Quoted spread s_0 of the exchange, as a fraction of the mid."""
-    volumes: Float[Array, "makers levels"]
+    volumes: Float[Array, "*makers levels"]
     """Volume of each level of the exchange's book, in units."""
 
 

@@ -52,10 +52,11 @@ class Snapshot(eqx.Module):
         steps = jnp.arange(self.volumes.shape[-1], dtype=self.volumes.dtype)
         return self.spread[..., None] / 2 + jnp.asarray(self.tick)[..., None] * steps
 
-    def cost(self, size: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    def cost(self, size: Float[Array, "..."]) -> Float[Array, "..."]:
         """Return v · S_ref(v), the cost of a trade of size v over the mid, as a fraction of the mid times units.
 
-        The marginal price is s_0 / 2 at the best level and rises by one tick at each boundary between levels, so that
+        Sizes of any shape are broadcast with the snapshot. The marginal price is s_0 / 2 at the best level and rises by
+        one tick at each boundary between levels, so that
 
             cost(v) = s_0 / 2 · v + tick Σ_{k=1}^{K-1} max(v - V_k, 0),    V_k the volume of levels 0..k-1
         """
@@ -66,7 +67,7 @@ class Snapshot(eqx.Module):
             beyond = beyond + jnp.maximum(rest, 0.0)
         return self.spread / 2 * size + self.tick * beyond
 
-    def spread_curve(self, size: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    def spread_curve(self, size: Float[Array, "..."]) -> Float[Array, "..."]:
         """Return S_ref(v), the average cost per unit of a trade of size v; S_ref(0) = s_0 / 2."""
         positive = size > 0
         safe = jnp.where(positive, size, 1.0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from twosided.core.spaces import Cells
 from twosided.core.validation import check
@@ -111,6 +111,6 @@ class CombinedCells(Cells):
         )
 
 
-def clipped(value: Float[Array, "..."], limit: int) -> Int[Array, "..."]:
+def clipped(value: Float[ArrayLike, "..."], limit: int) -> Int[Array, "..."]:
     """Return the index of a rounded value, clipped to ± limit, among 2 limit + 1 cells."""
     return jnp.clip(jnp.round(value), -limit, limit).astype(jnp.int32) + limit

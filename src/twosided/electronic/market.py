@@ -63,13 +63,13 @@ class TwoSidedAction(eqx.Module):
 class ElectronicObservation(eqx.Module):
     """Observation of the maker before it acts."""
 
-    imbalance: Float[Array, "makers"]
+    imbalance: Float[Array, "*makers"]
     """I, orders to buy less orders to sell since the last quote change, in units."""
-    inventory: Float[Array, "makers"]
+    inventory: Float[Array, "*makers"]
     """z, in units."""
-    spread: Float[Array, "makers"] | None
+    spread: Float[Array, "*makers"] | None
     """Ask less bid, in ticks; None where there is one price."""
-    mispricing: Float[Array, "makers"] | None
+    mispricing: Float[Array, "*makers"] | None
     """p* less the middle of the quotes, in ticks; None without full information."""
 
 

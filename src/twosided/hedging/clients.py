@@ -14,7 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from twosided.core.numeric import Scalar
 from twosided.core.validation import check, is_at_least
@@ -84,7 +84,7 @@ class PoissonClients(eqx.Module):
         normals: Float[Array, "3"],
         rate: Float[Array, ""],
         returns: RollingReturns,
-        return_std: Float[Array, ""],
+        return_std: Float[ArrayLike, ""],
     ) -> Float[Array, "2"]:
         """Return the units that clients sell to the maker, and the units that they buy from it.
 
@@ -95,7 +95,7 @@ class PoissonClients(eqx.Module):
         return poisson_from_normal(rate * multipliers, normals[:2])
 
     def imbalance(
-        self, normal: Float[Array, ""], returns: RollingReturns, return_std: Float[Array, ""]
+        self, normal: Float[Array, ""], returns: RollingReturns, return_std: Float[ArrayLike, ""]
     ) -> Float[Array, ""]:
         """Return λ, the imbalance of the rates."""
         own = jnp.sqrt(1 - jnp.square(self.correlation))

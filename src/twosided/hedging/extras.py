@@ -11,13 +11,13 @@ from twosided.rewards.extras import InventoryMoments
 class HedgingExtras(InventoryMoments):
     """Positions after the step by their origin, and the moments of inventory PnL; for every maker."""
 
-    client: Float[Array, "makers"]
+    client: Float[Array, "*makers"]
     """Position from client trades, in units."""
-    hedges: Float[Array, "makers assets"]
+    hedges: Float[Array, "*makers assets"]
     """Position from hedges in each asset, in units."""
-    mids: Float[Array, "makers assets"]
+    mids: Float[Array, "*makers assets"]
     """Midprice of each asset, in currency."""
-    overhedge: Float[Array, "makers"] | None = None
+    overhedge: Float[Array, "*makers"] | None = None
     """Amount by which the hedges of several assets exceed the client position or add to it, in units of the blend at
     its initial price; None in a market of one asset."""
 

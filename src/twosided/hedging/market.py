@@ -54,14 +54,14 @@ class HedgingAction(eqx.Module):
 class HedgingObservation(eqx.Module):
     """Observation of the maker: its position, as in the paper, and more if the market shows it."""
 
-    inventory: Float[Array, "makers"]
+    inventory: Float[Array, "*makers"]
     """q, in units."""
-    volatility: Float[Array, "makers"] | None = None
+    volatility: Float[Array, "*makers"] | None = None
     """σ_roll / σ_mean, which determines the clients' rate and the exchange's spread."""
-    trend: Float[Array, "makers"] | None = None
+    trend: Float[Array, "*makers"] | None = None
     """Price less the mean of the last prices, over σ_roll. A move that continues increases σ_roll, so more clients
     trade with it than with a reversal: the trend predicts client trades a little."""
-    signal: Float[Array, "makers 2"] | None = None
+    signal: Float[Array, "*makers 2"] | None = None
     """Signals of the next price change, shown one step ago, and of the change after it; standard normals. The first one
     predicts the revaluation of the hedge chosen before; without it the value of a hedge could not be learned from
     single steps."""

@@ -53,18 +53,18 @@ class ConvexAction(eqx.Module):
 
     amount: Float[Array, "*makers"] | float
     """Units to buy on the exchange, negative to sell; within ± max_hedge."""
-    fractions: Float[Array, "*makers assets-1"]
+    fractions: Float[Array, "*makers others"]
     """Fraction of the remainder that each asset but the last takes, in [0, 1]."""
 
 
 class PortfolioObservation(eqx.Module):
     """Observation of the maker, as in the paper, and more if the market shows it."""
 
-    hedge_values: Float[Array, "makers assets"]
+    hedge_values: Float[Array, "*makers assets"]
     """h_k S_k, in thousands of currency."""
-    net_value: Float[Array, "makers"]
+    net_value: Float[Array, "*makers"]
     """V, in thousands of currency."""
-    mids: Float[Array, "makers assets"] | None = None
+    mids: Float[Array, "*makers assets"] | None = None
     """S_k, in currency."""
 
 

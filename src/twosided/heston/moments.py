@@ -62,7 +62,7 @@ def integrated_variance_moments(process: HestonProcess, time: float) -> Moments:
 
 def characteristic_function(
     process: HestonProcess, u: Complex[ndarray, "*n"] | Float[ndarray, "*n"], time: float
-) -> Complex[ndarray, "*n"]:
+) -> Complex[ndarray, "*n"] | complex:
     """Return E[exp(i u log(S_T / S_0))]; u may be complex, within the strip where the expectation is finite."""
     kappa, theta, sigma, v0 = _parameters(process)
     rho, z = float(process.correlation), 1j * np.asarray(u)

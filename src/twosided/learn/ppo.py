@@ -273,13 +273,13 @@ class PPO(Learner):
 class Batch(eqx.Module):
     """Rollout with its advantages, flattened over environments and times."""
 
-    observation: Float[Array, "n features"]
+    observation: Float[Array, "*n features"]
     """Normalised features."""
     draw: Draw
     """Sampled actions."""
-    advantage: Float[Array, "n"]
+    advantage: Float[Array, "*n"]
     """A_t, in units of scaled reward."""
-    value: Float[Array, "n"]
+    value: Float[Array, "*n"]
     """V_old(o_t), in units of scaled reward."""
 
 

@@ -77,7 +77,7 @@ class FillsFit:
 
 def fit_fills(
     bars: Bars,
-    offsets: ArrayLike | None = None,
+    offsets: ArrayLike | Sequence[float] | None = None,
     rule: BarFill | None = None,
     side: Side = "both",
     block: int = 60,
@@ -137,7 +137,7 @@ def fit_fills(
     )
 
 
-def check_offsets(offsets: ArrayLike) -> None:
+def check_offsets(offsets: ArrayLike | Sequence[float]) -> None:
     """Raise ValueError for offsets that the model cannot be fitted to."""
     grid = np.asarray(offsets, float)
     increasing = grid.ndim == 1 and grid.size > 2 and bool((np.diff(grid) > 0).all()) and grid[-1] < 1

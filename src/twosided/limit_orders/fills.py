@@ -48,8 +48,8 @@ class ExponentialFill(eqx.Module):
         return jax.random.gumbel(key, shape)
 
     def filled(
-        self, shock: Float[Array, "*batch"], distance: Float[Array, "*batch"], time_step: Scalar
-    ) -> Bool[Array, "*batch"]:
+        self, shock: Float[Array, "..."], distance: Float[Array, "..."], time_step: Scalar
+    ) -> Bool[Array, "..."]:
         """Whether the deepest order of a step reaches a distance from the midprice, in currency."""
         depth = jnp.log(jnp.asarray(self.intensity * time_step, shock.dtype)) + shock
         return distance * self.decay < depth

@@ -41,9 +41,9 @@ from twosided.rewards.extras import InventoryMoments
 class LimitOrderObservation(eqx.Module):
     """Observation of the maker before it acts."""
 
-    inventory: Float[Array, "makers"]
+    inventory: Float[Array, "*makers"]
     """q, in units."""
-    time_left: Float[Array, "makers"] | None
+    time_left: Float[Array, "*makers"] | None
     """Time until the market closes, in units of time; None if it never closes."""
 
 

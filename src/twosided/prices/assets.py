@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+from numpy.typing import ArrayLike
 
 from twosided.core.numeric import Scalar
 from twosided.core.validation import check
@@ -145,7 +146,7 @@ class GeneralCorrelation(_LogNormal):
     """L with L Lᵀ = R."""
 
     @classmethod
-    def from_matrix(cls, correlations: np.ndarray, **parameters: Any) -> "GeneralCorrelation":
+    def from_matrix(cls, correlations: ArrayLike, **parameters: Any) -> "GeneralCorrelation":
         """Construct from a correlation matrix, which may be singular. Raises ValueError if it is not a correlation
         matrix."""
         matrix = np.asarray(correlations, float)

@@ -19,11 +19,11 @@ from twosided.prices.process import PriceProcess
 class Bar(eqx.Module):
     """Open, high, low and close of an interval, in currency."""
 
-    open: Float[Array, "*batch"]
+    open: Float[Array | np.ndarray, "*batch"]
     """Price at the start, which is the close of the previous bar."""
-    high: Float[Array, "*batch"]
-    low: Float[Array, "*batch"]
-    close: Float[Array, "*batch"]
+    high: Float[Array | np.ndarray, "*batch"]
+    low: Float[Array | np.ndarray, "*batch"]
+    close: Float[Array | np.ndarray, "*batch"]
 
 
 def step_bar(process: PriceProcess, state: Any, shocks: Any) -> tuple[Any, Bar]:

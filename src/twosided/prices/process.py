@@ -14,13 +14,13 @@ from twosided.core.validation import check, is_at_least, is_positive
 
 
 class ChangeMoments(eqx.Module):
-    """Conditional expectations of the next change of the midprice, ΔP = P_{t+1} - P_t."""
+    """Conditional expectations of the next change of the midprice, ΔP = P_{t+1} - P_t; scalars, or a batch."""
 
-    mean: Float[Array, ""]
+    mean: Float[Array, "*batch"]
     """E[ΔP], in currency."""
-    mean_square: Float[Array, ""]
+    mean_square: Float[Array, "*batch"]
     """E[ΔP²], in currency squared."""
-    downside: Float[Array, ""]
+    downside: Float[Array, "*batch"]
     """E[min(ΔP, 0)], in currency. The upside E[max(ΔP, 0)] is the mean less the downside."""
 
     def of_position(self, position: Float[Array, "*makers"]) -> tuple[Float[Array, "*makers"], ...]:

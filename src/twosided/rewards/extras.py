@@ -10,7 +10,7 @@ class InventoryMoments(eqx.Module):
     A market in which trades depend on the price innovation reports the moments of the draw itself: Y² and min(Y, 0).
     """
 
-    expected_inventory_square: Float[Array, "makers"]
+    expected_inventory_square: Float[Array, "*makers"]
     """E[Y² | state, action], in currency squared."""
-    expected_inventory_loss: Float[Array, "makers"]
+    expected_inventory_loss: Float[Array, "*makers"]
     """E[min(Y, 0) | state, action], in currency."""

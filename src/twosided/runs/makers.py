@@ -20,7 +20,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike
 from safetensors import SafetensorError
 from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as tensors_to_bytes
@@ -127,7 +126,7 @@ class Maker:
         }
         return _observation(self._class, leaves), batch
 
-    def _named(self, observation: Mapping[str, ArrayLike]) -> list[np.ndarray]:
+    def _named(self, observation: Mapping[str, Any]) -> list[np.ndarray]:
         names = [field.name for field in self.inputs or ()]
         for name in observation:
             if name not in names:
@@ -137,7 +136,7 @@ class Maker:
                 raise MakerError(f"the observation lacks {name}; it takes {', '.join(names)}")
         return [self._checked(field, observation[field.name]) for field in self.inputs or ()]
 
-    def _flat(self, observation: ArrayLike) -> list[np.ndarray]:
+    def _flat(self, observation: Any) -> list[np.ndarray]:
         sizes = [int(np.prod(field.shape)) for field in self.inputs or ()]
         values = _numbers("observation", observation)
         if values.ndim not in (1, 2) or values.shape[-1] != sum(sizes):
@@ -150,7 +149,7 @@ class Maker:
             for field, part in zip(self.inputs or (), parts, strict=True)
         ]
 
-    def _checked(self, field: Input, value: ArrayLike) -> np.ndarray:
+    def _checked(self, field: Input, value: Any) -> np.ndarray:
         values = _numbers(field.name, value)
         if (
             values.shape[values.ndim - len(field.shape) :] != field.shape
@@ -234,7 +233,7 @@ def _initial(policy: Policy, batch: int) -> Any:
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (batch, *jnp.shape(leaf))), policy.init())
 
 
-def _numbers(name: str, value: ArrayLike) -> np.ndarray:
+def _numbers(name: str, value: Any) -> np.ndarray:
     try:
         return np.asarray(value, np.float32)
     except (TypeError, ValueError):

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.polynomial import Polynomial
 from numpy.typing import ArrayLike
 
-from twosided.core.numeric import FloatArray
+from twosided.core.numeric import FloatArray, FloatValues
 from twosided.core.validation import check, is_at_least
 from twosided.dealer.distributions import Distribution
 from twosided.dealer.exact.spread_pnl import FixedMaker, tie_count_distribution
@@ -142,7 +142,7 @@ def objective_value(
     objective: Objective = "own",
     cost: float = 0.0,
     tie_probability: float | None = None,
-) -> FloatArray:
+) -> FloatValues:
     """Return h(ε), the expected spread PnL of one side less the cost of the orders, per unit of alpha.
 
     The arguments are those of `best_response`.
@@ -177,18 +177,18 @@ def total_pnl_supremum(
 
 
 def _objective(
-    epsilon: FloatArray,
-    win_probability: FloatArray,
+    epsilon: FloatValues,
+    win_probability: FloatValues,
     quotes: Sequence[Distribution],
     weight: float,
     cost: float,
-) -> FloatArray:
+) -> FloatValues:
     price = 1 + epsilon - cost
     competitors = price * (1 - win_probability) - _expected_undercut(epsilon, quotes) if weight else 0.0
     return price * win_probability - weight * competitors
 
 
-def _expected_undercut(epsilon: FloatArray, quotes: Sequence[Distribution]) -> FloatArray:
+def _expected_undercut(epsilon: FloatValues, quotes: Sequence[Distribution]) -> FloatValues:
     """Return E(ε - Y)⁺ = ∫_{-∞}^ε P[Y <= y] dy, exactly, since P[Y <= y] is a polynomial between breakpoints."""
     cuts = np.unique(np.concatenate([epsilon.ravel(), *(quote.breakpoints for quote in quotes)]))
     node, weight = np.polynomial.legendre.leggauss(len(quotes) // 2 + 1)
