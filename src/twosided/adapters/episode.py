@@ -16,7 +16,7 @@ from twosided.core.evaluation import frame_of
 from twosided.plots import figure_episode
 from twosided.plots.style import PAPER
 
-RENDERING = {"render_modes": ["figure", "rgb_array"], "render_fps": 1}
+RENDERING: dict[str, Any] = {"render_modes": ["figure", "rgb_array"], "render_fps": 1}
 """Metadata of an environment; a figure has no frame rate, but Gymnasium asks for one."""
 WIDTH = 800
 """Width of an image, in pixels; its height is the figure's."""

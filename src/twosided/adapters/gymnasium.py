@@ -166,9 +166,9 @@ def make_vector_env(
 
 def scenario_of(
     environment: str = "Dealer",
-    market: Market | str | dict | None = None,
-    competitors: Sequence[Policy | str | dict] | str | None = None,
-    reward: Reward | str | dict | None = None,
+    market: Market | str | dict[str, Any] | None = None,
+    competitors: Sequence[Policy | str | dict[str, Any]] | str | None = None,
+    reward: Reward | str | dict[str, Any] | None = None,
     horizon: int | None = None,
 ) -> Scenario:
     """Return the default scenario of an environment, with some of its parts replaced.
@@ -194,7 +194,7 @@ def scenario_of(
     return dataclasses.replace(settings, **objects).scenario
 
 
-def _makers(given: Policy | str | dict) -> tuple[Policy, ...]:
+def _makers(given: Policy | str | dict[str, Any]) -> tuple[Policy, ...]:
     """One competitor; none for the word "none"."""
     return (
         (given,)

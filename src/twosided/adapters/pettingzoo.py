@@ -41,10 +41,10 @@ class ScenarioParallelEnv(ParallelEnv[str, np.ndarray, Any]):
         self.action_spaces = {agent: action_space(scenario) for agent in self.possible_agents}
         self._generator: np.random.Generator | None = None
 
-    def observation_space(self, agent: str) -> spaces.Space:
+    def observation_space(self, agent: str) -> spaces.Space[Any]:
         return self.observation_spaces[agent]
 
-    def action_space(self, agent: str) -> spaces.Space:
+    def action_space(self, agent: str) -> spaces.Space[Any]:
         return self.action_spaces[agent]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None):

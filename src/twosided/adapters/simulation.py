@@ -109,7 +109,7 @@ class Simulation:
         self.now = np.int32(0)
 
 
-def action_space(scenario: Scenario) -> spaces.Space:
+def action_space(scenario: Scenario) -> spaces.Space[Any]:
     """Action space of one learner."""
     space = scenario.action_space
     if isinstance(space, Discrete):
@@ -128,7 +128,7 @@ def observation_space(scenario: Scenario) -> spaces.Box:
     return spaces.Box(-np.inf, np.inf, vectors.shape[1:], vectors.dtype)
 
 
-def checked(action: Any, space: spaces.Space) -> np.ndarray:
+def checked(action: Any, space: spaces.Space[Any]) -> np.ndarray:
     """Return the action as an array. Raises ValueError for one that is not of the space's shape, or not finite."""
     action = np.asarray(action)
     if not isinstance(space, spaces.Box):

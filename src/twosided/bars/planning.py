@@ -93,7 +93,7 @@ class PlanningSAC(SAC):
             raise Refusal(f"learner.model must be of the market's own bars, but {difference}")
         self.model.prepare(report)
 
-    def init(self, scenario: Scenario, key: PRNGKeyArray) -> PlanningState:
+    def init(self, scenario: Scenario, key: PRNGKeyArray) -> PlanningState:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Initialize as SAC does. The first start state is the one reached after learning_starts."""
         self._model_scenario(scenario)
         real = super().init(scenario, key)
@@ -103,9 +103,9 @@ class PlanningSAC(SAC):
         starts = ReplayBuffer.empty(capacity, state).add(real.carry.state)
         return PlanningState(real, starts, ReplayBuffer.empty(self.plan_buffer_size, row))
 
-    def train_chunk(
+    def train_chunk(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, scenario: Scenario, state: PlanningState, iterations: Int[jax.Array, ""]
-    ) -> tuple[PlanningState, dict]:
+    ) -> tuple[PlanningState, dict[str, Any]]:
         """Run a number of iterations and return the state and the mean of each metric.
 
         The metrics are those of SAC, and `simulated_reward`: mean reward per step of the model, where `reward` is the
@@ -113,7 +113,9 @@ class PlanningSAC(SAC):
         """
         return run_iterations(lambda state: self._plan_and_update(scenario, state), state, iterations)
 
-    def _plan_and_update(self, scenario: Scenario, state: PlanningState) -> tuple[PlanningState, dict]:
+    def _plan_and_update(
+        self, scenario: Scenario, state: PlanningState
+    ) -> tuple[PlanningState, dict[str, Any]]:
         real, reward, key_updates = self.collect(scenario, state.real)
         starts = state.starts.add(real.carry.state)
         # The key is folded in, so that a simulated_ratio of 0 gives the results of SAC to the bit.
@@ -170,6 +172,6 @@ class PlanningSAC(SAC):
         # The horizon cuts each path; a path that the market terminates earlier restarts somewhere in the record.
         return dataclasses.replace(scenario, market=market, horizon=self.plan_horizon)
 
-    def policy(self, scenario: Scenario, state: PlanningState, explore: bool = False):
+    def policy(self, scenario: Scenario, state: PlanningState, explore: bool = False):  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the current policy: its mode, or with `explore` its distribution."""
         return super().policy(scenario, state.real, explore)

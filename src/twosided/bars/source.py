@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from numpy.typing import NDArray
 
-from twosided.core.numeric import Scalar
+from twosided.core.numeric import HostArray, Scalar
 from twosided.core.validation import check
 from twosided.data.bars import OHLC, OHLC_FIELDS, Bars
 from twosided.prices.bars import Bar, step_bar
@@ -29,15 +29,15 @@ class QuotedBar(eqx.Module):
 
     mid: Bar
     """Bar of the midprice."""
-    lowest_ask: Float[Array | np.ndarray, "*bars"]
+    lowest_ask: Float[HostArray, "*bars"]
     """Lowest ask in the bar: it touches a bid at this price or above."""
-    highest_bid: Float[Array | np.ndarray, "*bars"]
+    highest_bid: Float[HostArray, "*bars"]
     """Highest bid in the bar: it touches an ask at this price or below."""
-    half_spread_at_open: Float[Array | np.ndarray, "*bars"]
+    half_spread_at_open: Float[HostArray, "*bars"]
     """Half-spread at the open, which a market order pays."""
-    half_spread: Float[Array | np.ndarray, "*bars"]
+    half_spread: Float[HostArray, "*bars"]
     """Half-spread at the close, which is observed."""
-    contiguous: Bool[Array | np.ndarray, "*bars"]
+    contiguous: Bool[HostArray, "*bars"]
     """Whether the bar directly follows the previous bar; no limit order rests over a gap."""
 
     @classmethod

@@ -21,7 +21,7 @@ COMMANDS = {
     "reproduce": "Reproduce the tables and figures of a paper, and test its claims.",
     "list": "List the markets, policies, learners, presets and other parts to choose from.",
 }
-ROOTS = {
+ROOTS: dict[tuple[str, ...], str] = {
     ("demo",): "twosided.cli.commands.run:Demo",
     ("train",): "twosided.cli.commands.run:Train",
     ("evaluate",): "twosided.cli.commands.evaluate:Evaluate",
@@ -34,7 +34,7 @@ ROOTS = {
     ("show",): "twosided.cli.commands.run:Show",
     ("list",): "twosided.cli.commands.listing:List",
 }
-POSITIONAL = {
+POSITIONAL: dict[tuple[str, ...], list[str]] = {
     ("calibrate", "book"): ["files"],
     ("calibrate", "fills"): ["files"],
     ("compare",): ["runs"],

@@ -3,7 +3,7 @@
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -133,7 +133,7 @@ def time_left(seconds: float) -> str:
 
 
 @contextmanager
-def stopping(console: Console) -> Iterator[StopFlag]:
+def stopping(console: Console) -> Generator[StopFlag]:
     """Handle Ctrl-C: the first sets the flag, to stop after the current chunk; the second stops at once."""
     stop = StopFlag()
 

@@ -160,7 +160,7 @@ class DecisionProcess:
         ArithmeticError if
         they are still more than twice the tolerance apart after all sweeps.
         """
-        leaves, value = self.leaves, np.zeros(self.size)
+        leaves, value, change = self.leaves, np.zeros(self.size), np.zeros(self.size)
         for _ in range(sweeps):
             improved = (self.action_values(value) + leaves * value[:, None]).max(1)
             change = improved - value

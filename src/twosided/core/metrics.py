@@ -6,6 +6,7 @@ units. A metric that the catalogue does not list is shown under its own name, un
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from twosided.core.formatting import with_error
 
@@ -110,7 +111,7 @@ def standard_groups(
     Money is displayed times `scale` in `unit`, with `digits` decimals; `unit_note` is a sentence that defines the
     unit. `competitors` is the number of other makers, over each of which there are metrics of excess PnL.
     """
-    money = {"unit": f"{unit} per step", "scale": scale, "digits": digits}
+    money: dict[str, Any] = {"unit": f"{unit} per step", "scale": scale, "digits": digits}
     pnl = tuple(Metric(f"pnl_{part}", label, **money) for part, label in PARTS.items())
     total, spread, hedge, inventory, fees = pnl
     earnings = MetricGroup(
@@ -175,7 +176,7 @@ def find_metric(groups: Iterable[MetricGroup], name: str) -> Metric:
 
 def _episode_group(unit: str, scale: float) -> MetricGroup:
     """Return the metrics of whole episodes."""
-    money = {"unit": unit, "scale": scale}
+    money: dict[str, Any] = {"unit": unit, "scale": scale}
     quantiles = (
         Metric(f"episode_pnl_q{percent:02}", f"PnL, {percent}% quantile", **money)
         for percent in (5, 25, 50, 75, 95)
@@ -195,7 +196,7 @@ def _episode_group(unit: str, scale: float) -> MetricGroup:
     )
 
 
-def _excess_group(seat: int, competitors: int, money: dict) -> MetricGroup:
+def _excess_group(seat: int, competitors: int, money: dict[str, Any]) -> MetricGroup:
     """Return the metrics of PnL in excess of the competitor in a seat."""
     competitor = "the competitor" if competitors == 1 else f"competitor {seat}"
     metrics = tuple(

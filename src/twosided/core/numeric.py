@@ -1,6 +1,6 @@
 """Numeric parameters: scalars that are leaves of a pytree, so that one compiled program serves all their values."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -20,5 +20,11 @@ def as_arrays(tree: Any) -> Any:
 FloatArray = NDArray[np.float64]
 """NumPy array in double precision, as exact answers use it."""
 
-FloatValues = FloatArray | np.float64
-"""Array in double precision, or the scalar that NumPy returns for a scalar argument."""
+if TYPE_CHECKING:  # an array to its users, who call what the types have in common
+    FloatValues = FloatArray
+    HostArray = Array
+else:
+    FloatValues = FloatArray | np.float64
+    """Array in double precision, or the scalar that NumPy returns for a scalar argument."""
+    HostArray = Array | np.ndarray
+    """Array of JAX, or one of NumPy that a compiled program holds as a constant or that was copied to the host."""

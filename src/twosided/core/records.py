@@ -73,7 +73,7 @@ def to_frame(records: Iterable[Record]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=columns)
 
 
-def _column_type(name: str, values: Iterable[Parameter]) -> Any:
+def _column_type(name: str, values: Iterable[Any]) -> Any:
     kinds = {next((kind for kind in (bool, int, float, str) if isinstance(x, kind)), type(x)) for x in values}
     if kinds == {int, float}:
         return pl.Float64

@@ -74,7 +74,7 @@ def episodes(
     policy_shocks = policy.shocks(key_policy, (warm_up + scenario.horizon, paths))
     carry = _start(scenario, policy, jax.tree.map(lambda leaf: leaf[0], shocks))
 
-    def run(carry: Carry, begin: int, end: int, record: Callable) -> tuple[Carry, Any]:
+    def run(carry: Carry, begin: int, end: int, record: Callable[..., Any]) -> tuple[Carry, Any]:
         now = jax.tree.map(lambda leaf: leaf[1 + begin : 1 + end], shocks)
         return _scan(
             scenario, policy, carry, now, jax.tree.map(lambda leaf: leaf[begin:end], policy_shocks), record

@@ -9,8 +9,9 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
+
+from twosided.core.numeric import HostArray
 
 PARTS = ("spread", "hedge", "inventory", "fees", "total")
 """Parts of PnL and their sum."""
@@ -32,7 +33,7 @@ class PnL(eqx.Module):
     """Fees less rebates; a cost is negative."""
 
     @property
-    def total(self) -> Float[Array | np.ndarray, "*makers"]:
+    def total(self) -> Float[HostArray, "*makers"]:
         """Sum of the parts."""
         return self.spread + self.hedge + self.inventory + self.fees
 

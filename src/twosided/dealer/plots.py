@@ -4,6 +4,8 @@ A trace is a table of steps with one row per maker, as `twosided.trace` makes it
 inventory, epsilon_buy and epsilon_sell matter. Maker 0 is the evaluated one.
 """
 
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 import polars as pl
@@ -104,7 +106,7 @@ def figure_book(
     for name, sign, side in (("bid", -1, "left"), ("ask", 1, "right")):
         price = mid * (1 + sign * best)
         note = {"text": f"{name} {price:.3f}", "font": {"size": 12, "color": INK}, "xshift": 4 * sign}
-        place = {"annotation": note, "annotation_position": f"top {side}"}
+        place: dict[str, Any] = {"annotation": note, "annotation_position": f"top {side}"}
         figure.add_vline(price, line={"color": INK, "width": 1, "dash": "dot"}, **place)
     figure.add_vline(mid, line={"color": INK, "width": 1.5, "dash": "dash"})
     # Leaves room for labels above the bars.
@@ -121,9 +123,11 @@ def _epsilon_edges(trace: pl.DataFrame, marks: list[float], bins: int = 60) -> n
     return np.linspace(low - margin, high + margin, bins + 1)
 
 
-def _vertical_line(figure: go.Figure, x: float, row: int, line: dict, note: dict | None = None) -> None:
+def _vertical_line(
+    figure: go.Figure, x: float, row: int, line: dict[str, Any], note: dict[str, Any] | None = None
+) -> None:
     """Add a vertical line to a panel, with a note at its top."""
-    place = {"row": row, "col": 1, "line": line}
+    place: dict[str, Any] = {"row": row, "col": 1, "line": line}
     if note is None:
         figure.add_vline(x, **place)
     else:

@@ -26,8 +26,8 @@ from twosided.core.optimum import NotExact
 from twosided.hedging.market import HedgingAction, HedgingMarket
 from twosided.hedging.spreads import RollingVolatility, StochasticSpread
 
-NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
-WEIGHTS = WEIGHTS / WEIGHTS.sum()
+NODES, _gauss_weights = np.polynomial.hermite_e.hermegauss(15)
+WEIGHTS = _gauss_weights / _gauss_weights.sum()
 """E f(Z) = Σ weight f(node) for a standard normal Z."""
 SAMPLE_STRIDE = 8
 """Every so many steps of the sample enter the distributions of net trades."""

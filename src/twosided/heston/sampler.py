@@ -281,9 +281,9 @@ def import_numpyro() -> Any:
     """Import numpyro, an optional dependency. Raises Refusal if it is not installed."""
     try:
         import numpyro
-        import numpyro.diagnostics
-        import numpyro.distributions
-        import numpyro.infer.hmc
+        import numpyro.diagnostics  # pyright: ignore[reportUnusedImport]
+        import numpyro.distributions  # pyright: ignore[reportUnusedImport]
+        import numpyro.infer.hmc  # pyright: ignore[reportUnusedImport]
     except ImportError:
         raise Refusal("the calibration of Heston needs numpyro: pip install 'twosided[heston]'") from None
     return numpyro

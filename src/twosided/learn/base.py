@@ -61,7 +61,7 @@ def run_iterations(
 ) -> tuple[Any, dict[str, Any]]:
     """Apply `iterate` a traced number of times, and return the state and the mean of each metric."""
 
-    def one(_: Any, carry: tuple[Any, dict]) -> tuple[Any, dict]:
+    def one(_: Any, carry: tuple[Any, dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
         state, sums = carry
         state, metrics = iterate(state)
         return state, jax.tree.map(jnp.add, sums, metrics)

@@ -216,7 +216,7 @@ class PPO(Learner):
 
     def train_chunk(
         self, scenario: Scenario, state: TrainState, iterations: Int[Array, ""]
-    ) -> tuple[TrainState, dict]:
+    ) -> tuple[TrainState, dict[str, Any]]:
         """Run a number of iterations and return the state and the mean of each metric.
 
         `reward`: mean reward per step while exploring, in currency. Of the last epoch: `policy_loss`, L_π;
@@ -226,7 +226,7 @@ class PPO(Learner):
         """
         return run_iterations(lambda state: self._iterate(scenario, state), state, iterations)
 
-    def _iterate(self, scenario: Scenario, state: TrainState) -> tuple[TrainState, dict]:
+    def _iterate(self, scenario: Scenario, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """Collect a rollout and update. Several learners update independently, each from its own experience."""
         key_rollout, key_update, key = jax.random.split(state.key, 3)
         progress = self._progress(state.iteration)
@@ -234,7 +234,7 @@ class PPO(Learner):
         updates = state.iteration > 0
         carry, samples = _collect(self, scenario, state, key_rollout)
 
-        def update(agent: Agent, samples: Sample, key: PRNGKeyArray) -> tuple[Agent, dict]:
+        def update(agent: Agent, samples: Sample, key: PRNGKeyArray) -> tuple[Agent, dict[str, Any]]:
             batch = _batch(self, agent, samples)
             updated, metrics = _update(self, scenario, agent, batch, progress, key)
             agent = jax.tree.map(lambda new, old: jnp.where(updates, new, old), updated, agent)
@@ -334,14 +334,14 @@ def _update(
     batch: Batch,
     progress: Float[Array, ""],
     key: PRNGKeyArray,
-) -> tuple[Agent, dict]:
+) -> tuple[Agent, dict[str, Any]]:
     """Take all gradient steps of an iteration."""
     learning_rate = config.learning_rate * (1 - (1 - config.learning_rate_end) * progress)
     ent_coef = config.ent_coef + (config.ent_coef_end - config.ent_coef) * progress
     optimizer = _optimizer(config)
     size = batch.advantage.shape[0]
 
-    def loss(networks: Networks, part: Batch) -> tuple[Float[Array, ""], dict]:
+    def loss(networks: Networks, part: Batch) -> tuple[Float[Array, ""], dict[str, Any]]:
         policy = _policy(config, scenario, networks, agent.observation_normalizer, explore=True)
         distributions = jax.vmap(policy.head)(part.observation)
         log_ratio = jax.vmap(lambda d, u: d.log_prob(u))(distributions, part.draw.u) - part.draw.log_prob

@@ -273,7 +273,7 @@ class SAC(Learner):
 
     def train_chunk(
         self, scenario: Scenario, state: TrainState, iterations: Int[Array, ""]
-    ) -> tuple[TrainState, dict]:
+    ) -> tuple[TrainState, dict[str, Any]]:
         """Run a number of iterations and return the state and the mean of each metric.
 
         `reward`: mean reward per step while exploring, in currency; `policy_loss`: L_π; `value_loss`: L_1 + L_2;
@@ -281,7 +281,7 @@ class SAC(Learner):
         """
         return run_iterations(lambda state: self._iterate(scenario, state), state, iterations)
 
-    def _iterate(self, scenario: Scenario, state: TrainState) -> tuple[TrainState, dict]:
+    def _iterate(self, scenario: Scenario, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """Collect a rollout and take the gradient steps of an iteration."""
         state, reward, key = self.collect(scenario, state)
         sources = ((state.buffers, self.batch_size),)
@@ -354,7 +354,7 @@ def update_agents(
     sources: tuple[tuple[ReplayBuffer, int], ...],
     iteration: Int[Array, ""],
     key: PRNGKeyArray,
-) -> tuple[Agent, dict]:
+) -> tuple[Agent, dict[str, Any]]:
     """Take the gradient steps of an iteration, on batches of a number of rows from each buffer in `sources`.
 
     Several learners update independently, each from its own experience.
@@ -364,8 +364,8 @@ def update_agents(
 
     def update_agent(
         agent: Agent, buffers: tuple[ReplayBuffer, ...], key: PRNGKeyArray
-    ) -> tuple[Agent, dict]:
-        def step(agent: Agent, key: PRNGKeyArray) -> tuple[Agent, dict]:
+    ) -> tuple[Agent, dict[str, Any]]:
+        def step(agent: Agent, key: PRNGKeyArray) -> tuple[Agent, dict[str, Any]]:
             key_batch, key_update = jax.random.split(key)
             # The draws from the first buffer do not depend on whether there are others.
             keys = [key_batch, *(jax.random.fold_in(key_batch, i) for i in range(1, len(buffers)))]
@@ -424,7 +424,7 @@ def _gradient_step(
     batch: Experience,
     lr_factor: Float[Array, ""],
     key: PRNGKeyArray,
-) -> tuple[Agent, dict]:
+) -> tuple[Agent, dict[str, Any]]:
     """Take one gradient step of the critics, the actor and the temperature, on a batch of off-policy experience."""
     key_next, key_current = jax.random.split(key)
     normalize = jax.vmap(_observation_normalizer(config, agent))

@@ -9,7 +9,7 @@ PnL per step is drawn times `scale`, in `unit`: those of the market's metric cat
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -330,6 +330,6 @@ def _level(figure: go.Figure, y: float, name: str, beside: np.ndarray) -> None:
     low, high = min(y, float(beside.min())), max(y, float(beside.max()))
     room = max(high - low, 1e-3 * max(abs(low), abs(high), 1e-6))
     figure.update_yaxes(range=[low - 0.08 * room, high + 0.2 * room], row=1, col=1)
-    place = {"row": 1, "col": 1, "line": {"color": INK, "width": 1.5, "dash": "dash"}}
+    place: dict[str, Any] = {"row": 1, "col": 1, "line": {"color": INK, "width": 1.5, "dash": "dash"}}
     note = {"text": name, "font": {"size": 12, "color": INK}}
     figure.add_hline(y, **place, annotation=note, annotation_position="top left")

@@ -7,7 +7,7 @@ Titles of panels and axes may contain markup; all other text is escaped.
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape, unescape
 from textwrap import wrap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -153,7 +153,7 @@ def figure_bars(
     dressed(figure, top + BOTTOM + tall * frame.height, left=min(16 + 8 * widest, 170))
     figure.update_annotations(text=title)
     figure.update_layout(barmode="overlay", hovermode="closest", margin_t=top)
-    ticks = {"tickvals": rows, "ticktext": names, "tickfont": {"color": INK, "size": 12.5}}
+    ticks: dict[str, Any] = {"tickvals": rows, "ticktext": names, "tickfont": {"color": INK, "size": 12.5}}
     figure.update_yaxes(range=[frame.height - 0.5, -0.5], showgrid=False, **ticks)
     return figure.update_xaxes(zeroline=True)
 
@@ -225,7 +225,7 @@ def _levels(figure: go.Figure, levels: Mapping[str, float], low: float, high: fl
         if y - last < 2 * CLOSE * room:
             side = "right" if side == "left" else "left"
         where = f"{'bottom' if following - y < CLOSE * room else 'top'} {side}"
-        place = {"row": 1, "col": 1, "line": {"color": INK, "width": 1.5, "dash": "dash"}}
+        place: dict[str, Any] = {"row": 1, "col": 1, "line": {"color": INK, "width": 1.5, "dash": "dash"}}
         note = {"text": escape(name), "font": {"size": 12, "color": INK}}
         figure.add_hline(y, **place, annotation=note, annotation_position=where)
         last = y

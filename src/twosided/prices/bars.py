@@ -10,8 +10,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from twosided.core.numeric import HostArray
 from twosided.data.bars import OHLC, OHLC_FIELDS, Bars
 from twosided.prices.process import PriceProcess
 
@@ -19,11 +20,11 @@ from twosided.prices.process import PriceProcess
 class Bar(eqx.Module):
     """Open, high, low and close of an interval, in currency."""
 
-    open: Float[Array | np.ndarray, "*batch"]
+    open: Float[HostArray, "*batch"]
     """Price at the start, which is the close of the previous bar."""
-    high: Float[Array | np.ndarray, "*batch"]
-    low: Float[Array | np.ndarray, "*batch"]
-    close: Float[Array | np.ndarray, "*batch"]
+    high: Float[HostArray, "*batch"]
+    low: Float[HostArray, "*batch"]
+    close: Float[HostArray, "*batch"]
 
 
 def step_bar(process: PriceProcess, state: Any, shocks: Any) -> tuple[Any, Bar]:

@@ -7,7 +7,7 @@ left out.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -164,7 +164,7 @@ def _result_sections(
     """Return the figures of PnL and of training."""
     pnl = find_metric(catalogue, "pnl_total")
     best = _optimal_pnl(optimum)
-    shown = {"scale": pnl.scale, "unit": pnl.unit}
+    shown: dict[str, Any] = {"scale": pnl.scale, "unit": pnl.unit}
     sections = []
     if any(metric == pnl.name for _, metric in results.of):
         figure = figure_earnings(results.records, _ordered(results, compared), best, **shown)
@@ -301,7 +301,7 @@ def _table(
     catalogue: Sequence[MetricGroup],
     optimum: "StoredOptimum | None",
     published: Published | None,
-) -> dict | None:
+) -> dict[str, Any] | None:
     """Return metrics down, policies across; the optimum and published values stand beside the headline case."""
     if not results.cases:
         return None
@@ -317,7 +317,7 @@ def _table(
         *(Column(case, style="compared" if case in compared else "") for case in others),
     ]
 
-    def row(metric: Metric) -> dict:
+    def row(metric: Metric) -> dict[str, Any]:
         cells = [Cell(*results.text(first, metric), "ours")]
         for column, values in references:
             value = values.get(metric.name)

@@ -63,7 +63,7 @@ class Reader:
     def __init__(self, root: Part, user_files: UserFiles = NO_FILES):
         self.root, self.user_files = root, user_files
         self.users = user_files.parts
-        self.origins: dict[tuple, str] = {}
+        self.origins: dict[tuple[str | int, ...], str] = {}
         self.values = self._fresh(root, ())
 
     def layer(self, data: Mapping[str, Any], source: str) -> None:
@@ -81,14 +81,14 @@ class Reader:
             raise SettingsError(f"{where} is missing; it takes {expected(field, self.users)}")
         return Settings(self.root, self.values, self.origins, self.user_files)
 
-    def _fresh(self, part: Part, path: tuple) -> dict[str, Any]:
+    def _fresh(self, part: Part, path: tuple[str | int, ...]) -> dict[str, Any]:
         """Defaults of the part."""
         self.origins = {place: origin for place, origin in self.origins.items() if place[: len(path)] != path}
         defaults = {field.name: field.default for field in part.fields if field.default is not MISSING}
         return self._fields([part], part, {}, defaults, Place(DEFAULTS, path, part.kind))
 
     def _fields(
-        self, kinds: list[Part], part: Part, base: dict, raw: Mapping, place: Place
+        self, kinds: list[Part], part: Part, base: dict[str, Any], raw: Mapping[str, Any], place: Place
     ) -> dict[str, Any]:
         """Parameters of the part: those in raw, the others as in base."""
         values, fields = dict(base), {field.name: field for field in part.fields}

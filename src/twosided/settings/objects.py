@@ -20,10 +20,10 @@ def build(settings: Settings) -> Any:
 
 
 class _Builder:
-    def __init__(self, users: Iterable[Part], origins: Mapping[tuple, str]):
+    def __init__(self, users: Iterable[Part], origins: Mapping[tuple[str | int, ...], str]):
         self.users, self.origins = users, origins
 
-    def part(self, part: Part, values: dict[str, Any], path: tuple) -> Any:
+    def part(self, part: Part, values: dict[str, Any], path: tuple[str | int, ...]) -> Any:
         module = import_file(part.module) if part.in_user_file else import_module(part.module.name)
         make = getattr(module, part.name)
         arguments = {}
@@ -39,7 +39,7 @@ class _Builder:
             where = where or ".".join(map(str, path))
             raise SettingsError(": ".join(filter(None, [where, " ".join(str(error).split())]))) from error
 
-    def value(self, field: Field, value: Any, path: tuple) -> Any:
+    def value(self, field: Field, value: Any, path: tuple[str | int, ...]) -> Any:
         """Return a value as the class takes it: parts are built, lists become tuples, paths become Paths."""
         if isinstance(value, dict):
             return self.part(field.choice(value, self.users), value, path)

@@ -17,7 +17,7 @@ the class and the field.
 import ast
 import operator
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -30,7 +30,7 @@ Type = tuple[Any, ...]
 """Alternatives that a parameter accepts: float, int, bool, str, Path, None, a literal value, a Tuple, a Part."""
 
 PLAIN = {kind.__name__: kind for kind in (float, int, bool, str, Path)}
-ARITHMETIC = {
+ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,

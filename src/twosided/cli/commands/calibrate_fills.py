@@ -3,6 +3,7 @@
 import json as json_format
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -60,7 +61,7 @@ class CalibrateFills:
         return 0
 
 
-def _plain(fit: FillsFit) -> dict:
+def _plain(fit: FillsFit) -> dict[str, Any]:
     names = ("intensity", "decay", "volatility", "bars", "chi_square", "p_value")
     values = {name: getattr(fit, name) for name in names}
     values |= {"standard_errors": fit.standard_errors, "robust_errors": fit.robust_errors}

@@ -215,7 +215,7 @@ def _backward_induction(operator: BellmanOperator, horizon: int) -> _Solution:
     """Iterate to the horizon or to convergence, whichever is later; converged increments are extrapolated."""
     zero, cost = operator.max_inventory * operator.refinement, _liquidation_cost(operator)
     value = at_horizon = np.zeros((len(cost), operator.grid.size))
-    epsilon_error = 0.0
+    increment, epsilon_error = np.zeros_like(value), 0.0
     for step in range(max(MAX_STEPS, horizon)):
         following, error = operator.apply(_extend(operator, value, value[:, [zero]] - cost))
         increment, value = following - value, following

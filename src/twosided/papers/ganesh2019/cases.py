@@ -414,6 +414,7 @@ def duel(budget: Budget, report: Report) -> Outcome:
         trained = jax.tree.map(lambda leaf, seat=seat: leaf[0, seat], progress.states.agents)
         starts = {"scratch": (response, fresh), "trained": _continued(response, fresh, trained)}
         as_trained = {"policy": "as trained", "seat": seat}
+        found: list[Record] = []
         for name, (settings, start) in starts.items():
             responses, _ = train_policies(scenario, settings, budget, report, resume=start)
             others = [({**as_trained, "start": name}, first.policies[seat])]

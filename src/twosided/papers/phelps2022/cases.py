@@ -6,6 +6,7 @@ Rewards are those of a step, in ticks. Every sampled number has its exact value 
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -112,7 +113,7 @@ def training_days(budget: Budget) -> int:
 def day(budget: Budget, report: Report) -> Outcome:
     """Slides 1.3.12 to 1.3.21: one day under π_2, and one of uninformed orders alone."""
 
-    def recorded(observation, policy_state, step: Step) -> dict:
+    def recorded(observation, policy_state, step: Step) -> dict[str, Any]:
         quotes = step.transition.quotes
         order = (step.transition.sold - step.transition.bought)[0]
         # In the market with one price, bid and ask both equal it.
