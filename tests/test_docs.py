@@ -124,3 +124,17 @@ def test_the_setup_commands_of_the_readme_are_marked_for_ci():
         assert block, name
         assert "constraints.txt" in block[1]
         assert "\n" not in block[1]
+
+
+def test_results_in_the_readme_are_those_of_the_measured_table():
+    rows = json.loads((ROOT / "docs" / "tables" / "ganesh2019_demo.json").read_text())["rows"]
+    lines = [
+        f"| {' | '.join(cells)} |"
+        for cells in (rows[0], ["---"] * len(rows[0]), *(row.values() for row in rows))
+    ]
+    assert "\n".join(lines) in (ROOT / "README.md").read_text()
+
+
+def test_measured_tables_exist_and_are_all_shown():
+    shown = {name for page in SOURCES for name in re.findall(r"\{measured\} (\w+)", page.read_text())}
+    assert shown == {path.stem for path in (ROOT / "docs" / "tables").glob("*.json")}
