@@ -2,8 +2,8 @@
 Calibrate the reference book
 ============================
 
-Fit the reference book of the dealer market to order-book snapshots, compare the fit with the data, and use it
-in a market.
+Fit the reference book of the dealer market to order-book snapshots, compare the fit with the data, and use the
+fit in a market.
 """
 
 import jax
@@ -15,9 +15,9 @@ from twosided.dealer.book_plots import figure_book_fit
 from twosided.dealer.calibration import reference_book, sample_curves
 
 # %%
-# ``read_snapshots`` reads LOBSTER files and tables with named columns. The snapshots of this example are
-# drawn from a known book instead, so that the estimates can be compared with the truth. Volumes are in
-# shares; a unit of trade is 500 shares.
+# ``read_snapshots`` reads LOBSTER files and tables with named columns. The snapshots of this example are drawn
+# from a known book, so that the estimates can be compared with the true parameters. Volumes are in shares, and a
+# unit of trade is 500 shares.
 
 truth = ts.ReferenceBook(best_volume_shape=2.0)
 
@@ -27,7 +27,7 @@ def draw(seed):
 
 
 asks, bids = draw(0), draw(1)
-# Both sides of a snapshot have the same spread.
+# Use the spread of the asks for both sides, so that the mid is 100.
 distance = np.asarray(asks.spread)[:, None] / 2 + truth.tick * np.arange(truth.num_levels)
 snapshots = ts.BookSnapshots(
     ask_price=100 * (1 + distance),
@@ -37,7 +37,7 @@ snapshots = ts.BookSnapshots(
     time=None,
     rows_read=2_000,
     rows_halted=0,
-    sources=("drawn",),
+    sources=("simulated",),
 )
 
 # %%
@@ -54,14 +54,14 @@ pl.DataFrame(
 )
 
 # %%
-# The fitted model over the data. The volume scale is set so that a unit of trade has a target cost.
+# The fitted model and the data. The volume scale is chosen so that a unit of trade has a given cost.
 
 book = reference_book(fit)
 sizes = np.linspace(0.1, 5, 50)
 figure_book_fit(fit, sizes, sample_curves(book, sizes)).show()
 
 # %%
-# The fitted book is a part of a market.
+# Use the fitted book in a market.
 
 market = ts.DealerMarket(book=book)
 scenario = ts.Scenario(market, competitors=(ts.PersistentQuoter(),))

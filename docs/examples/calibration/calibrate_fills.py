@@ -2,8 +2,7 @@
 Calibrate fill probabilities
 ============================
 
-Estimate from bars how the probability of a fill falls with the distance of an order, and derive closed-form
-quotes.
+Fit a model of fill probabilities by distance from the midprice to bars, and derive closed-form quotes from it.
 """
 
 import numpy as np
@@ -14,14 +13,14 @@ from twosided.limit_orders.market import LimitOrderObservation
 from twosided.plots import figure_lines
 
 # %%
-# Bars of a Brownian midprice, observed at ten times per bar.
+# Simulate bars of a Brownian midprice with ten observations per bar.
 
 bars, _ = ts.simulate_bars(ts.Bachelier(volatility=1.0, time_step=1e-3), 5_000, substeps=10)
 
 # %%
-# The model is 1 - exp(-A exp(-k δ)) for an order at the distance δ, a fraction of the last close.
-# ``fit_fills`` estimates A and k by maximum likelihood, with standard errors for independent bars and for
-# independent blocks of bars.
+# In the model an order at a distance δ, a fraction of the last close, fills in a bar with probability
+# 1 - exp(-A exp(-k δ)). ``fit_fills`` estimates A and k by maximum likelihood, with standard errors for
+# independent bars and for independent blocks of bars.
 
 fit = ts.fit_fills(bars)
 print(f"A = {fit.intensity:.3f} ± {fit.robust_errors['intensity']:.3f} per bar")
@@ -29,8 +28,8 @@ print(f"k = {fit.decay:,.0f} ± {fit.robust_errors['decay']:,.0f} per fraction o
 print(f"χ² test of the model: p = {fit.p_value:.2g}")
 
 # %%
-# Observed shares of filled orders beside the fitted ones. A Brownian price does not follow the exponential
-# law exactly: it fills fewer of the distant orders than the model.
+# Observed and fitted shares of filled orders. The model does not describe a Brownian price exactly: distant orders
+# fill less often than in the model.
 
 basis_points = 1e4 * np.asarray(fit.offsets)
 frame = pl.concat(
@@ -42,8 +41,8 @@ figure_lines(
 ).show()
 
 # %%
-# Quotes of Guéant, Lehalle and Fernandez-Tapia (2013) for these parameters, by risk aversion: the more averse
-# the maker, the more it skews its quotes.
+# Quotes of Guéant, Lehalle and Fernandez-Tapia (2013) for these parameters. A maker with a higher risk aversion
+# skews its quotes more.
 
 inventory = np.arange(-5, 6, dtype=np.float32)
 quotes = []

@@ -2,7 +2,7 @@
 Simulate the Heston model
 =========================
 
-Compare the bias of two discretisation schemes with exact call prices.
+Measure the bias of two discretisation schemes against exact call prices.
 """
 
 import equinox as eqx
@@ -16,7 +16,7 @@ from twosided.heston.moments import call_price
 from twosided.plots import figure_lines
 
 # %%
-# A variance with strong feedback: the Feller condition 2 κ θ > σ² is violated by far.
+# The parameters make discretisation difficult: they violate the Feller condition 2 κ θ > σ² by a wide margin.
 
 parameters = {
     "initial_variance": 0.04,
@@ -43,7 +43,7 @@ def terminal(process, key, steps, paths):
 
 
 # %%
-# Prices of calls with a maturity of two years, by steps per year.
+# Bias of at-the-money calls with a maturity of two years, by the number of steps per year.
 
 exact = call_price(ts.Heston(**parameters), strike=100.0, time=2.0)
 rows = []

@@ -2,8 +2,8 @@
 Choose a price process
 ======================
 
-Compare the price processes: paths of the midprice, and how heavy the tails of returns are at about equal
-volatility.
+Compare price processes of about equal volatility: paths of the midprice, and tails of the distribution of
+returns.
 """
 
 import equinox as eqx
@@ -15,8 +15,8 @@ import twosided as ts
 from twosided.plots import figure_distributions, figure_lines
 
 # %%
-# A price process steps one path from one shock. ``jax.lax.scan`` goes through time and ``jax.vmap`` maps over
-# paths.
+# The ``step`` of a price process is written for one path. ``jax.lax.scan`` runs it over time and ``jax.vmap``
+# maps it over paths.
 
 day = 1 / 252
 processes = {
@@ -47,7 +47,7 @@ mids = {
 }
 
 # %%
-# One year of daily prices.
+# One year of daily prices of each process.
 
 paths = pl.concat(
     pl.DataFrame({"day": np.arange(252), "mid": mid[0]}).with_columns(process=pl.lit(name))
@@ -56,7 +56,7 @@ paths = pl.concat(
 figure_lines(paths, "day", {"mid": "midprice, currency"}, "process", x_title="day").show()
 
 # %%
-# Distribution of daily returns, and their excess kurtosis, which is 0 for a normal distribution.
+# Distribution of daily returns, and its excess kurtosis, which is 0 for a normal distribution.
 
 returns = {name: 100 * np.diff(np.log(mid), axis=1).ravel() for name, mid in mids.items()}
 frame = pl.concat(

@@ -2,8 +2,8 @@
 Exact optimum of the dealer market
 ==================================
 
-Compute the best response to competitors in closed form, and the optimal skew under a penalty on inventory
-risk by dynamic programming.
+Compute the best response to a competitor in closed form, and the optimal skew under a penalty on inventory risk by
+dynamic programming.
 """
 
 import numpy as np
@@ -16,9 +16,9 @@ from twosided.dealer.exact.dynamic_programming import penalized_optimum
 from twosided.plots import figure_lines
 
 # %%
-# On one side, a maker that quotes ε earns h(ε) = (1 + ε) P[it wins], in units of what the side's orders are
-# worth at ε = 0 (Theorem 1 of Ganesh et al. 2019). Against a competitor that draws its ε from Unif[-1, 1] the
-# best quote is 0.
+# On one side, a maker that quotes ε earns h(ε) = (1 + ε) P[it wins], in units of the value of the side's orders at
+# ε = 0 (Theorem 1 of Ganesh et al. 2019). Against a competitor that draws its ε from Unif[-1, 1] the best quote
+# is 0.
 
 competitors = {
     "Unif[-1, 1]": Uniform(-1.0, 1.0),
@@ -27,27 +27,27 @@ competitors = {
 }
 epsilon = np.linspace(-1, 1, 401)
 curves = pl.concat(
-    pl.DataFrame({"epsilon": epsilon, "payoff": objective_value(epsilon, law)}).with_columns(
+    pl.DataFrame({"epsilon": epsilon, "payoff": objective_value(epsilon, distribution)}).with_columns(
         competitor=pl.lit(name)
     )
-    for name, law in competitors.items()
+    for name, distribution in competitors.items()
 )
 figure_lines(
     curves, "epsilon", {"payoff": "payoff h(ε), by competitor"}, "competitor", x_title="ε of the maker"
 ).show()
 
 # %%
-# Where a competitor quotes a constant, the supremum is a limit: undercutting gains all orders, and no best ε
-# exists.
+# Against a competitor that quotes a constant, the supremum is a limit: a maker wins all orders by undercutting by
+# any amount, so no ε is best.
 
-for name, law in competitors.items():
-    best = best_response(law)
+for name, distribution in competitors.items():
+    best = best_response(distribution)
     attained = "attained" if best.attained else "not attained"
     print(f"{name}: supremum {best.supremum:.4f}, {attained}")
 
 # %%
-# With a penalty on the square of inventory PnL, the optimum depends on the inventory. ``penalized_optimum``
-# solves a dynamic program and states the error of its value by cause.
+# With a penalty on the square of inventory PnL the best quotes depend on the inventory. ``penalized_optimum``
+# solves a dynamic program and returns the error of its value by cause.
 
 competitor = ts.PersistentQuoter(epsilon_buy=-0.5, epsilon_sell=0.0, hedge=0.2)
 scenario = ts.Scenario(ts.DealerMarket(), (competitor,), ts.SquarePenalty(weight=0.07))
@@ -55,7 +55,7 @@ found = penalized_optimum(scenario, max_inventory=60, refinement=2, points=16)
 print(f"{found.value:.4f} within {found.errors.bound:.4f}, standard error {found.errors.book:.4f}")
 
 # %%
-# The longer the maker is, the fewer of the orders to sell it wants to win, and the more of the orders to buy.
+# The longer the maker is, the fewer orders to sell, and the more orders to buy, it should win.
 
 curve = pl.DataFrame(
     {

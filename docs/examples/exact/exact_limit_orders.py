@@ -22,8 +22,8 @@ optimum = limit_order_optimum(scenario)
 print(f"optimum: {optimum.total:.3f} per session")
 
 # %%
-# Optimal offsets at the opening: a long maker bids further away and asks closer to the midprice. The whole
-# skew vanishes towards the close, where little time is left to hold inventory.
+# Optimal offsets at three times. A long maker bids further from the midprice and asks closer to it. The skew
+# vanishes towards the close, when inventory is held for a short time only.
 
 steps = {"opening": 0, "20 steps before the close": 180, "last step": 199}
 curves = pl.concat(
@@ -41,7 +41,7 @@ panels = {"bid": "offset of the bid, currency", "ask": "offset of the ask, curre
 figure_lines(curves, "inventory", panels, "time", x_title="inventory, units").show()
 
 # %%
-# Values of other makers in the same market are exact too: nothing is sampled.
+# The values of other makers in the same market are computed exactly too, without sampling.
 
 makers = {
     "Guéant, Lehalle, Fernandez-Tapia": ts.GueantLehalleFernandezTapia(),
@@ -55,7 +55,7 @@ frame = pl.DataFrame({"maker": list(values), "value": list(values.values())})
 figure_bars(frame, "maker", {"value": "reward per session, currency"}).show()
 
 # %%
-# ``optimum.policy`` plays the optimum. Its simulated value agrees with the exact one.
+# ``optimum.policy`` is the optimal policy. Its simulated value agrees with the exact one.
 
 records = ts.evaluate(scenario, {"optimum": optimum.policy}, steps=200_000)
 reward = next(record for record in records if record.metric == "reward")

@@ -2,8 +2,8 @@
 Vary and differentiate parameters
 =================================
 
-Numbers of a scenario are leaves of a pytree: one compiled program serves all their values, ``jax.vmap`` maps
-over them and ``jax.grad`` differentiates.
+The numbers of a scenario are leaves of a pytree. One compiled program serves all their values, ``jax.vmap`` maps
+over them, and ``jax.grad`` differentiates with respect to them.
 """
 
 import dataclasses
@@ -18,8 +18,8 @@ from twosided.core.numeric import as_arrays
 from twosided.plots import figure_lines
 
 # %%
-# Mean reward of a maker of fixed offsets in the limit-order market, as a function of its offset and the risk
-# penalty φ.
+# The mean reward of a maker with fixed offsets in the limit-order market, as a function of its offset and of the
+# risk penalty φ:
 
 scenario = as_arrays(ts.Scenario(ts.LimitOrderMarket(), (), ts.InventoryPenalty(running=0.2)))
 
@@ -34,7 +34,7 @@ def mean_reward(offset, running):
 
 
 # %%
-# One call evaluates a grid of offsets for three penalties, all on common random numbers.
+# Evaluate a grid of offsets for three penalties in one call, on common random numbers.
 
 offsets, penalties = jnp.linspace(0.1, 2.0, 39), jnp.asarray([0.0, 0.2, 1.0])
 over_grid = jax.vmap(jax.vmap(mean_reward, (0, None)), (None, 0))
@@ -50,9 +50,9 @@ figure_lines(
 ).show()
 
 # %%
-# The derivative of the reward with respect to φ is -E[∫ q² dt], the inventory risk of the maker. ``jax.grad``
-# finds it from the same simulation, here for every offset. (For the offset itself it would not: a fill is a
-# step function of the offset, whose derivative is zero almost everywhere.)
+# The derivative of the reward with respect to φ is -E[∫ q² dt], minus the inventory risk of the maker. ``jax.grad``
+# computes it from the same simulation, here for every offset. (It cannot compute the derivative with respect to the
+# offset: a fill is a step function of the offset, whose derivative is zero almost everywhere.)
 
 risk = -jax.jit(jax.vmap(jax.grad(mean_reward, argnums=1), (0, None)))(offsets, 0.2)
 frame = pl.DataFrame({"offset": offsets.tolist(), "risk": risk.tolist()}).with_columns(

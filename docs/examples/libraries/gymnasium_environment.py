@@ -2,7 +2,7 @@
 Use a market as a Gymnasium environment
 =======================================
 
-Step through an episode of a market with Gymnasium, and many markets at once with a vector environment.
+Run an episode of a market with Gymnasium, and many markets at once with a vector environment.
 """
 
 import gymnasium
@@ -14,7 +14,7 @@ from twosided.adapters.gymnasium import ScenarioVectorEnv
 from twosided.plots import figure_lines
 
 # %%
-# Every market has an id. Parts of the scenario are given in the words of the command line, or as objects.
+# Every market has an id. Parts of the scenario are given as text in the syntax of the command line, or as objects.
 
 env = gymnasium.make(
     "twosided/Dealer-v0", competitors=["random-quoter:low=-0.5,high=0.5"], horizon=100, render_mode="figure"
@@ -23,7 +23,7 @@ observation, info = env.reset(seed=0)
 print(env.observation_space.shape, env.action_space)
 
 # %%
-# The action is ε on both sides and the fraction of the inventory to hedge. Actions here are random.
+# The action is ε of both sides and the fraction of the inventory to hedge. Here actions are random.
 
 env.action_space.seed(0)
 truncated = False
@@ -37,8 +37,8 @@ info
 env.render().show()
 
 # %%
-# A vector environment takes a step of many markets in one compiled call. Here all markets quote the same ε on
-# both sides; the mean of PnL per step over 256 markets and 50 steps is drawn by ε.
+# A vector environment takes a step of many markets in one compiled call. Here makers quote the same ε on both
+# sides. The figure shows mean PnL per step over 256 markets and 50 steps, by ε.
 
 scenario = ts.Scenario(ts.DealerMarket(), (ts.RandomQuoter(),))
 markets = ScenarioVectorEnv(scenario, num_envs=256)

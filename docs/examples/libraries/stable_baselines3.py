@@ -2,8 +2,7 @@
 Train with Stable-Baselines3
 ============================
 
-Train PPO of Stable-Baselines3 on a market through the vector environment, and compare it with the exact
-optimum.
+Train PPO of Stable-Baselines3 on a market through the Gymnasium adapter, and compare it with the exact optimum.
 """
 
 import numpy as np
@@ -19,7 +18,7 @@ from twosided.plots import figure_learning
 torch.set_num_threads(1)
 
 # %%
-# Sixteen markets for training, with running normalisation of observations and rewards.
+# Train in sixteen markets, with running normalisation of observations and rewards.
 
 scenario = scenario_of(competitors=["random-quoter:low=0.5,high=1"])
 markets = VecNormalize(DummyVecEnv([lambda: ScenarioEnv(scenario)] * 16), gamma=0.5)
@@ -36,7 +35,7 @@ model = PPO(
 )
 
 # %%
-# Evaluation uses a vector environment of 256 markets and the mode of the policy.
+# Evaluate the mode of the policy in a vector environment of 256 markets.
 
 
 def evaluate(model):
@@ -56,7 +55,7 @@ for _ in range(5):
     rows.append({"seed": 0, "timesteps": model.num_timesteps, "eval_pnl": evaluate(model)})
 
 # %%
-# The reward approaches the supremum.
+# PnL approaches the supremum.
 
 optimum = ts.optimum(scenario)
 figure_learning(pl.DataFrame(rows), optimum=optimum.value).show()

@@ -2,7 +2,7 @@
 Use your own bars
 =================
 
-Read bars from a file, quote limit orders on them, and compare makers by what they earn on history.
+Read bars from a file, place limit orders on them, and compare the PnL of several makers.
 """
 
 import datetime
@@ -16,8 +16,8 @@ import twosided as ts
 from twosided.plots import figure_bars, figure_episode
 
 # %%
-# The file of this example is written here: a random walk with open, high, low and close per minute. Files of
-# your own have the same columns; see :doc:`/guides/data`.
+# This cell writes the file of the example: open, high, low and close of a random walk, by minute. Your own files
+# need the same columns; see :doc:`/guides/data`.
 
 path = Path(tempfile.mkdtemp()) / "minutes.csv"
 rng = np.random.default_rng(0)
@@ -41,16 +41,15 @@ pl.DataFrame(
 ).write_csv(path)
 
 # %%
-# ``read_bars`` checks the file and refuses it at the first invalid line. The report lists length, gaps and
-# sessions.
+# ``read_bars`` checks the file and refuses it if a line is invalid. The summary lists length, gaps and sessions.
 
 bars = ts.read_bars(path)
 for name, value in bars.summary():
     print(f"{name}: {value}")
 
 # %%
-# ``RecordedBars`` makes a market of them. An order placed after a bar rests during the next bar, and fills if
-# the price trades through it. The maker receives a rebate of half a basis point.
+# ``RecordedBars`` is the source of a market on these bars. An order placed after a bar rests during the next bar,
+# and fills if the price trades through it. The maker receives a rebate of half a basis point.
 
 market = ts.BarsMarket(source=ts.RecordedBars.of(bars), maker_rate=-5e-5)
 scenario = ts.Scenario(market, (), horizon=500)
@@ -59,8 +58,8 @@ makers["buy and hold"] = ts.BuyAndHold()
 records = ts.evaluate(scenario, makers, steps=100_000, as_frame=True)
 
 # %%
-# PnL per step, in basis points of the opening price. On a random walk a fill tends to precede a move against
-# the maker: inventory PnL takes away what the spread earns.
+# PnL per step, in basis points of the opening price. A fill means that the price has moved through the order, so
+# the maker loses on inventory about as much as it earns on the spread.
 
 metrics = {
     "pnl_spread": "spread",

@@ -2,8 +2,8 @@
 Write your own market
 =====================
 
-A market is a class with four members. Write one in which a single maker sets its half-spread, solve it by
-hand, and train PPO on it.
+A market is a class with an action space, shocks, a reset and a step. Write one in which a single maker chooses
+its half-spread, solve it by hand, and train PPO on it.
 """
 
 import equinox as eqx
@@ -15,10 +15,9 @@ import twosided as ts
 from twosided.plots import figure_learning, figure_lines
 
 # %%
-# In every step a client arrives who buys or sells one unit with equal probability, and trades if the
-# half-spread δ is not larger than its reservation half-spread, which is exponential with mean 1/k. The
-# midprice is constant, so that PnL is the spread earned: δ per trade, and δ exp(-k δ) on average. The optimum
-# is δ = 1/k.
+# In every step a client arrives, who wants to buy or sell one unit with equal probability. The client trades if the
+# half-spread δ is at most a reservation half-spread, which is exponential with mean 1/k. The midprice is constant,
+# so PnL is the spread earned: δ per trade, and δ exp(-k δ) per step on average. The optimum is δ = 1/k.
 
 
 class Action(eqx.Module):
@@ -91,7 +90,7 @@ class OneClientMarket(ts.Market):
 
 
 # %%
-# A policy for the market, and its value by simulation beside the formula.
+# A policy for the market, and its simulated value beside the formula.
 
 
 class FixedSpread(ts.Policy):
@@ -128,7 +127,7 @@ figure_lines(
 ).show()
 
 # %%
-# PPO works on any market. Its learning curve approaches the optimum exp(-1)/k.
+# Train PPO. Its learning curve approaches the optimum exp(-1)/k.
 
 curves = []
 

@@ -2,8 +2,8 @@
 Write your own policy
 =====================
 
-A policy is a class with an ``act`` method. Write a maker that skews its quotes by its inventory, tune it, and
-compare it.
+A policy is a class with an ``act`` method. Write a maker that skews its quotes by its inventory, and evaluate it
+for several skews.
 """
 
 import jax.numpy as jnp
@@ -14,8 +14,8 @@ from twosided.dealer.plots import figure_skew
 from twosided.plots import figure_lines
 
 # %%
-# The class is a frozen dataclass (an equinox module). Numbers of type ``float`` are its parameters, which JAX
-# can map and differentiate. A policy that draws nothing and has no state needs ``act`` only.
+# The class is a frozen dataclass (an Equinox module). Fields of type ``float`` are its parameters, which JAX can map
+# and differentiate. A policy without randomness and state needs ``act`` only.
 
 
 class SkewedQuoter(ts.StatelessPolicy):
@@ -37,7 +37,7 @@ class SkewedQuoter(ts.StatelessPolicy):
 
 
 # %%
-# It works wherever a shipped policy does. Here it is evaluated for several skews.
+# Evaluate it for several skews. It is used like the policies of the package.
 
 scenario = ts.Scenario(ts.DealerMarket(), competitors=(ts.RandomQuoter(),))
 skews = [0.0, 0.002, 0.005, 0.01, 0.02, 0.05]
@@ -56,7 +56,7 @@ panels = {
 figure_lines(rows, "skew", panels, "maker", x_title="skew per unit of inventory").show()
 
 # %%
-# A small skew costs little of the spread and takes away most of the inventory risk. Its quotes by inventory:
+# A small skew costs little spread PnL and removes most of the inventory risk. Quotes by inventory:
 
 figure_skew(ts.trace(scenario, SkewedQuoter(skew=0.01))).show()
 

@@ -2,8 +2,7 @@
 Hedge client flow
 =================
 
-Trade off the cost of hedging against the risk of the position, and compare simple hedgers with the exact
-optimum.
+Compare hedgers by the cost of their hedges and the risk of their positions.
 """
 
 import numpy as np
@@ -22,7 +21,8 @@ makers = {f"{fraction}": ts.FractionalHedger(fraction=fraction) for fraction in 
 records = ts.evaluate(scenario, makers, steps=50_000, as_frame=True)
 
 # %%
-# Mean PnL, its risk, and their ratio by the fraction that is hedged. Bands are 95% confidence intervals.
+# Mean PnL, the risk of inventory PnL, and the Sharpe ratio, by the fraction hedged. Bands are 95% confidence
+# intervals.
 
 panels = {
     "pnl_total": "PnL per step, currency",

@@ -2,8 +2,8 @@
 Measure adverse selection
 =========================
 
-Compute markouts of trades with informed and uninformed investors, and split inventory PnL into adverse
-selection and the rest.
+Compute markouts in markets with and without informed investors, and split inventory PnL into adverse selection
+and the rest.
 """
 
 import polars as pl
@@ -12,7 +12,8 @@ import twosided as ts
 from twosided.plots import figure_bars, figure_markouts
 
 # %%
-# Five of twenty investors know the midprice three steps ahead. Tiers keep the two kinds apart.
+# In one market all twenty investors are uninformed. In the other, five of them know the midprice three steps
+# ahead.
 
 flows = {
     "uninformed": ts.UnitInvestors(count=20),
@@ -25,8 +26,8 @@ scenarios = {
 }
 
 # %%
-# A markout is what a unit traded with clients has earned k steps later: its spread and every revaluation
-# since. It is constant where clients know nothing about the price, and falls where they do.
+# A markout is the PnL of a unit traded with clients, k steps after the trade: the spread earned plus all
+# revaluations since then. It is constant in k if clients are uninformed, and falls if they are informed.
 
 frame = pl.concat(
     ts.markouts(scenario, maker, lags=10, steps=200_000).with_columns(case=pl.lit(name))
@@ -35,8 +36,8 @@ frame = pl.concat(
 figure_markouts(frame.filter(pl.col("maker") == 0)).show()
 
 # %%
-# ``adverse_selection`` splits inventory PnL into the revaluation of the trades of the last ``window`` steps,
-# and of older positions.
+# ``adverse_selection`` splits inventory PnL into the revaluation of the trades of the last ``window`` steps and
+# that of older positions.
 
 parts = {
     "pnl_spread": "spread",

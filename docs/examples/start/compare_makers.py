@@ -2,8 +2,7 @@
 Compare market makers
 =====================
 
-Evaluate several policies in one scenario on common random numbers, with standard errors, and follow one of
-them through an episode.
+Evaluate several policies in one scenario on common random numbers, and draw an episode of one of them.
 """
 
 import polars as pl
@@ -12,8 +11,8 @@ import twosided as ts
 from twosided.plots import figure_earnings, figure_episode
 
 # %%
-# The competitor draws its quotes at random. The policies to compare quote constant spreads, or adapt to what
-# they win.
+# The competitor draws its quotes at random. Three of the policies quote constant spreads, and one adapts its
+# quotes to the volume that they win.
 
 scenario = ts.Scenario(ts.DealerMarket(), competitors=(ts.RandomQuoter(),))
 makers = {
@@ -26,7 +25,7 @@ optimum = ts.optimum(scenario)
 records = ts.evaluate(scenario, makers, steps=400_000, optimum=optimum)
 
 # %%
-# Every policy meets the same orders, prices and books, so differences between policies have smaller errors
+# Orders, prices and books are the same for every policy, so differences between policies have smaller errors
 # than the values themselves.
 
 metrics = ["pnl_total", "optimality_gap", "market_share", "inventory_std", "sharpe"]
@@ -34,7 +33,7 @@ frame = ts.to_frame(records).filter(pl.col("maker") == 0, pl.col("metric").is_in
 frame.pivot("metric", index="case", values="value")
 
 # %%
-# PnL by source. What the spread earns, inventory can lose, and hedging costs.
+# PnL by source: spread, inventory and hedges.
 
 figure_earnings(records, list(makers), optimum=optimum.value).show()
 

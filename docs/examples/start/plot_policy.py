@@ -16,16 +16,16 @@ from twosided.limit_orders.market import LimitOrderObservation
 from twosided.plots import figure_lines
 
 # %%
-# Train a maker of limit orders for a short while.
+# Train a maker of limit orders for a few seconds.
 
 scenario = ts.Scenario(ts.LimitOrderMarket(), (), ts.InventoryPenalty(running=0.2))
-learner = ts.PPO(total_timesteps=600_000, gamma=0.98, gae_lambda=0.9, learning_rate=2e-3)
+learner = ts.PPO(total_timesteps=300_000, num_envs=32, gamma=0.98, gae_lambda=0.9, learning_rate=2e-3)
 policies, _ = ts.train(scenario, learner, seed=0)
 makers = {"learned": policies[0], "optimal": ts.optimum(scenario).policy}
 
 # %%
-# ``act`` takes the shock, the policy state and the observation of one maker. ``jax.vmap`` maps it over a
-# grid.
+# ``act`` takes the shock, the policy state and the observation of one maker. ``jax.vmap`` maps it over a grid
+# of observations.
 
 inventory = jnp.arange(-10.0, 11.0)
 time_left = jnp.linspace(0.05, 1.0, 20)
@@ -46,8 +46,8 @@ def quotes_of(policy):
 quotes = {name: quotes_of(policy) for name, policy in makers.items()}
 
 # %%
-# Offsets of the learned and of the optimal maker by inventory, in the middle of the session. A long maker
-# bids further away and asks closer to the midprice.
+# Offsets of the learned and of the optimal maker by inventory, in the middle of the session. A long maker bids
+# further from the midprice and asks closer to it.
 
 middle = len(time_left) // 2
 frame = pl.concat(
@@ -64,7 +64,7 @@ panels = {"bid": "offset of the bid, currency", "ask": "offset of the ask, curre
 figure_lines(frame, "inventory", panels, "maker", x_title="inventory, units").show()
 
 # %%
-# The skew of the learned maker, offset of the bid less that of the ask, by inventory and time to the close.
+# Skew of the learned maker (offset of the bid less that of the ask) by inventory and time to the close.
 
 skew = quotes["learned"].bid_offset - quotes["learned"].ask_offset
 heatmap = go.Heatmap(

@@ -15,8 +15,8 @@ import twosided as ts
 from twosided.plots import figure_lines
 
 # %%
-# Any policy can be saved. This one is the exact optimum of the limit-order market; a trained policy is saved
-# in the same way.
+# Any policy can be saved. This one is the exact optimum of the limit-order market. A trained policy is saved in
+# the same way.
 
 scenario = ts.Scenario(ts.LimitOrderMarket(), (), ts.InventoryPenalty(running=0.2))
 path = Path(tempfile.mkdtemp()) / "maker.safetensors"
@@ -24,7 +24,7 @@ ts.save(ts.optimum(scenario).policy, path, scenario)
 print(f"{path.stat().st_size / 1024:.0f} KiB")
 
 # %%
-# The file names the fields of the observation. Loading it unpickles nothing.
+# The file contains the names of the fields of the observation. Nothing is unpickled on loading.
 
 maker = ts.load(path)
 print(maker.inputs)
@@ -36,7 +36,7 @@ quotes = maker.act({"inventory": 2.0, "time_left": 0.5})
 print(f"bid {quotes.bid_offset:.3f} below the midprice, ask {quotes.ask_offset:.3f} above it")
 
 # %%
-# It also takes a batch. Here: all inventories, half-way through the session.
+# It also takes a batch: here, all inventories, half-way through the session.
 
 maker.reset()
 inventory = np.arange(-10.0, 11.0)

@@ -2,8 +2,7 @@
 Train a market maker
 ====================
 
-Train a maker of the dealer market by PPO, follow its learning curve, and compare what it earns with the exact
-optimum.
+Train a maker of the dealer market by PPO, draw its learning curve, and compare its PnL with the exact optimum.
 """
 
 import polars as pl
@@ -13,7 +12,7 @@ from twosided.dealer.plots import figure_epsilon
 from twosided.plots import figure_earnings, figure_learning
 
 # %%
-# Two makers quote around the midprice of an exchange, and each investor trades with the one that has the
+# Two makers quote around the midprice of an exchange, and each investor trades with the one that offers the
 # better price. The competitor quotes the spread of the exchange on both sides: its ε is 0.
 
 competitor = ts.PersistentQuoter(epsilon_buy=0.0, epsilon_sell=0.0)
@@ -22,7 +21,8 @@ optimum = ts.optimum(scenario)
 print(f"supremum of PnL per step: {optimum.value:.3f}")
 
 # %%
-# ``train`` trains several seeds at once, in one compiled program. ``after_chunk`` receives the progress.
+# ``train`` trains several seeds side by side, in one compiled program. It calls ``after_chunk`` after each
+# chunk of the training.
 
 curves = []
 
@@ -31,7 +31,7 @@ def follow(progress):
     curves.append(pl.DataFrame({"seed": [0, 1], **progress.curve}))
 
 
-learner = ts.PPO(total_timesteps=500_000, gamma=0.0)
+learner = ts.PPO(total_timesteps=150_000, num_envs=32, gamma=0.0)
 policies, _ = ts.train(scenario, learner, seed=0, seeds=2, chunks=20, after_chunk=follow)
 curve = pl.concat(curves).with_columns(optimality_gap=100 * (1 - pl.col("eval_pnl") / optimum.value))
 figure_learning(curve, optimum=optimum.value).show()
@@ -48,13 +48,13 @@ frame.filter(pl.col("metric").is_in(["pnl_total", "optimality_gap", "market_shar
 )
 
 # %%
-# PnL by source. The trained makers earn the spread on nearly all orders and do not pay for hedges.
+# PnL by source. The trained makers earn the spread on nearly all orders and hardly hedge.
 
 figure_earnings(records, list(makers), optimum=optimum.value).show()
 
 # %%
-# The supremum is not attained: a maker has to undercut its competitor by as little as possible. Quotes below
-# 0 win every order.
+# A maker that undercuts its competitor, with ε below 0, wins every order. The supremum is approached by
+# undercutting as little as possible, and is not attained.
 
 figure_epsilon(ts.trace(scenario, policies[0]), optimal_buy=0.0, optimal_sell=0.0).show()
 
