@@ -366,7 +366,7 @@ def test_omitted_parts_have_defaults():
         ),
     ],
 )
-def test_invalid_parts_raise(parts, message):
+def test_invalid_parts_raise(unchecked_types, parts, message):
     with pytest.raises(Refusal, match=message):
         gymnasium.make("twosided/Dealer-v0", **parts)
 

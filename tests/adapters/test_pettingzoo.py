@@ -1,6 +1,7 @@
 """PettingZoo adapter: PettingZoo's own tests, and agreement of every agent with its seat in the scenario."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -61,7 +62,7 @@ def test_agents_match_their_seats_step_by_step():
             np.testing.assert_allclose(observed[agent], features(own), rtol=1e-5, atol=1e-6)
         agents = list(env.agents)
         observed, rewards, terminated, truncated, infos = acted(env, action)
-        joint = type(THREE.action_space.low)(*np.float32(action).T)
+        joint = type(THREE.action_space.low)(*jnp.float32(action).T)
         state, expected_step = step(state, joint, at(shocks, i))
         expected = expected_step.observation
         assert set(agents) == set(rewards) == set(infos)

@@ -320,6 +320,6 @@ def test_invalid_parameters_raise(changes, refusal):
         planner(**changes)
 
 
-def test_fits_out_of_order_raise():
+def test_fits_out_of_order_raise(unchecked_types):
     with pytest.raises(ValueError, match="fits must be in order of the ends of their windows"):
         heston_bars_from_fits(minutes()[0], [(20, None), (10, None)])  # pyright: ignore[reportArgumentType]

@@ -175,7 +175,9 @@ HEDGING = "--market hedging-market"
         ("runs nowhere", "there is no folder nowhere"),
     ],
 )
-def test_invalid_combinations_are_refused_in_one_sentence(words, message, capsys, tmp_path, monkeypatch):
+def test_invalid_combinations_are_refused_in_one_sentence(
+    unchecked_types, words, message, capsys, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     code, out, err = call(capsys, *words.split())
     assert code == 2, out

@@ -243,7 +243,7 @@ def test_training_updates_the_buffer_in_place():
         }
     )
     state = jax.eval_shape(lambda key: learner.init(SCENARIO, key), jax.random.key(0))
-    program = jax.jit(lambda state: learner.train_chunk(SCENARIO, state, 10), donate_argnums=0)
+    program = jax.jit(lambda state: learner.train_chunk(SCENARIO, state, jnp.asarray(10)), donate_argnums=0)
     analysis = program.lower(state).compile().memory_analysis()
     assert analysis.argument_size_in_bytes > 33e6
     assert analysis.temp_size_in_bytes < 1e6
@@ -389,6 +389,6 @@ def test_iterations_cover_total_timesteps():
         ({"max_grad_norm": 0.0}, "max_grad_norm must be positive and finite, but got 0.0"),
     ],
 )
-def test_invalid_hyperparameters_are_rejected(changes, message):
+def test_invalid_hyperparameters_are_rejected(unchecked_types, changes, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         SAC(**{**vars(TINY), **changes})

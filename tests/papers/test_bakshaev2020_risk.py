@@ -1,13 +1,13 @@
 """Small cases of the price of risk and of portfolios: their results, items and claims."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 
 from twosided.hedging.hedgers import PortfolioHedger
+from twosided.learn.train import Progress
 from twosided.papers.bakshaev2020 import portfolio, price_of_risk
 from twosided.papers.base import Budget, Case, Figure, Outcomes, Table, evaluate_claim
 
@@ -24,7 +24,7 @@ def risk_policies(*_):
 
 
 def risk_training(scenario, learner, budget, report, chunks, look):
-    look(SimpleNamespace(states=None, curve={"timesteps": np.array([9, 9])}))
+    look(Progress(1, 1, None, {"timesteps": np.array([9, 9])}))
     report("trained")
     return risk_policies(), None
 

@@ -19,9 +19,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from twosided.core.numeric import Scalar
+from twosided.core.numeric import HostArray, Scalar
 from twosided.core.validation import check, is_at_least, is_positive
 
 
@@ -43,7 +43,7 @@ class Snapshot(eqx.Module):
     """Quoted spread s_0, best ask less best bid, as a fraction of the mid."""
     volumes: Float[Array, "*batch levels"]
     """Volume of each level, in units of trade."""
-    tick: Float[Array, "*batch"]
+    tick: Float[ArrayLike, "*batch"]
     """Distance between neighbouring levels, as a fraction of the mid."""
 
     @property
@@ -52,7 +52,7 @@ class Snapshot(eqx.Module):
         steps = jnp.arange(self.volumes.shape[-1], dtype=self.volumes.dtype)
         return self.spread[..., None] / 2 + jnp.asarray(self.tick)[..., None] * steps
 
-    def cost(self, size: Float[Array, "..."]) -> Float[Array, "..."]:
+    def cost(self, size: Float[HostArray, "..."]) -> Float[Array, "..."]:
         """Return v · S_ref(v), the cost of a trade of size v over the mid, as a fraction of the mid times units.
 
         Sizes of any shape are broadcast with the snapshot. The marginal price is s_0 / 2 at the best level and rises by
@@ -67,7 +67,7 @@ class Snapshot(eqx.Module):
             beyond = beyond + jnp.maximum(rest, 0.0)
         return self.spread / 2 * size + self.tick * beyond
 
-    def spread_curve(self, size: Float[Array, "..."]) -> Float[Array, "..."]:
+    def spread_curve(self, size: Float[HostArray, "..."]) -> Float[Array, "..."]:
         """Return S_ref(v), the average cost per unit of a trade of size v; S_ref(0) = s_0 / 2."""
         positive = size > 0
         safe = jnp.where(positive, size, 1.0)

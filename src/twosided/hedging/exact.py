@@ -66,9 +66,9 @@ class HedgingTable(StatelessPolicy):
 
     min_position: Float[Array, ""]
     """Lowest position of the tables, in units; positions are in steps of 1."""
-    volatility_edges: Float[Array, "volatilities-1"]
+    volatility_edges: Float[Array, "volatility_edges"]
     """Edges between bins of σ_roll / σ_mean."""
-    trend_edges: Float[Array, "volatilities trends-1"]
+    trend_edges: Float[Array, "volatilities trend_edges"]
     """Edges between bins of the trend, for each bin of volatility."""
     hedge: Float[Array, "bins positions"]
     """Units to buy."""

@@ -18,8 +18,8 @@ from twosided.core.validation import check, is_at_least
 class RollingVolatility(eqx.Module):
     """Standard deviation of the last prices, and its mean; of one asset or of several."""
 
-    prices: Float[Array, "window *assets"]
-    """Last prices, the latest first, in currency."""
+    prices: Float[Array, "..."]
+    """Last prices, the latest first, (window, *assets); in currency."""
     count: Float[Array, "*assets"]
     """Number of prices of the episode so far."""
     rolling: Float[Array, "*assets"]
@@ -96,11 +96,11 @@ class StochasticSpread(eqx.Module):
 
     def half_spread(
         self,
-        normals: Float[Array, "*assets sides"],
+        normals: Float[Array, "..."],
         mid: Float[Array, "*assets"],
         volatility: RollingVolatility,
     ) -> Float[Array, "*assets sides"]:
-        """Return ν δ of each side, in currency."""
+        """Return ν δ of each side, in currency. Normals broadcast to (*assets, sides)."""
         rolling, mean = volatility.rolling[..., None], volatility.mean[..., None]
         median = self.noise_median * mid[..., None] / 100 if self.noise_scales_with_mid else self.noise_median
         delta = rolling + median * jnp.exp(self.noise_std * normals)

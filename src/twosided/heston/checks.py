@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from numpy import ndarray
 from scipy import stats
 
+from twosided.core.numeric import Scalar
 from twosided.heston.blocks import Blocks, Sample, make_blocks
 from twosided.heston.fit import HestonFit, fit_heston
 from twosided.heston.priors import Prior, draw_prior
@@ -72,7 +73,7 @@ def posterior_predictive(
 
 @functools.partial(jax.jit, static_argnames=("length", "substeps"))
 def simulate_returns(
-    parameters: Parameters, keys: Array, length: int, years: float, substeps: int = 1
+    parameters: Parameters, keys: Array, length: int, years: Scalar, substeps: int = 1
 ) -> tuple[Float[Array, "sets length"], Float[Array, "sets"]]:
     """Simulate Heston's model at each set of parameters, in `substeps` steps per bar.
 

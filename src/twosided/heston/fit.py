@@ -265,7 +265,8 @@ def filter_variance(
     parameters: Parameters, sample: Sample, points: int = DEFAULT_POINTS
 ) -> Float[ndarray, "blocks"]:
     """Return E[V | bars so far] at the end of each block, for given parameters."""
-    return np.asarray(filter_blocks(parameters, sample.blocks, points).expected_variance, float)
+    arrays = jax.tree.map(jnp.asarray, parameters)
+    return np.asarray(filter_blocks(arrays, sample.blocks, points).expected_variance, float)
 
 
 def filter_blocks(parameters: Parameters, blocks: Blocks, points: int = DEFAULT_POINTS) -> FilteredVolatility:

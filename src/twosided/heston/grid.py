@@ -64,9 +64,9 @@ class Grid(eqx.Module):
     """Lower end of the grid after each block."""
     high: Float[Array, "blocks"]
     """Upper end of the grid after each block."""
-    inverse_average: Float[Array, "blocks-1 points points"]
+    inverse_average: Float[Array, "transitions points points"]
     """2 / (V + V') for each point after a block (V') and before it (V); without the first block, which starts at v0."""
-    log_normalizer: Float[Array, "blocks-1 points points"]
+    log_normalizer: Float[Array, "transitions points points"]
     """-n/2 log((V + V')/2), the normalizing term of a block's log density, less `max_log_density`."""
     max_log_density: Float[Array, "blocks"]
     """Maximum over the grid of the log density of a block's squared returns."""

@@ -7,7 +7,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Int, Key, PRNGKeyArray
 
 from twosided.core.policy import Policy
 from twosided.core.rollout import Carry, start
@@ -80,7 +80,7 @@ def per_learner(scenario: Scenario, function: Callable[..., Any]) -> Callable[..
     return function if scenario.learners == 1 else jax.vmap(function)
 
 
-def learner_keys(scenario: Scenario, key: PRNGKeyArray) -> PRNGKeyArray:
+def learner_keys(scenario: Scenario, key: PRNGKeyArray) -> Key[Array, "*learners"]:
     """Return one key per learner."""
     return key if scenario.learners == 1 else jax.random.split(key, scenario.learners)
 

@@ -80,19 +80,19 @@ class TrainState(eqx.Module):
 
 
 class Sample(eqx.Module):
-    """One step of one environment, as needed for the update."""
+    """One step of one environment, as needed for the update; of one learner, or of several."""
 
-    observation: Float[Array, "features"]
+    observation: Float[Array, "*learners features"]
     """Features before the step."""
-    next_observation: Float[Array, "features"]
+    next_observation: Float[Array, "*learners features"]
     """Features after the step and before any reset."""
     draw: Draw
     """Sampled action."""
-    reward: Float[Array, ""]
+    reward: Float[Array, "*learners"]
     """Reward of the step."""
-    terminated: Bool[Array, ""]
+    terminated: Bool[Array, "*learners"]
     """Whether the market terminated with the step."""
-    truncated: Bool[Array, ""]
+    truncated: Bool[Array, "*learners"]
     """Whether the horizon cut the episode after the step."""
 
 

@@ -372,7 +372,7 @@ def greater(
     text += f"the difference is {_with_interval(gap, digits)}"
     if margin:
         text += f"; claimed: more than {_number(margin, digits)}"
-    return Finding(_decision(low > margin, high <= margin), text)
+    return Finding(_decision(bool(low > margin), bool(high <= margin)), text)
 
 
 def within(a: Estimate, target: float, tolerance: float, *, name: str = "ours", digits: int = 2) -> Finding:
@@ -385,7 +385,7 @@ def within(a: Estimate, target: float, tolerance: float, *, name: str = "ours", 
     outside = high < target - tolerance or low > target + tolerance
     claimed = f"within {_number(tolerance, digits)} of {_number(target, digits)}"
     text = f"{name} {_with_interval(a, digits)}; claimed: {claimed}"
-    return Finding(_decision(inside, outside), text)
+    return Finding(_decision(bool(inside), bool(outside)), text)
 
 
 def all_of(findings: Iterable[Finding]) -> Finding:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
-from twosided.core.numeric import FloatArray
+from twosided.core.numeric import FloatArray, FloatValues
 from twosided.core.validation import check
 from twosided.dealer.reference_book import BookShock, ReferenceBook, Snapshot, gamma_from_normal
 
@@ -58,12 +58,12 @@ class CostCurve:
         rounding = 1e-9 * self.slopes[1]
         check("costs", bend, "convex between the slopes (smallest bend at least 0)", bend >= -rounding)
 
-    def above(self, volume: FloatArray) -> FloatArray:
+    def above(self, volume: FloatValues) -> FloatValues:
         """Return an upper bound of C, by chords."""
         beyond = self.slopes[1] * np.maximum(volume - self.sizes[-1], 0.0)
         return np.interp(volume, self.sizes, self._mean) + beyond
 
-    def below(self, volume: FloatArray) -> FloatArray:
+    def below(self, volume: FloatValues) -> FloatValues:
         """Return a lower bound of C, by the extended chords of the adjacent cells."""
         sizes, mean, marginal = self.sizes, self._mean, self._marginal
         cell = np.clip(np.searchsorted(sizes, volume, "right") - 1, 0, sizes.size - 2)
@@ -72,7 +72,7 @@ class CostCurve:
         beyond = mean[-1] + marginal[-2] * (volume - sizes[-1])
         return np.where(volume > sizes[-1], beyond, np.maximum(from_left, from_right))
 
-    def standard_error(self, volume: FloatArray, weights: FloatArray) -> float:
+    def standard_error(self, volume: FloatValues, weights: FloatArray) -> float:
         """Return the standard error of Σ weight C(volume) over replicates; 0 if there is only one."""
         if len(self.costs) == 1:
             return 0.0

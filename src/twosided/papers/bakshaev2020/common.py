@@ -100,7 +100,7 @@ def of_paths(parameters: Parameters, steps: pl.DataFrame) -> list[Record]:
     swings = full & ((before / MAX_HEDGE).abs() >= FULL_SIZE) & (before * pl.col("hedge") < 0)
     paths = (
         steps.with_columns(swings=swings.fill_null(False))
-        .group_by("path")
+        .group_by("path", maintain_order=True)
         .agg(
             path_pnl=total.sum(),
             path_sharpe=100 * total.mean() / total.std(ddof=0),

@@ -289,7 +289,7 @@ def drifting(drift: float) -> Callable[[Budget, Report], Outcome]:
         steps = trace(scenario, policies[0], budget.seed, 16)
         by_time = (
             steps.filter(pl.col("maker") == 0)
-            .group_by("time")
+            .group_by("time", maintain_order=True)
             .agg(pl.col("inventory").mean(), inventory_error=pl.col("inventory").std() / 4)
             .sort("time")
         )

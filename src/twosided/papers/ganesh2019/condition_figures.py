@@ -250,7 +250,7 @@ def hedges_more(found: Outcomes) -> Finding:
     steps = found.frame("toxic", "trace").with_columns(
         hedged=(pl.col("hedge_fraction") * pl.col("inventory")).abs()
     )
-    means = steps.group_by("path", "maker").agg(pl.col("hedged").mean()).sort("path")
+    means = steps.group_by("path", "maker", maintain_order=True).agg(pl.col("hedged").mean()).sort("path")
     learner_hedges, adaptive_hedges = (means.filter(pl.col("maker") == maker)["hedged"] for maker in (0, 1))
     difference = mean((learner_hedges - adaptive_hedges).to_list())
     return greater(difference, ZERO, names=("volume hedged per step, less the adaptive maker’s,", "nothing"))

@@ -85,7 +85,7 @@ def figure_2(found: Outcomes) -> list[Table | Figure]:
     for risk_aversion in (2.0, 0.0):
         curve = found.frame(adaptive_case(0.5, risk_aversion), "curve")
         both = pl.concat(
-            curve.group_by("timesteps")
+            curve.group_by("timesteps", maintain_order=True)
             .agg(pl.col(column).mean() * 100)
             .sort("timesteps")
             .select("timesteps", pl.col(column).alias("pnl"), pl.lit(label).alias("series"))
@@ -135,7 +135,7 @@ def skews(found: Outcomes) -> Finding:
     findings = []
     for side, sign in (("buy", -1), ("sell", 1)):
         shed = (
-            steps.group_by("path")
+            steps.group_by("path", maintain_order=True)
             .agg(
                 lower=pl.col(f"epsilon_{side}").filter(pl.col("inventory") * sign > 0).mean(),
                 other=pl.col(f"epsilon_{side}").filter(pl.col("inventory") * sign < 0).mean(),

@@ -284,7 +284,7 @@ def optimum(budget: Budget, report: Report) -> Outcome:
     best = best_table(wide, LIMIT)
     tied = best.values >= best.value.value - TIE_TOLERANCE
     table: dict[str, Parameter] = {"solution": "best table"}
-    records = _bounded(table, best.value) + records_of(table, tied=tied.sum(), tables=len(tied))
+    records = _bounded(table, best.value) + records_of(table, tied=int(tied.sum()), tables=len(tied))
     for imbalance, change in zip(range(-LIMIT, LIMIT + 1), best.changes, strict=True):
         records += records_of({**table, "imbalance": imbalance}, change=change)
     records += records_of(
@@ -379,9 +379,13 @@ def _quoting(
     found = evaluate_makers(scenario, makers, budget.seed, _days(budget, 20_000) * HORIZON)
     for own, policy in makers:
         traced = trace(scenario, policy, budget.seed, 64)
-        by_path = traced.group_by("path").agg((pl.col("ask") - pl.col("bid")).mean())["ask"].to_numpy()
-        error = by_path.std(ddof=1) / np.sqrt(by_path.size)
-        found.append(record_of(own, "spread", by_path.mean(), error, budget.seed))
+        by_path = (
+            traced.group_by("path", maintain_order=True)
+            .agg((pl.col("ask") - pl.col("bid")).mean())["ask"]
+            .to_numpy()
+        )
+        error = float(by_path.std(ddof=1) / np.sqrt(by_path.size))
+        found.append(record_of(own, "spread", float(by_path.mean()), error, budget.seed))
     return mean_of_replications(found, parameters)
 
 
