@@ -147,7 +147,7 @@ def test_light_packages_do_not_reach_a_market(graph, light):
             } == set()
 
 
-# Packages that know no market system and no paper: neither names nor strings of their code say one.
+# Packages that must not mention a market system or a paper: neither names nor strings of their code contain one.
 GENERIC = ("core", "settings", "data", "rewards", "learn", "plots", "prices", "report", "runs")
 PARTICULAR = re.compile(
     r"epsilon_(buy|sell)|excess_total|ganesh|bakshaev|phelps|(?<![a-z])gore(?![a-z])"
@@ -161,7 +161,7 @@ DEFAULTS = {"twosided.runs.settings": {"dealer"}}
 
 
 def particular_words(source):
-    """The words of a market system or a paper in the names and strings of a source, docstrings left out."""
+    """Return the words of market systems and papers in the names and strings of a source, without its docstrings."""
     tree = ast.parse(source)
     docstrings = {
         statement.value

@@ -1,9 +1,7 @@
-"""Reinforcement-learning market making: simulate two-sided markets, train makers, measure their distance from
-the optimum.
+"""Reinforcement-learning market making: simulate two-sided markets, train makers, measure their optimality gaps.
 
-The public names are listed in `__init__.pyi`. Each is imported when it is first used, so that the command line
-prints its
-help without importing JAX.
+`__init__.pyi` lists the public names. Each is imported when it is first used, so that the command line prints its help
+without importing JAX.
 """
 
 from typing import Any

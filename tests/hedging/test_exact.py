@@ -94,7 +94,7 @@ def test_optimum_matches_brute_force_on_a_tiny_market(allow_skew):
     np.testing.assert_array_equal(found.hedge[inside], [actions[int(q)][0] for q in found.position[inside]])
 
 
-def test_nothing_is_hedged_for_total_pnl_far_from_a_breach():
+def test_optimum_does_not_hedge_for_total_pnl_far_from_a_breach():
     market = dataclasses.replace(CONSTANT, max_position=60.0)
     found = hedging_optimum(Scenario(market, (), TotalPnL(), horizon=5), **SMALL)
     middle = np.abs(found.position) < 40

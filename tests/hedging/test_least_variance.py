@@ -32,7 +32,7 @@ def test_hedge_matrix_matches_value_iteration():
     np.testing.assert_allclose(hedge_matrix(SIGMA, risk, cost, discount), hedge, atol=1e-12)
 
 
-def test_free_hedges_remove_everything_and_expensive_hedges_nothing():
+def test_free_hedges_remove_all_risk_and_expensive_hedges_none():
     np.testing.assert_allclose(hedge_matrix(SIGMA, 1.0, 0.0), np.eye(3), atol=1e-12)
     np.testing.assert_allclose(hedge_matrix(SIGMA, 1.0, 1e12), np.zeros((3, 3)), atol=1e-5)
 

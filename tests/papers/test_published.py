@@ -1,4 +1,4 @@
-"""Published values stand beside a run only if its whole scenario is the paper's."""
+"""Published values are shown beside a run only if its whole scenario is the paper's."""
 
 import pytest
 

@@ -123,7 +123,7 @@ def test_what_is_missing_is_left_out():
     assert "gone" not in titles(figure)[0]
 
 
-def test_one_point_is_still_seen():
+def test_single_point_is_visible():
     (band, line) = figure_lines(make_lines(cases=["a"], steps=1), "step", {"pnl": "PnL"}, "case").data
     assert line.mode == "lines+markers" and len(band.x) == 2
 
@@ -132,7 +132,7 @@ def test_many_points_are_a_bare_line():
     assert figure_lines(make_lines(steps=500), "step", {"share": "share"}, "case").data[0].mode == "lines"
 
 
-def test_more_cases_than_colours_are_all_drawn_and_not_keyed():
+def test_more_cases_than_colours_are_all_drawn_without_a_legend():
     figure = figure_lines(make_lines(cases=range(20)), "step", {"share": "share"}, "case")
     assert len(figure.data) == 20 and titles(figure) == ["share"]
 
@@ -181,7 +181,7 @@ def test_bins_reach_from_the_first_to_the_last_quantile():
     assert shape.x[-2] + width / 2 == pytest.approx(0.999**2, abs=1e-3)
 
 
-def test_weights_stand_for_steps():
+def test_weighted_rows_equal_repeated_steps():
     frame = make_steps(number=500).with_columns(inventory=pl.col("inventory").round())
     counted = frame.group_by("case", "inventory", maintain_order=True).len("weight")
     one = figure_distributions(frame, {"inventory": "inventory"}, "case")
@@ -193,8 +193,8 @@ def test_weights_stand_for_steps():
 
 
 @pytest.mark.parametrize(("grid", "least"), [(1.0, -70), (0.25, -10.5), (0.1, 3.3)])
-def test_values_on_a_grid_are_shared_out_evenly(grid, least):
-    """A law that is uniform on a grid is drawn flat, however many points share a bin."""
+def test_values_on_a_grid_are_divided_evenly_among_bins(grid, least):
+    """A distribution that is uniform on a grid is drawn flat, however many points share a bin."""
     values = least + grid * np.arange(143)
     frame = pl.DataFrame({"case": "a", "inventory": values.astype(np.float32)})
     (shape,) = figure_distributions(frame, {"inventory": "inventory"}, "case", bins=60).data

@@ -113,7 +113,7 @@ def test_table_shows_every_number_of_every_case(parsed):
             assert shown[column] == value + (f"± {error}" if error else "")
 
 
-def test_optimum_and_published_values_stand_beside_the_mean_of_seeds(parsed):
+def test_optimum_and_published_values_are_shown_beside_the_mean_of_seeds(parsed):
     rows = {row[0]: row for row in parsed.rows if len(row) > 1}
     assert rows["optimality gap %"][1:3] == ["8.50± 1.01", "0.00"], (
         "the error of a mean includes the spread between seeds"

@@ -31,7 +31,7 @@ def test_every_metric_is_shown_once_in_its_group():
     }
 
 
-def test_fees_are_shown_if_somebody_pays_them():
+def test_fees_are_shown_if_a_maker_pays_them():
     assert "pnl_fees" not in rows(make_records())["PnL by source"]
     assert "pnl_fees" in rows(make_records(pnl_fees=-0.01))["PnL by source"]
 

@@ -90,7 +90,7 @@ class OneClientMarket(ts.Market):
 
 
 # %%
-# A policy for the market, and its simulated value beside the formula.
+# A policy for the market, and its simulated value compared with the formula.
 
 
 class FixedSpread(ts.Policy):

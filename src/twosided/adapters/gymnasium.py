@@ -1,27 +1,23 @@
-"""Gymnasium adapter: the learner's seat of any scenario as an environment, with no rules of its own.
+"""Gymnasium adapter: the learner's seat of any scenario as an environment. It adds no rules of its own.
 
-Importing this module registers an id for every market, so that the ids below work, and also
-`gymnasium.make("twosided.adapters.gymnasium:twosided/Dealer-v0")` without any import:
+Importing this module registers an id for every market. Without the import,
+`gymnasium.make("twosided.adapters.gymnasium:twosided/Dealer-v0")` works:
 
     import gymnasium, twosided.adapters.gymnasium
-    gymnasium.make("twosided/Dealer-v0", competitors=["random-quoter:low=-1,high=1"])      one dealer market
-    gymnasium.make_vec("twosided/Dealer-v0", num_envs=64)                                  many, a compiled
-    call per step
-    ScenarioEnv(scenario), ScenarioVectorEnv(scenario, 64)                                 the same for any scenario
+
+    gymnasium.make("twosided/Dealer-v0", competitors=["random-quoter:low=-1,high=1"])  # one market
+    gymnasium.make_vec("twosided/Dealer-v0", num_envs=64)  # many markets, stepped in one compiled call
+    ScenarioEnv(scenario), ScenarioVectorEnv(scenario, 64)  # the same for any scenario
 
 Ids: twosided/Dealer-v0, Hedging-v0, Portfolio-v0, Electronic-v0, TwoSidedElectronic-v0, LimitOrder-v0 and Bars-v0.
 
-An observation is the scenario's as one vector, in the order of its fields. An action is the vector of its
-fields in their own
-units, or an index into a finite list of actions.
+An observation is the scenario's as one vector, in the order of its fields. An action is the vector of its fields in
+their own units, or an index into a finite list of actions.
 
-The seed given to `reset` decides everything that follows: the same seed and actions give the same numbers. A
-`reset` without a
-seed starts a new episode and keeps the random stream and the competitors' policy states. An episode that ends
-at the horizon is
-truncated; one that the market ends is terminated. `info` holds the learner's PnL of the step by part, in
-currency: pnl_spread,
-pnl_hedge, pnl_inventory, pnl_fees, pnl_total.
+The seed given to `reset` fixes all randomness from then on: the same seed and actions give the same numbers. A `reset`
+without a seed starts a new episode and keeps the random stream and the competitors' policy states. An episode that ends
+at the horizon is truncated; one that the market ends is terminated. `info` holds the learner's PnL of the step by part,
+in currency: pnl_spread, pnl_hedge, pnl_inventory, pnl_fees, pnl_total.
 """
 
 import dataclasses
@@ -173,9 +169,8 @@ def scenario_of(
 ) -> Scenario:
     """Return the default scenario of an environment, with some of its parts replaced.
 
-    A part is an object, or settings for one as on the command line and in settings files. As there, the number
-    of makers
-    follows from the competitors. Raises SettingsError and RunError.
+    A part is an object, or settings for one as on the command line and in settings files. As there, the number of
+    makers follows from the competitors. Raises SettingsError and RunError.
     """
     defaults = ENVIRONMENTS[environment]
     defaults = load(PRESETS / f"{defaults}.toml") if isinstance(defaults, str) else defaults

@@ -3,9 +3,8 @@
     parallel_env(DealerMarket(num_makers=3))      every seat of a market is an agent: maker_0, maker_1, maker_2
     ScenarioParallelEnv(scenario)                 the learners of any scenario, competitors in its other seats
 
-Observations, actions and seeds are as in the Gymnasium adapter (`twosided.adapters.gymnasium`). An agent's
-info holds its
-PnL of the step by part, in currency: pnl_spread, pnl_hedge, pnl_inventory, pnl_fees, pnl_total. All agents of an
+Observations, actions and seeds are as in the Gymnasium adapter (`twosided.adapters.gymnasium`). An agent's info holds
+its PnL of the step by part, in currency: pnl_spread, pnl_hedge, pnl_inventory, pnl_fees, pnl_total. All agents of an
 episode end together: truncated by the scenario's horizon, or terminated by the market.
 """
 

@@ -1,14 +1,11 @@
 """Simulation behind the environment adapters: independent markets, with random inputs drawn many steps at a time.
 
-Every array has leading axes (markets, learners), also where only one maker learns. An observation is the
-scenario's as one
-vector, in the order of its fields. An action is the vector of its fields in their own units, or an index into
-a finite list.
-Actions beyond their bounds are left to the market (the dealer market clips them).
+Every array has leading axes (markets, learners), also where only one maker learns. An observation is the scenario's
+as one vector, in the order of its fields. An action is the vector of its fields in their own units, or an index into
+a finite list. Actions beyond their bounds are left to the market (the dealer market clips them).
 
-The generator given to `reset` decides everything that follows. A reset without a new generator starts a new
-episode and keeps
-the random stream and the competitors' policy states, as a rollout does.
+The generator given to `reset` decides everything that follows. A reset without a new generator starts a new episode
+and keeps the random stream and the competitors' policy states, as a rollout does.
 """
 
 from functools import partial

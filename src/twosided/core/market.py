@@ -27,8 +27,7 @@ class Market(eqx.Module):
     """Rules of trade that join a price, an order flow and the makers' quotes.
 
     A market implements `action_space`, `shocks`, `reset` and `step`. The other members have defaults: a market
-    overrides
-    those for which it has more to offer.
+    overrides those for which it has more to offer.
     """
 
     num_makers: eqx.AbstractVar[int]

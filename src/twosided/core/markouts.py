@@ -1,22 +1,18 @@
 """Markouts: earnings of client trades some steps after they were made, and adverse selection.
 
-The trades of a maker in step t, v_t = bought - sold in units, earn their spread at once. Every later move of
-the midprice P
-revalues them, whatever the maker does with its inventory:
+The trades of a maker in step t, v_t = bought - sold in units, earn their spread at once. Every later move of the
+midprice P revalues them, whatever the maker does with its inventory:
 
     markout at k      M(k) = E[spread PnL_t + v_t (P_{t+k} - P_t)]
 
-It is flat where clients are uninformed, and falls where they know something of the k steps that follow.
-Adverse selection over a
-window of K steps is the part of inventory PnL that falls on the trades of the last K steps; the residual falls
-on older trades
-and on hedges:
+It is flat where clients are uninformed, and falls where they know something of the k steps that follow. Adverse
+selection over a window of K steps is the part of inventory PnL that falls on the trades of the last K steps; the
+residual falls on older trades and on hedges:
 
     AS_t = (v_t + v_{t-1} + ... + v_{t-K+1}) (P_{t+1} - P_t),      inventory PnL_t = AS_t + residual_t
 
-so that spread + adverse selection + residual + hedge + fees = total on every step. Over an episode of T steps
-AS sums to
-Σ_t v_t (P_{min(t+K,T)} - P_t), the markouts at K less those at 0. Money is in the market's currency.
+so that spread + adverse selection + residual + hedge + fees = total on every step. Over an episode of T steps AS sums
+to Σ_t v_t (P_{min(t+K,T)} - P_t), the markouts at K less those at 0. Money is in the market's currency.
 """
 
 from collections.abc import Mapping
@@ -47,9 +43,9 @@ def markouts(
     """Return M(k) for k = 0..lags, for every maker, with each policy in the learner's seat.
 
     Columns: case, maker, lag (k, steps since the trade); per_unit (M(k) over the mean volume, currency per unit),
-    per_step (currency per step), and the standard error of each. The same trades count at every k: those of
-    steps that are
-    followed by at least `lags` - 1 steps of the episode. A maker that never trades has no rows. Raises ValueError.
+    per_step (currency per step), and the standard error of each. The same trades count at every k: those of steps
+    that are followed by at least `lags` - 1 steps of the episode. A maker that never trades has no rows. Raises
+    ValueError.
     """
     check("lags", lags, f"from 1 to the horizon ({scenario.horizon})", 1 <= lags <= scenario.horizon)
     rows = []
@@ -76,9 +72,9 @@ def adverse_selection(
 ) -> list[Record]:
     """Return PnL per step of every maker by part, with inventory PnL split into adverse selection and a residual.
 
-    Metrics are pnl_{part} for the parts of SPLIT. `window` is K, the number of steps for which the revaluation
-    of a trade
-    counts as adverse selection. With the same seed and steps the paths are those of `evaluate`. Raises ValueError.
+    Metrics are pnl_{part} for the parts of SPLIT. `window` is K, the number of steps for which the revaluation of a
+    trade counts as adverse selection. With the same seed and steps the paths are those of `evaluate`. Raises
+    ValueError.
     """
     check("window", window, f"from 1 to the horizon ({scenario.horizon})", 1 <= window <= scenario.horizon)
     records = []

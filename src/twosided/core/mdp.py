@@ -6,13 +6,10 @@ A policy is a table π(a | x); with it the process is a Markov chain,
 
     P(x, y) = Σ_a π(a | x) P_a(x, y),      r(x) = Σ_a π(a | x) r(x, a).
 
-Over a day of T steps from a start, μ_t = μ_{t-1} P is the distribution of the state at step t, and v_t = r + γ
-P v_{t+1} with
-v_T = 0 is the expected return from there. The states may be a truncation of a larger process: rows of P then
-sum to less than 1,
-the rest leaves, and the smallest and largest reward of a step outside give every value over a day a lower and
-an upper bound. In
-the long run a process that would leave stays where it is.
+Over a day of T steps from a start, μ_t = μ_{t-1} P is the distribution of the state at step t, and v_t = r + γ P
+v_{t+1} with v_T = 0 is the expected return from there. The states may be a truncation of a larger process: rows of P
+then sum to less than 1, the rest leaves, and the smallest and largest reward of a step outside give every value over
+a day a lower and an upper bound. In the long run a process that would leave stays where it is.
 """
 
 from dataclasses import dataclass
@@ -156,9 +153,8 @@ class DecisionProcess:
     def optimal_long_run(self, tolerance: float = 1e-9, sweeps: int = 100_000) -> Exact:
         """Return the long-run optimum per step of a policy that observes the state, by relative value iteration.
 
-        The extremes of v' - v bound the optimum at every sweep (Puterman 1994, theorem 8.5.5). Raises
-        ArithmeticError if
-        they are still more than twice the tolerance apart after all sweeps.
+        The extremes of v' - v bound the optimum at every sweep (Puterman 1994, theorem 8.5.5). Raises ArithmeticError
+        if they are still more than twice the tolerance apart after all sweeps.
         """
         leaves, value, change = self.leaves, np.zeros(self.size), np.zeros(self.size)
         for _ in range(sweeps):

@@ -1,8 +1,7 @@
 """Protocol of a policy: from an observation to an action.
 
-As in a market, randomness is separate from the rule: `shocks` draws the random inputs of many steps in one
-call, and `act` is
-deterministic given them.
+As in a market, randomness is separate from the rule: `shocks` draws the random inputs of many steps in one call, and
+`act` is deterministic given them.
 """
 
 import abc

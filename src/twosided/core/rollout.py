@@ -38,12 +38,11 @@ def rollout(
 ) -> tuple[Carry, Any]:
     """Run a policy in the learner's seat for a number of steps, over as many episodes as they take.
 
-    `record(observation, policy_state, step)` selects what is returned of a step of one path, given the
-    observation that was
-    acted on and the policy state after acting; the results have leading axes (time, paths). Random inputs depend on the
-    key and not on the policies, so policies with the same key meet the same arrivals, prices and books.
-    `learn(policy_state, step)` returns the state after the step of a policy that learns as it acts. `unroll` steps are
-    compiled as one, which pays on few paths, where the loop's own overhead dominates.
+    `record(observation, policy_state, step)` selects what is returned of a step of one path, given the observation
+    that was acted on and the policy state after acting; the results have leading axes (time, paths). Random inputs
+    depend on the key and not on the policies, so policies with the same key meet the same arrivals, prices and books.
+    `learn(policy_state, step)` returns the state after the step of a policy that learns as it acts. `unroll` steps
+    are compiled as one, which pays on few paths, where the loop's own overhead dominates.
     """
     paths = carry.state.time.shape[0]
     key_scenario, key_policy = jax.random.split(key)
@@ -62,11 +61,9 @@ def episodes(
 ) -> Any:
     """Run one episode on each of a number of paths, to the horizon, and return what `record` selects, as in `rollout`.
 
-    Where the market ends an episode, the records of the steps from there to the horizon are 0 (false). Where a
-    maker has a
-    state, an unrecorded episode comes first, so that makers are evaluated once they have settled. Start and
-    steps are drawn
-    in one call, which compiles in half the time of two.
+    Where the market ends an episode, the records of the steps from there to the horizon are 0 (false). Where a maker
+    has a state, an unrecorded episode comes first, so that makers are evaluated once they have settled. Start and
+    steps are drawn in one call, which compiles in half the time of two.
     """
     key_scenario, key_policy = jax.random.split(key)
     warm_up = scenario.horizon if _has_state(scenario, policy) else 0

@@ -15,9 +15,8 @@ def is_concrete(*values: Any) -> bool:
 def check(name: str, value: Any, constraint: str, holds: Any) -> None:
     """Raise ValueError with one sentence if a parameter violates a constraint.
 
-    `holds` is the condition, or a function of no arguments that evaluates it where a traced value would fail.
-    Traced and
-    abstract values are not checked, nor are conditions that involve them.
+    `holds` is the condition, or a function of no arguments that evaluates it where a traced value would fail. Traced
+    and abstract values are not checked, nor are conditions that involve them.
     """
     concrete = isinstance(value, (int, float, np.ndarray, np.generic, jax.Array, tuple, list, str))
     if not concrete or not is_concrete(value):
