@@ -20,7 +20,6 @@ from twosided.heston.process import Heston
 from twosided.heston.sampler import Sampling
 from twosided.prices.bars import simulate_bars
 
-pytest.importorskip("numpyro")
 pytestmark = [pytest.mark.extended, pytest.mark.optimised]
 SHORT = Sampling(num_chains=2, num_warmup=20, num_samples=20, max_tree_depth=4)
 WINDOW, EVERY, REST = 81, 25, 10

@@ -51,7 +51,6 @@ from twosided.heston.transition import Parameters
 from twosided.prices.bars import simulate_bars
 from twosided.settings import build, load, read
 
-pytest.importorskip("numpyro")
 pytestmark = [pytest.mark.extended, pytest.mark.optimised]
 SHORT = Sampling(num_chains=2, num_warmup=50, num_samples=50)
 TRUTH = Heston(

@@ -290,7 +290,7 @@ def _transform(distribution: Any) -> Any:
 
 
 def _distributions() -> Any:
-    """Import numpyro's distributions on first use: numpyro is an extra, and its import takes a second."""
-    from twosided.heston.sampler import import_numpyro
+    """Import numpyro's distributions on first use: the import takes a second."""
+    from numpyro import distributions
 
-    return import_numpyro().distributions
+    return distributions

@@ -24,7 +24,6 @@ from jaxtyping import Array, Bool, Float
 from numpy import ndarray
 from scipy import stats
 
-from twosided.core.errors import Refusal
 from twosided.core.validation import check, check_seed
 
 CHUNK_SIZE = 50
@@ -176,7 +175,9 @@ def bounded_potential(potential: Float[Array, ""]) -> Float[Array, ""]:
 def _programs(potential: Potential, sampling: Sampling, dense: bool) -> tuple[Any, Any, dict[Any, Any]]:
     """Return the start of a chain, CHUNK_SIZE iterations of it, and a cache of their compiled forms by data shapes."""
     algorithm = "NUTS" if sampling.sampler == "nuts" else "HMC"
-    init_kernel, sample_kernel = import_numpyro().infer.hmc.hmc(
+    from numpyro.infer.hmc import hmc
+
+    init_kernel, sample_kernel = hmc(
         potential_fn_gen=lambda data: lambda z: bounded_potential(potential(z, data)), algo=algorithm
     )
 
@@ -266,7 +267,9 @@ def _rank_normalized(draws: ndarray) -> ndarray:
 
 
 def _split_rhat(draws: ndarray) -> float:
-    return float(import_numpyro().diagnostics.split_gelman_rubin(draws))
+    from numpyro.diagnostics import split_gelman_rubin
+
+    return float(split_gelman_rubin(draws))
 
 
 def _effective_sample_size(draws: ndarray) -> float:
@@ -274,16 +277,6 @@ def _effective_sample_size(draws: ndarray) -> float:
         return float(draws.size)
     half = draws.shape[1] // 2
     split = np.concatenate([draws[:, :half], draws[:, -half:]])
-    return float(import_numpyro().diagnostics.effective_sample_size(split))
+    from numpyro.diagnostics import effective_sample_size
 
-
-def import_numpyro() -> Any:
-    """Import numpyro, an optional dependency. Raises Refusal if it is not installed."""
-    try:
-        import numpyro
-        import numpyro.diagnostics  # pyright: ignore[reportUnusedImport]
-        import numpyro.distributions  # pyright: ignore[reportUnusedImport]
-        import numpyro.infer.hmc  # pyright: ignore[reportUnusedImport]
-    except ImportError:
-        raise Refusal("the calibration of Heston needs numpyro: pip install 'twosided[heston]'") from None
-    return numpyro
+    return float(effective_sample_size(split))
