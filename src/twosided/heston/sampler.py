@@ -177,6 +177,7 @@ def _programs(potential: Potential, sampling: Sampling, dense: bool) -> tuple[An
     algorithm = "NUTS" if sampling.sampler == "nuts" else "HMC"
     from numpyro.infer.hmc import hmc
 
+    init_kernel: Callable[..., Any]
     init_kernel, sample_kernel = hmc(
         potential_fn_gen=lambda data: lambda z: bounded_potential(potential(z, data)), algo=algorithm
     )
