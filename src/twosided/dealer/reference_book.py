@@ -189,7 +189,10 @@ def gamma_from_normal(
     # Summed from both ends, so that neither tail loses digits; below the grid f is e^{ku}, with integral f / k.
     below = jnp.cumsum(jnp.concatenate([density[:1] / shape, cells]))
     above = jnp.append(jnp.cumsum(cells[::-1])[::-1], 0.0)
-    tail = jax.scipy.special.ndtri(jnp.minimum(below, above) / below[-1])
+    probability = jnp.minimum(below, above) / below[-1]
+    # Φ⁻¹(0) is minus infinity, and so is its slope, which would make every gradient NaN.
+    inside = probability > 0
+    tail = jnp.where(inside, jax.scipy.special.ndtri(jnp.where(inside, probability, 0.5)), -jnp.inf)
     z_of_u = jnp.where(below < above, tail, -tail)
     grid = jnp.linspace(-_TABLE_END, _TABLE_END, knots, dtype=normal.dtype)
     table = jnp.exp(jnp.interp(grid, z_of_u, u)).astype(normal.dtype)
