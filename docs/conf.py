@@ -103,6 +103,6 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"index": []}
+html_sidebars = {"index": [], "getting_started": []}  # pages without others below them
 html_context = {"default_mode": "auto"}
 copyright = author

@@ -52,7 +52,9 @@ def shown(value: str | float) -> str:
     """Return a cell: numbers to three digits, thousands in full."""
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value).replace(" ± ", "\u00a0±\u00a0")  # a value and its error stay in one line
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

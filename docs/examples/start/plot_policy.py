@@ -46,8 +46,9 @@ def quotes_of(policy):
 quotes = {name: quotes_of(policy) for name, policy in makers.items()}
 
 # %%
-# Offsets of the learned and of the optimal maker by inventory, in the middle of the session. A long maker bids
-# further from the midprice and asks closer to it.
+# Offsets of the learned and of the optimal maker by inventory, in the middle of the session. If it is long, the
+# optimal maker bids further from the midprice and asks closer to it. After so short a training the learned maker
+# does so at small inventories only, where it is most of the time.
 
 middle = len(time_left) // 2
 frame = pl.concat(
