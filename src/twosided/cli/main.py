@@ -7,8 +7,9 @@ its module is imported only when it runs.
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from io import TextIOWrapper
+
+from twosided.core.names import nearest
 
 COMMANDS = {
     "demo": "Train a market maker in a few minutes, and report its gap to the exact optimum.",
@@ -78,14 +79,14 @@ def _run(words: list[str]) -> int:
         return 0
     command = (words[0],)
     if command[0] not in COMMANDS:
-        return _refuse(f"unknown command {command[0]}{_nearest(command[0], list(COMMANDS))}")
+        return _refuse(f"unknown command {command[0]}{_hint(command[0], list(COMMANDS))}")
     if command[0] == "calibrate":
         parts = list(CALIBRATIONS)
         if len(words) < 2 or words[1] in ("-h", "--help"):
             _calibrate_overview()
             return 0
         if words[1] not in parts:
-            return _refuse(f"unknown model {words[1]}{_nearest(words[1], parts)}")
+            return _refuse(f"unknown model {words[1]}{_hint(words[1], parts)}")
         command = (words[0], words[1])
     return _call(command, words[len(command) :])
 
@@ -152,9 +153,8 @@ def _calibrate_overview() -> None:
     print("\nSee 'twosided calibrate MODEL --help' for the options of a model.")
 
 
-def _nearest(word: str, names: list[str]) -> str:
-    close = get_close_matches(word, names, n=1, cutoff=0.4)
-    return f"; did you mean {close[0]}?" if close else f"; choose from {', '.join(names)}"
+def _hint(word: str, names: list[str]) -> str:
+    return nearest(word, names) or f"; choose from {', '.join(names)}"
 
 
 def _refuse(sentence: str) -> int:

@@ -26,11 +26,11 @@ from safetensors.numpy import save as tensors_to_bytes
 
 from twosided.core import store
 from twosided.core.errors import Refusal
+from twosided.core.names import nearest
 from twosided.core.numeric import as_arrays
 from twosided.core.policy import Policy
 from twosided.core.scenario import Scenario, seat
 from twosided.settings.user_files import module_name
-from twosided.settings.values import nearest
 
 FORMAT = 1
 """Version of the file's layout."""

@@ -21,12 +21,13 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
+from twosided.core.names import nearest
 from twosided.settings.layers import ARGUMENTS, COMMAND_LINE, Reader
 from twosided.settings.parts import Field, Part, Tuple, describe
 from twosided.settings.toml import load
 from twosided.settings.tree import Settings
 from twosided.settings.user_files import named_files, user_files
-from twosided.settings.values import SWITCH, SettingsError, Text, expected, nearest
+from twosided.settings.values import SWITCH, SettingsError, Text, expected
 
 
 def parse(

@@ -12,12 +12,12 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
-from twosided.core.names import kebab
+from twosided.core.names import kebab, nearest
 from twosided.settings.parts import Field, Part, describe
 from twosided.settings.toml import load
 from twosided.settings.tree import Settings
 from twosided.settings.user_files import DIGESTS, FILE, NO_FILES, UserFiles
-from twosided.settings.values import SettingsError, Text, expected, listed, nearest, plain, show
+from twosided.settings.values import SettingsError, Text, expected, listed, plain, show
 
 DEFAULTS, COMMAND_LINE, ARGUMENTS = "the defaults", "the command line", "the arguments"
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from twosided.core.names import nearest
 from twosided.settings.parts import Part, parts_of
 from twosided.settings.source import Module, file_module
-from twosided.settings.values import SettingsError, nearest
+from twosided.settings.values import SettingsError
 
 FILE = r"(?:[A-Za-z]:(?=[\\/]))?[^:=,]+\.py"
 CLASS = re.compile(rf"(?:^|(?<==))({FILE}):[A-Za-z_]\w*")

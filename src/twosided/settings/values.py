@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +64,6 @@ def show(value: Any) -> str:
 def listed(words: Sequence[str]) -> str:
     """Return "a, b or c"."""
     return " or ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
-
-
-def nearest(word: str, names: Sequence[str]) -> str:
-    """Return "; did you mean NAME?" for the closest name, or nothing if none is close."""
-    close = get_close_matches(word, names, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _alternative(option: Any, raw: Any) -> Any:

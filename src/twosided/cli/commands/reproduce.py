@@ -14,6 +14,7 @@ from rich.text import Text
 
 from twosided.cli.terminal import StudyDisplay, stopping
 from twosided.core import store
+from twosided.core.names import nearest
 from twosided.core.validation import check, check_seed
 from twosided.papers.base import Budget, Item, MissingResult, Outcomes, Study
 from twosided.papers.base import Table as Numbers
@@ -31,7 +32,6 @@ from twosided.papers.page import (
 from twosided.papers.runner import find_study, run_cases
 from twosided.runs.settings import RunError
 from twosided.settings import Settings
-from twosided.settings.values import nearest
 
 STUDIES = {
     "ganesh2019": "twosided.papers.ganesh2019.study:STUDY",
