@@ -400,6 +400,16 @@ def test_figure_shows_the_episode_so_far():
     assert ScenarioEnv(dealer()).render() is None
 
 
+def test_figure_is_that_of_the_market():
+    env = gymnasium.make("twosided/Hedging-v0", horizon=3, render_mode="figure")
+    env.action_space.seed(0)
+    env.reset(seed=0)
+    assert {"charged", "paid", "net"} <= {drawn.name for drawn in env.render().data}
+    infos = [env.step(env.action_space.sample())[-1] for _ in range(3)]
+    lines = {drawn.name: drawn.y for drawn in env.render().data}
+    np.testing.assert_allclose(lines["total"], np.cumsum([info["pnl_total"] for info in infos]), rtol=1e-4)
+
+
 def test_rendering_pixels_without_a_browser_raises(monkeypatch):
     def no_browser(*args, **kwargs):
         raise RuntimeError("Kaleido v1 and later requires Chrome\nto be installed.")

@@ -1,4 +1,4 @@
-"""Rendering: the figure of the episode so far, as a plotly figure or as an image.
+"""Rendering: the market's figure of an episode, up to the current step, as a plotly figure or as an image.
 
 render_mode="figure"       a plotly figure, displayed by notebooks
 render_mode="rgb_array"    its pixels; needs the extra `png` and a Chrome or Chromium on the machine
@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from twosided.adapters.simulation import Simulation
 from twosided.core.errors import Refusal
 from twosided.core.evaluation import frame_of
+from twosided.core.market import Market
 from twosided.plots import figure_episode
 from twosided.plots.style import PAPER
 
@@ -33,6 +34,7 @@ class Episode:
         self.render_mode = render_mode
         self.steps: dict[str, list[np.ndarray]] = {}
         if render_mode is not None:
+            self.market: Market = simulation.scenario.market
             self.shapes = simulation.traced_shapes()
             self.begin()
 
@@ -53,7 +55,9 @@ class Episode:
             name: np.reshape(steps, (len(steps), 1, *self.shapes[name][1:]))
             for name, steps in self.steps.items()
         }
-        figure = figure_episode(frame_of(columns))
+        trace = frame_of(columns)
+        section = self.market.dashboard().episode(trace)
+        figure = section.figure if section is not None else figure_episode(trace)
         return figure if self.render_mode == "figure" else _pixels(figure)
 
 

@@ -50,7 +50,7 @@ class Dashboard:
         return None
 
     def episode(self, trace: "pl.DataFrame") -> Section | None:
-        """Return the figure of one episode; None for the generic one."""
+        """Return the figure of one episode, which may have no steps yet; None for the generic one."""
         return None
 
     def side_by_side(self, traces: Mapping[str, "pl.DataFrame"]) -> Section | None:

@@ -299,7 +299,7 @@ def maker_name(maker: int, makers: Sequence[int]) -> str:
 def sharpe_text(episode: pl.DataFrame) -> str:
     """Return the mean over the standard deviation of a step's PnL in one episode, as text."""
     pnl = episode["pnl_total"].to_numpy()
-    std = pnl.std()
+    std = pnl.std() if pnl.size else 0.0
     return f"{pnl.mean() / std:.3f}".replace("-", "−") if std > 0 else "–"
 
 
