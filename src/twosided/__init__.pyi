@@ -132,8 +132,8 @@ from .rewards.pnl import ExcessPnL as ExcessPnL
 from .rewards.pnl import SpreadPnL as SpreadPnL
 from .rewards.pnl import WeightedReward as WeightedReward
 from .rewards.risk import AsymmetricPenalty as AsymmetricPenalty
-from .rewards.risk import DeviationPenalty as DeviationPenalty
 from .rewards.risk import SquarePenalty as SquarePenalty
+from .rewards.risk import StdPenalty as StdPenalty
 from .runs.makers import Maker as Maker
 from .runs.makers import load as load
 from .runs.makers import save as save

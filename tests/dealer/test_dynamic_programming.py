@@ -23,7 +23,7 @@ from twosided.dealer.market import DealerMarket
 from twosided.dealer.quoters import PersistentQuoter, RandomQuoter
 from twosided.dealer.reference_book import ReferenceBook
 from twosided.prices import Bachelier, GeometricBrownian
-from twosided.rewards import AsymmetricPenalty, DeviationPenalty, SquarePenalty
+from twosided.rewards import AsymmetricPenalty, SquarePenalty, StdPenalty
 
 pytestmark = pytest.mark.extended
 
@@ -328,8 +328,8 @@ def test_no_fixed_maker_exceeds_the_optimum(penalty):
     ("changes", "reason"),
     [
         (
-            {"reward": DeviationPenalty()},
-            "no exact optimum is known for the reward DeviationPenalty",
+            {"reward": StdPenalty()},
+            "no exact optimum is known for the reward StdPenalty",
         ),
         ({"price": Bachelier()}, "a geometric Brownian midprice without drift"),
         ({"price": GeometricBrownian(drift=0.1)}, "a geometric Brownian midprice without drift"),

@@ -28,7 +28,7 @@ from twosided.electronic.exact import (
 from twosided.electronic.market import ElectronicMarket, TwoSidedElectronicMarket
 from twosided.electronic.policies import ImbalanceTable, ThresholdPolicy
 from twosided.learn.tables import FinitePolicy, TabularPolicy
-from twosided.rewards import DeviationPenalty, SpreadPnL, WeightedReward
+from twosided.rewards import SpreadPnL, StdPenalty, WeightedReward
 
 MARKET = ElectronicMarket()
 CELLS = ImbalanceCells(2)
@@ -302,8 +302,8 @@ def test_unsupported_policies_rewards_and_markets_raise(chain):
         day_value(chain, by_inventory)
     with pytest.raises(NotExact, match="the cell of InventoryCells depends on the inventory"):
         state_values(chain, ThresholdPolicy(1), InventoryCells(1))
-    with pytest.raises(NotExact, match="DeviationPenalty has a state"):
-        electronic_chain(MARKET, DeviationPenalty())
+    with pytest.raises(NotExact, match="StdPenalty has a state"):
+        electronic_chain(MARKET, StdPenalty())
     with pytest.raises(NotExact, match="WeightedReward depends on the inventory"):
         electronic_chain(MARKET, WeightedReward(inventory=0.1))
     with pytest.raises(NotExact, match="one price"):

@@ -14,7 +14,7 @@ from twosided.dealer.market import DealerMarket
 from twosided.dealer.quoters import PersistentQuoter, RandomQuoter
 from twosided.hedging.rewards import PositionPenalty
 from twosided.prices import GeometricBrownian
-from twosided.rewards import AsymmetricPenalty, DeviationPenalty, ExcessPnL, SquarePenalty
+from twosided.rewards import AsymmetricPenalty, ExcessPnL, SquarePenalty, StdPenalty
 from twosided.rewards.extras import InventoryMoments
 
 
@@ -71,8 +71,8 @@ def test_penalties_match_hand_calculation(seat):
     assert AsymmetricPenalty(0.5)(None, THREE, seat) == (expected_total - 0.5 * expected**2, None)
 
 
-def test_deviation_penalty_is_over_the_last_steps():
-    reward, state = DeviationPenalty(weight=2.0, window=3, expected_inventory=False), None
+def test_std_penalty_is_over_the_last_steps():
+    reward, state = StdPenalty(weight=2.0, window=3, expected_inventory=False), None
     series, rewards = [5.0, -1.0, 2.0, 2.0, 2.0, 8.0], []
     state = reward.init()
     for pnl in series:
@@ -84,7 +84,7 @@ def test_deviation_penalty_is_over_the_last_steps():
     np.testing.assert_allclose(rewards, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("penalty", [DeviationPenalty, SquarePenalty, AsymmetricPenalty])
+@pytest.mark.parametrize("penalty", [StdPenalty, SquarePenalty, AsymmetricPenalty])
 @pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
 def test_negative_and_not_finite_weights_raise(penalty, weight):
     with pytest.raises(ValueError, match="weight must be at least 0 and finite, but got"):
@@ -94,7 +94,7 @@ def test_negative_and_not_finite_weights_raise(penalty, weight):
 @pytest.mark.parametrize("window", [0, 1, 10_001])
 def test_window_out_of_range_raises(window):
     with pytest.raises(ValueError, match="window must be from 2 to 10000, but got"):
-        DeviationPenalty(window=window)
+        StdPenalty(window=window)
 
 
 def test_expected_inventory_pnl_has_the_same_mean_and_a_smaller_variance():

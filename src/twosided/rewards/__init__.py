@@ -16,11 +16,10 @@ The interface is `twosided.core.reward`. Rewards that need quantities of one mar
 from twosided.rewards.inventory import InventoryPenalty
 from twosided.rewards.moments import DifferentialSharpe, RunningVariance
 from twosided.rewards.pnl import ExcessPnL, SpreadPnL, WeightedReward
-from twosided.rewards.risk import AsymmetricPenalty, DeviationPenalty, RollingWindow, SquarePenalty
+from twosided.rewards.risk import AsymmetricPenalty, RollingWindow, SquarePenalty, StdPenalty
 
 __all__ = [
     "AsymmetricPenalty",
-    "DeviationPenalty",
     "DifferentialSharpe",
     "ExcessPnL",
     "InventoryPenalty",
@@ -28,5 +27,6 @@ __all__ = [
     "RunningVariance",
     "SpreadPnL",
     "SquarePenalty",
+    "StdPenalty",
     "WeightedReward",
 ]

@@ -60,7 +60,7 @@ class AsymmetricPenalty(_StepPenalty):
         return -(expected if self.expected_inventory else jnp.minimum(transition.pnl.inventory, 0.0))
 
 
-class DeviationPenalty(Reward):
+class StdPenalty(Reward):
     """Own total PnL less α · Std(InventoryPnL) over the last steps, including this one.
 
     "InvPnL Stdev" in section 5.2 of Ganesh et al. (2019). The standard deviation is that of the population, over at

@@ -42,7 +42,7 @@ from twosided.papers.learning import (
     train_policies,
 )
 from twosided.prices import GeometricBrownian
-from twosided.rewards import AsymmetricPenalty, DeviationPenalty, ExcessPnL, SquarePenalty
+from twosided.rewards import AsymmetricPenalty, ExcessPnL, SquarePenalty, StdPenalty
 
 LEARNER: Parameters = {"policy": "learner"}
 """The learner at the mode of its policy: each seed's has a `replication`, their mean the number of `replications`."""
@@ -64,7 +64,7 @@ DRIFTS = (-1.0, -0.1, -0.01, 0.0, 0.01, 0.1, 1.0)
 """μ of figure 4, per year."""
 PENALTIES: Mapping[str, Reward] = {
     "none": TotalPnL(),
-    "stdev": DeviationPenalty(),
+    "stdev": StdPenalty(),
     "square": SquarePenalty(),
     "asymmetric": AsymmetricPenalty(),
 }
