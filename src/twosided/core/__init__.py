@@ -1,1 +1,1 @@
-"""The protocol and what every market shares: markets, scenarios, rollouts, evaluation, records, files."""
+"""Core: protocols of markets, policies and rewards; scenarios, rollouts, evaluation, records and files."""

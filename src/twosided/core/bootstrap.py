@@ -11,7 +11,10 @@ from numpy import ndarray
 def block_bootstrap(
     moments: Float[ndarray, "n moments"], length: int, resamples: int, seed: int
 ) -> Float[ndarray, "resamples moments"]:
-    """Return means of resamples of circular blocks: a block starts anywhere, and the end is joined to the beginning."""
+    """Return the means of resamples by the circular block bootstrap.
+
+    Blocks of `length` rows start at uniformly drawn rows, and wrap around from the last row to the first.
+    """
     n = len(moments)
     sums = np.cumsum(np.concatenate([np.zeros_like(moments[:1]), moments, moments[:length]]), axis=0)
     blocks = math.ceil(n / length)

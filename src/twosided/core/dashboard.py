@@ -1,4 +1,4 @@
-"""Dashboard of a market: the figures and words with which a page presents it."""
+"""Dashboard of a market: its figures on pages, with their titles and explanations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class Section:
     title: str
     sentence: str
     figure: "go.Figure"
-    """Its layout states its height."""
+    """Figure, whose layout sets its height."""
     min_width: int = 0
-    """Pixels below which the figure scrolls sideways in its box instead of shrinking."""
+    """Width in pixels below which the figure scrolls horizontally instead of shrinking."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class PolicyTable:
 
 
 class Dashboard:
-    """Figures of one market, drawn from traces (`twosided.trace`). Each market overrides those that it adds."""
+    """Figures of one market, drawn from traces (`twosided.trace`). A market overrides some of them."""
 
     introduction: str = ""
     """Two or three sentences on the market for a reader who is new to it; empty for the market's docstring."""
 
     def policy(self, trace: "pl.DataFrame", metrics: Mapping[str, float] | None = None) -> list[Section]:
-        """Return figures of the maker's actions: quotes, skew, hedges. `metrics` are those that the optimum fixes."""
+        """Return figures of the maker's actions: quotes, skew, hedges. `metrics` are those of the optimum."""
         return []
 
     def table(self, table: PolicyTable) -> Section | None:

@@ -27,10 +27,10 @@ from twosided.core.scenario import Scenario, Step
 from twosided.core.transition import PARTS
 
 BATCH_STEPS = 2**18
-"""Market steps that are simulated at a time, and so held in memory."""
+"""Market steps simulated at a time, all held in memory."""
 
 VALID = "valid"
-"""Recorded beside the columns of a trace: whether the episode had not ended before the step."""
+"""Name of an extra column of a trace: whether the episode was still running before the step."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles of an episode's total PnL that are reported."""
@@ -78,7 +78,7 @@ def evaluate(
     *,
     as_frame: bool = False,
 ) -> list[Record] | pl.DataFrame:
-    """Evaluate policies on common random numbers: put each in the learner's seat and measure every maker.
+    """Evaluate each policy in the learner's seat on common random numbers, and measure every maker.
 
     Returns one record per policy, maker and metric, or with `as_frame` the same as a table (`twosided.to_frame`).
 
@@ -102,9 +102,9 @@ def evaluate(
     - final_inventory_mean and final_inventory_std, of the position after the last step.
 
     An undefined metric, such as the Sharpe ratio of a maker that never trades, is left out. Where the market ends an
-    episode, the steps that would follow count with a PnL and reward of 0; positions and actions are averaged over the
-    steps before. Where a field of the action has several numbers, as for a maker that quotes by tier, epsilon_buy is
-    their mean and epsilon_buy_0, epsilon_buy_1, ... are each of them.
+    episode, the remaining steps to the horizon count with a PnL and reward of 0; positions and actions are averaged
+    over the steps before its end. Where a field of the action is a vector, as for a maker that quotes by tier,
+    epsilon_buy is the mean of its entries, which are epsilon_buy_0, epsilon_buy_1, ...
     """
     supremum, metric = (
         (optimum.value, optimum.metric) if isinstance(optimum, Optimum) else (optimum, "pnl_total")
@@ -139,7 +139,7 @@ def trace(scenario: Scenario, policy: Policy, seed: int = 0, paths: int = 64) ->
 
 
 def trace_columns(market: Market, step: Step) -> dict[str, Any]:
-    """Columns that a step adds to a trace, for every maker."""
+    """Return the columns of a trace for one step, for every maker."""
     transition, quotes = step.transition, step.transition.quotes
     kept = {"mid": quotes.mid, "bid": quotes.bid, "ask": quotes.ask}
     if quotes.exchange_bid is not None:
@@ -196,7 +196,7 @@ def _measure(scenario: Scenario, policy: Policy, keys: Any, paths: int):
 
 
 def _quantities(observation: Any, policy_state: Any, step: Step) -> dict[str, Any]:
-    """Quantities of a step that are averaged, for every maker; `_squared` ones serve standard deviations."""
+    """Quantities of a step to average, for every maker; standard deviations use those named `_squared`."""
     transition = step.transition
     kept = {f"pnl_{part}": getattr(transition.pnl, part) for part in PARTS}
     kept["expected_total"] = kept["pnl_total"] - kept["pnl_inventory"] + transition.expected_inventory_pnl

@@ -7,7 +7,7 @@ from twosided.core.records import Record
 Z_95 = 1.959964
 """Half-width of a 95% interval of the normal distribution, in standard errors."""
 SMALLEST = 1e-6
-"""Numbers of smaller size are written in scientific notation where nobody has fixed their decimals."""
+"""Smaller magnitudes are written in scientific notation, unless the number of decimals is given."""
 
 
 def interval(record: Record) -> tuple[float, float]:
@@ -54,5 +54,5 @@ def with_error(
 
 
 def _exponent(value: float, figures: int) -> int:
-    """Return the power of ten of a number rounded to some significant digits; 0 for 0 and for what is not finite."""
+    """Return the power of ten of a number rounded to some significant digits; 0 for 0, infinities and NaN."""
     return int(f"{value:.{figures - 1}e}".partition("e")[2]) if value and math.isfinite(value) else 0

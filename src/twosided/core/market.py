@@ -26,40 +26,40 @@ if TYPE_CHECKING:
 class Market(eqx.Module):
     """Rules of trade that join a price, an order flow and the makers' quotes.
 
-    A market implements `action_space`, `shocks`, `reset` and `step`. The other members have defaults: a market
-    overrides those for which it has more to offer.
+    A market implements `action_space`, `shocks`, `reset` and `step`. The other members have defaults, which a market
+    may override.
     """
 
     num_makers: eqx.AbstractVar[int]
     takes_competitors: ClassVar[bool] = True
-    """Whether other makers can compete with the learner; False where the market has one seat."""
+    """Whether the market has seats for competitors."""
     extras: ClassVar[type | None] = None
-    """Type of `Transition.extras`; None where the market reports nothing beyond a transition's fields."""
+    """Type of `Transition.extras`; None if the market has no extras."""
 
     @property
     @abc.abstractmethod
     def action_space(self) -> Box | Discrete:
-        """What one maker can do."""
+        """Action space of one maker."""
 
     @abc.abstractmethod
     def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Any:
-        """What chance decides and no maker can, with the given leading axes."""
+        """Draw the random inputs of steps, which do not depend on actions, with the given leading axes."""
 
     @abc.abstractmethod
     def reset(self, shock: Any) -> tuple[Any, Any]:
-        """The state and the observation at the start of an episode.
+        """Return the state and the observation at the start of an episode.
 
-        Whatever of the shock decides the start is also what the step with the same shock leaves behind it, so
-        an episode that ends in a step is followed by one that starts from that step's shock.
+        After an episode ends, the next one is reset with the shock of the last step. A random quantity of the start,
+        such as the order book, must therefore be the one that a step with this shock draws for the state after it.
         """
 
     @abc.abstractmethod
     def step(self, state: Any, action: Any, shock: Any) -> tuple[Any, Transition]:
-        """One step of all makers; leaves of the action have a leading axis of makers."""
+        """Return the next state and the transition; leaves of the action have a leading axis of makers."""
 
     @property
     def cells(self) -> Cells | None:
-        """Default grouping of observations for tabular learners; None where the learner must be given one."""
+        """Default grouping of observations for tabular learners; None if there is no default."""
         return None
 
     def optimum(self, scenario: "Scenario") -> Optimum:
@@ -67,7 +67,7 @@ class Market(eqx.Module):
         raise NotExact(f"no exact optimum is known for {type(self).__name__}")
 
     def trace_columns(self, transition: Transition) -> dict[str, Any]:
-        """Columns that a trace of this market has beside the generic ones, for every maker."""
+        """Return the market's own columns of a trace, for every maker."""
         return {}
 
     def metrics(self) -> tuple[MetricGroup, ...]:

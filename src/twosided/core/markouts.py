@@ -1,11 +1,11 @@
 """Markouts: earnings of client trades some steps after they were made, and adverse selection.
 
 The trades of a maker in step t, v_t = bought - sold in units, earn their spread at once. Every later move of the
-midprice P revalues them, whatever the maker does with its inventory:
+midprice P revalues them, independently of later trades of the maker:
 
     markout at k      M(k) = E[spread PnL_t + v_t (P_{t+k} - P_t)]
 
-It is flat where clients are uninformed, and falls where they know something of the k steps that follow. Adverse
+M is flat if clients are uninformed. It falls if they are informed about the next k price moves. Adverse
 selection over a window of K steps is the part of inventory PnL that falls on the trades of the last K steps; the
 residual falls on older trades and on hedges:
 
@@ -45,7 +45,7 @@ def markouts(
     Columns: case, maker, lag (k, steps since the trade); per_unit (M(k) over the mean volume, currency per unit),
     per_step (currency per step), and the standard error of each. The same trades count at every k: those of steps
     that are followed by at least `lags` - 1 steps of the episode. A maker that never trades has no rows. Raises
-    ValueError.
+    ValueError if `lags` is out of range.
     """
     check("lags", lags, f"from 1 to the horizon ({scenario.horizon})", 1 <= lags <= scenario.horizon)
     rows = []
@@ -74,7 +74,7 @@ def adverse_selection(
 
     Metrics are pnl_{part} for the parts of SPLIT. `window` is K, the number of steps for which the revaluation of a
     trade counts as adverse selection. With the same seed and steps the paths are those of `evaluate`. Raises
-    ValueError.
+    ValueError if `window` is out of range.
     """
     check("window", window, f"from 1 to the horizon ({scenario.horizon})", 1 <= window <= scenario.horizon)
     records = []

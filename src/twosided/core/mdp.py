@@ -1,15 +1,18 @@
 """Finite Markov decision processes: exact values of policies over a day and in the long run, and the optimum.
 
-A process has n states and A actions. From state x, action a earns r(x, a) on average and leads to y with
-probability P_a(x, y).
-A policy is a table π(a | x); with it the process is a Markov chain,
+A process has n states and A actions. From state x, action a has expected reward r(x, a) and leads to y with probability
+P_a(x, y). Under a policy, a table π(a | x), the process is a Markov chain,
 
     P(x, y) = Σ_a π(a | x) P_a(x, y),      r(x) = Σ_a π(a | x) r(x, a).
 
-Over a day of T steps from a start, μ_t = μ_{t-1} P is the distribution of the state at step t, and v_t = r + γ P
-v_{t+1} with v_T = 0 is the expected return from there. The states may be a truncation of a larger process: rows of P
-then sum to less than 1, the rest leaves, and the smallest and largest reward of a step outside give every value over
-a day a lower and an upper bound. In the long run a process that would leave stays where it is.
+Over a day of T steps from a start state, the distribution μ_t of the state at step t and the expected return v_t from
+step t on are
+
+    μ_t = μ_{t-1} P,      v_t = r + γ P v_{t+1},      v_T = 0.
+
+The states may be a truncation of a larger process. A row of P then sums to less than 1; the remainder is the
+probability of leaving the truncation. Bounds on the reward of a step outside give a lower and an upper bound on every
+value over a day. For long-run averages, a transition out of the truncation is replaced by staying in the same state.
 """
 
 from dataclasses import dataclass
@@ -29,7 +32,7 @@ class Exact:
     value: float
     """Centre of the bounds."""
     error: float
-    """Largest distance of the truth from the value."""
+    """Error bound: half the distance between the bounds."""
 
     @classmethod
     def between(cls, low: float, high: float) -> "Exact":
@@ -88,12 +91,11 @@ class Chain:
         )
 
     def long_run(self) -> tuple[float, Float[ndarray, "states"]]:
-        """Return the long-run mean reward per step, and the stationary distribution μ = μ P that is reached
-        from the start."""
+        """Return the long-run mean reward per step, and the stationary distribution μ = μ P reached from the start."""
         moves = self.moves + sparse.diags_array(self.leaves)
         reached = np.sort(breadth_first_order(moves, self.start, return_predecessors=False))
-        # Expected visits between two visits to the start, μ' = μ' P' + P(start, .) with P' without the start;
-        # then scaled.
+        # μ' is the expected number of visits between two visits to the start: μ' = μ' P' + P(start, ·), with P' the
+        # transitions between the other states. Scaled to sum to 1, it is the stationary distribution.
         others = reached[reached != self.start]
         inner = sparse.csc_array((sparse.eye_array(reached.size - 1) - moves[others][:, others]).T)
         stationary = np.zeros(self.rewards.size)

@@ -37,13 +37,13 @@ class Metric:
     digits: int | None = None
     """Decimals of the displayed number; None chooses them by its size and its standard error."""
     meaning: str = ""
-    """One sentence that defines it."""
+    """Definition in one sentence."""
     short: str = ""
     """Heading of its column in the table of a terminal; empty if it has none there."""
     card: bool = False
-    """Whether it is one of the few numbers at the top of a page."""
+    """Whether it is shown at the top of a page."""
     optional: bool = False
-    """Whether tables leave it out if it is 0 for every policy."""
+    """Whether tables omit it when it is 0 for every policy."""
 
     def text(self, value: float, error: float | None = None, brief: bool = False) -> tuple[str, str]:
         """Return a recorded value and its standard error as displayed; the error is empty if it rounds to 0."""
@@ -53,7 +53,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class MetricGroup:
-    """Metrics that answer one question, with a sentence on how to read them."""
+    """Group of related metrics, with a sentence on how to read them."""
 
     title: str
     note: str
@@ -141,7 +141,7 @@ def standard_groups(
         *(_excess_group(seat, competitors, money) for seat in range(1, competitors + 1)),
         MetricGroup(
             "Inventory",
-            "Position after each step, positive if long. The larger it is, the more a price move can cost.",
+            "Position after each step, positive if long. A larger position loses more in an adverse price move.",
             (
                 Metric("inventory_mean", "inventory, mean", "units"),
                 Metric("inventory_std", "inventory, std", "units"),

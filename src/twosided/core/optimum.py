@@ -1,6 +1,6 @@
-"""Exact optima: the most that any policy can earn in a scenario, where it is known.
+"""Exact optima: the largest expected value that a policy can have in a scenario, where it is known.
 
-`optimum` is the one public door: it asks the scenario's market, which owns its exact answers.
+`optimum` is the public function. It calls the method `optimum` of the scenario's market.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class NotExact(ValueError):
-    """One sentence on why a scenario has no exact answer."""
+    """No exact answer is known for a scenario; the message is one sentence with the reason."""
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,17 @@ class Optimum:
     value: float
     """Largest expected value of the metric that a policy can have, per step."""
     metric: Literal["pnl_total", "reward"]
-    """Quantity that the value is of: the learner's own total PnL in currency, or its reward."""
+    """Metric that the value measures: the learner's own total PnL in currency, or its reward."""
     policy: Policy
-    """Policy that attains the value; where it is a supremum, one that comes close."""
+    """Policy that attains the value, or comes close to a supremum that is not attained."""
     source: str
-    """Where the value comes from, in one or two sentences for a reader."""
+    """Derivation of the value, in one or two sentences."""
     name: str = "exact optimum"
     """Name of the policy in records, tables and pages."""
     attained: bool = True
-    """Whether a policy attains the value; if not, the value is a supremum that policies approach."""
+    """Whether a policy attains the value; if not, policies can come arbitrarily close to it."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Values of other metrics that the optimum fixes, by name, such as epsilon_buy_mean."""
+    """Values of other metrics at the optimum, by name, such as epsilon_buy_mean."""
 
 
 class StoredOptimum(TypedDict):

@@ -1,7 +1,11 @@
-"""Protocol of a policy: from an observation to an action.
+"""Protocol of a policy: a rule from observations to actions.
 
-As in a market, randomness is separate from the rule: `shocks` draws the random inputs of many steps in one call, and
-`act` is deterministic given them.
+    shocks(key, shape)               random inputs drawn in advance, with leading axes (time, paths)
+    init()                           -> policy state
+    act(shock, state, observation)   -> action, policy state
+
+A policy is written for one maker on one path. As in a market, random inputs are drawn in advance, and `act` is
+deterministic given them.
 """
 
 import abc
@@ -12,7 +16,7 @@ from jaxtyping import PRNGKeyArray
 
 
 class Policy(eqx.Module):
-    """Rule by which a maker acts on its observations, with a state of its own if it needs one."""
+    """Rule from a maker's observations to its actions; it may have a state."""
 
     @abc.abstractmethod
     def shocks(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Any:
@@ -20,11 +24,11 @@ class Policy(eqx.Module):
 
     @abc.abstractmethod
     def init(self) -> Any:
-        """Return the policy state before the first step. It outlives episodes; None for a stateless policy."""
+        """Return the initial policy state, which carries over from one episode to the next; None if stateless."""
 
     @abc.abstractmethod
     def act(self, shock: Any, state: Any, observation: Any) -> tuple[Any, Any]:
-        """Return the action of one maker for its observation, and the policy state."""
+        """Return the action of one maker for its observation, and the next policy state."""
 
 
 class StatelessPolicy(Policy):

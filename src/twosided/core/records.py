@@ -1,4 +1,4 @@
-"""Records: one row of a result, the only form in which numbers travel from a run to a table, page or file."""
+"""Records: one row per measured number, the common format of results in tables, pages and files."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ class Record:
     """One measured number, with its standard error where it has one."""
 
     case: str
-    """Case that was measured: a policy, as a rule."""
+    """Case that was measured, usually a policy."""
     maker: int
     """Seat in the market; 0 is the policy's own."""
     metric: str
@@ -109,7 +109,7 @@ def find(
 
 
 def mean_of_cases(records: Iterable[Record], cases: list[str], name: str) -> list[Record]:
-    """The mean of each metric over cases (seeds of one learner, as a rule), with the error of that mean.
+    """Return the mean of each metric over cases, usually seeds of one learner, with its standard error.
 
     The cases were measured on common random numbers, so their own errors do not average out: the error is the root
     of the squares of their mean and of the spread between cases over √n. Extremes stay extremes.

@@ -1,4 +1,4 @@
-"""Protocol of a reward: from a transition to the number that a learner maximises."""
+"""Protocol of a reward: a function from transitions to numbers, which a learner maximises in expectation."""
 
 import abc
 from typing import Any, ClassVar
@@ -12,12 +12,12 @@ from twosided.core.transition import PnL, Transition
 class Reward(eqx.Module):
     """Reward of the maker in a seat for one step of a market.
 
-    A reward that reads more than every market reports names the type of `Transition.extras` that it needs; a scenario
-    refuses it in a market whose extras are not of that type.
+    A reward that uses quantities of particular markets declares their type in `extras`. A scenario raises an error if
+    the extras of its market are not of that type.
     """
 
     extras: ClassVar[type | None] = None
-    """Type of the transition's extras that the reward needs; None where it needs none."""
+    """Type of `Transition.extras` that the reward needs; None if it needs none."""
 
     @abc.abstractmethod
     def init(self) -> Any:

@@ -1,4 +1,4 @@
-"""The one loop over time: a scenario with a policy in the learner's seat, scanned over steps and mapped over paths."""
+"""Rollout: a scenario with a policy in the learner's seat, scanned over steps and mapped over paths."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ class Carry(eqx.Module):
 
 
 def start(scenario: Scenario, policy: Policy, key: PRNGKeyArray, paths: int) -> Carry:
-    """Start first episodes on a number of paths."""
+    """Return the carry at the start of the first episodes on a number of paths."""
     return _start(scenario, policy, scenario.shocks(key, (paths,)))
 
 
@@ -36,13 +36,16 @@ def rollout(
     learn: Callable[[Any, Step], Any] = lambda policy_state, step: policy_state,
     unroll: int = 1,
 ) -> tuple[Carry, Any]:
-    """Run a policy in the learner's seat for a number of steps, over as many episodes as they take.
+    """Run a policy in the learner's seat for a number of steps; a new episode starts where one ends.
 
-    `record(observation, policy_state, step)` selects what is returned of a step of one path, given the observation
-    that was acted on and the policy state after acting; the results have leading axes (time, paths). Random inputs
-    depend on the key and not on the policies, so policies with the same key meet the same arrivals, prices and books.
-    `learn(policy_state, step)` returns the state after the step of a policy that learns as it acts. `unroll` steps
-    are compiled as one, which pays on few paths, where the loop's own overhead dominates.
+    `record(observation, policy_state, step)` returns the quantities to keep of a step of one path, given the
+    observation that was acted on and the policy state after acting. The results have leading axes (time, paths).
+    `learn(policy_state, step)` returns the policy state after the step, for a policy that learns at every step.
+    `unroll` is the number of steps per iteration of the compiled loop; larger values are faster on few paths, where
+    the overhead of the loop dominates.
+
+    Random inputs depend on the key and not on the policies, so policies with the same key meet the same arrivals,
+    prices and books.
     """
     paths = carry.state.time.shape[0]
     key_scenario, key_policy = jax.random.split(key)
@@ -59,11 +62,11 @@ def episodes(
     paths: int,
     record: Callable[[Any, Any, Step], Any],
 ) -> Any:
-    """Run one episode on each of a number of paths, to the horizon, and return what `record` selects, as in `rollout`.
+    """Run one episode to the horizon on each of a number of paths, and return its records, as in `rollout`.
 
-    Where the market ends an episode, the records of the steps from there to the horizon are 0 (false). Where a maker
-    has a state, an unrecorded episode comes first, so that makers are evaluated once they have settled. Start and
-    steps are drawn in one call, which compiles in half the time of two.
+    After the market has ended an episode, the records of the steps up to the horizon are 0 (false). If the policy of
+    any maker has a state, an unrecorded warm-up episode is run first, so that makers are evaluated after they have
+    adapted. Start and steps are drawn in one call, which compiles in half the time of two.
     """
     key_scenario, key_policy = jax.random.split(key)
     warm_up = scenario.horizon if _has_state(scenario, policy) else 0
@@ -79,7 +82,7 @@ def episodes(
 
     if warm_up:
         carry, _ = run(carry, 0, warm_up, lambda observation, policy_state, step: None)
-        # Where the market ended the warm-up episode, the next one is under way: all paths restart together.
+        # Where the market ended the warm-up episode early, another has started, so all paths are restarted together.
         now = jax.tree.map(lambda leaf: leaf[warm_up], shocks)
         carry = Carry(*jax.vmap(scenario.restart)(carry.state, now), carry.policy_state)
 
@@ -96,7 +99,7 @@ def episodes(
 
 
 def _has_state(scenario: Scenario, policy: Policy) -> bool:
-    """Whether any maker's policy has a state."""
+    """Return whether any maker's policy has a state."""
     makers = (policy, *scenario.competitors)
     return bool(jax.tree.leaves(jax.eval_shape(lambda: [maker.init() for maker in makers])))
 
@@ -118,7 +121,7 @@ def _scan(
     learn: Callable[[Any, Step], Any] = lambda policy_state, step: policy_state,
     unroll: int = 1,
 ) -> tuple[Carry, Any]:
-    """The loop over time: one path, mapped over paths, scanned over steps."""
+    """Scan over time the step of one path, mapped over paths."""
 
     def one(carry: Carry, shock: ScenarioShock, policy_shock: Any) -> tuple[Carry, Any]:
         acted, policy_state = policy.act(policy_shock, carry.policy_state, carry.observation)

@@ -1,6 +1,6 @@
-"""Scenario: a market, the competitors in its other seats, a reward and a horizon. It is the environment of a learner.
+"""Scenario: the environment of a learner, with a market, the competitors in its other seats, a reward and a horizon.
 
-A scenario puts a policy in every seat but the learners', pays the reward, and truncates episodes at the horizon.
+A scenario has a policy in every seat but the learners', computes the reward, and truncates episodes at the horizon.
 """
 
 from typing import Any
@@ -41,13 +41,13 @@ class Step(eqx.Module):
     observed: Any
     """Observation that every maker acted on, leaves with a leading axis of makers."""
     observation: Any
-    """Observation of the learner after the step, before any reset: the one that a bootstrap needs."""
+    """Observation of the learner after the step and before any reset, from which returns are bootstrapped."""
     reward: Float[Array, "*learners"]
     """Reward of the learner."""
     terminated: Bool[Array, ""]
-    """Whether the market ended: the value of what follows is 0."""
+    """Whether the market ended the episode; the value after the step is 0."""
     truncated: Bool[Array, ""]
-    """Whether the horizon ended the episode: the value of what follows is that of the observation."""
+    """Whether the horizon ended the episode; the value after the step is that of `observation`."""
     action: Any
     """Action of every maker, leaves with a leading axis of makers."""
     transition: Transition
@@ -131,7 +131,7 @@ class Scenario(eqx.Module):
             other, policy_state = policy.act(shock.seats[i], state.policy_states[i], observation)
             actions.append(other)
             policy_states.append(policy_state)
-        # One number stands for several where another maker's field has several, such as one epsilon for all tiers.
+        # A scalar is broadcast where another maker's field is a vector, such as one epsilon for all tiers.
         joint = jax.tree.map(lambda *leaves: jnp.stack(jnp.broadcast_arrays(*leaves)), *actions)
         market, transition = self.market.step(state.market, joint, shock.market)
         pay = jax.vmap(self.reward, in_axes=(0, None, 0))

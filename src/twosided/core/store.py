@@ -1,4 +1,4 @@
-"""Files of results and checkpoints: written whole or not at all, and never unpickled.
+"""Files of results and checkpoints, written atomically and read without pickle.
 
 A file is written beside its destination, flushed to the disk and renamed, so that a process killed at any moment leaves
 either the old file or the new one. A run is a folder:
@@ -36,11 +36,11 @@ FORMAT = 1
 
 
 class StoreError(Refusal):
-    """One sentence on a file that cannot be read or written."""
+    """A file cannot be read or written; the message is one sentence with the path and the reason."""
 
 
 def write(path: Path, content: bytes | str) -> None:
-    """Write content to a path, whole or not at all. Raises StoreError."""
+    """Write content to a path atomically. Raises StoreError."""
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""Transition: what one step of a market returns, with its PnL and prices.
+"""Transition: the result of one step of a market, with its PnL and prices.
 
-Everything is from the market maker's side. Inventory above 0 is long. The maker buys at its bid and sells at its ask; a
+Signs are from the market maker's point of view. Inventory above 0 is long. The maker buys at its bid and sells at its ask; a
 half-spread is positive when it earns. Each market states its units of time and price; volatility is per square
 root of that unit of time.
 """
@@ -76,9 +76,9 @@ class Transition(eqx.Module):
     sold: Float[Array, "makers"]
     """Volume sold to clients in the step, in units."""
     terminated: Bool[Array, ""]
-    """Whether the market ended, by a breach for example: nothing follows, so nothing is bootstrapped."""
+    """Whether the market ended the episode, such as by a breach of a limit; returns are not bootstrapped."""
     extras: Any = None
-    """What this market reports beyond the other fields, of the type `Market.extras`; None where it adds nothing."""
+    """Further quantities of this market, of the type `Market.extras`; None if it has none."""
 
     @classmethod
     def of(

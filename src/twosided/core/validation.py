@@ -8,7 +8,7 @@ from jax.core import Tracer
 
 
 def is_concrete(*values: Any) -> bool:
-    """Whether the values can be compared now: none is traced by JAX."""
+    """Return whether no value is traced by JAX, so that the values can be compared."""
     return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
