@@ -98,7 +98,7 @@ class ScenarioVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     A market whose episode ends is reset in the same step: the returned observation belongs to the new episode, and
     `info["final_obs"]` holds the last one of the old episode where `info["_final_obs"]` is true. With
     `autoreset_mode=AutoresetMode.NEXT_STEP` the returned observation is the last one of the old episode, and the
-    next step resets the market, whatever the action, with a reward of 0.
+    next step resets the market, ignoring the action, with a reward of 0.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Transition: the result of one step of a market, with its PnL and prices.
 
-Signs are from the market maker's point of view. Inventory above 0 is long. The maker buys at its bid and sells at its ask; a
-half-spread is positive when it earns. Each market states its units of time and price; volatility is per square
+Signs are from the market maker's point of view. Inventory above 0 is long. The maker buys at its bid and sells at its
+ask; a half-spread is positive when it earns. Each market states its units of time and price; volatility is per square
 root of that unit of time.
 """
 

@@ -1,4 +1,4 @@
-"""Tabular actor-critic, whose policy can stay random where that is best, like the third of Chan and Shelton (2001).
+"""Tabular actor-critic, which can learn a random policy; the third learner of Chan and Shelton (2001) is of this kind.
 
 The actor draws from the softmax of its preferences θ, and the critic holds the value V of each cell. After a step from
 s by action a to s' with reward r (Sutton and Barto 2018, section 13.6, without the factor γ^t),
@@ -8,7 +8,7 @@ s by action a to s' with reward r (Sutton and Barto 2018, section 13.6, without 
     z_θ ← γ λ z_θ + 1(s) (1(a) - π(· | s)),     θ ← θ + β δ z_θ
 
 Both learning rates follow geometric schedules. A maker that observes only the imbalance does not observe the state of
-the market, so its best policy may be random, which no greedy policy is.
+the market, so its best policy may be random, and a greedy policy cannot represent it.
 """
 
 import equinox as eqx

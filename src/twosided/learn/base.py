@@ -33,9 +33,9 @@ class Learner(eqx.Module):
         """Market steps per iteration."""
 
     def prepare(self, scenario: Scenario, report: Callable[[str], None]) -> None:
-        """Do slow work that comes before training, and report its progress.
+        """Do slow work before training, and report its progress.
 
-        Raises Refusal if the learner was made for another scenario in a way that shapes do not show.
+        Raises Refusal if the learner does not fit the scenario although their shapes agree.
         """
 
     @abc.abstractmethod

@@ -186,8 +186,8 @@ def temporal_difference_values(
     """Estimate v(s) of a policy by TD(0), independently in each of `num_envs` environments. Raises ValueError.
 
     Each estimate, a row of the result, comes from `num_episodes` episodes, over which α follows a geometric schedule
-    from `alpha` to `alpha_end`. An episode that the horizon cuts is bootstrapped from its last observation. Cells that
-    are never visited stay at 0.
+    from `alpha` to `alpha_end`. An episode truncated at the horizon is bootstrapped from its last observation. Cells
+    that are never visited stay at 0.
     """
     check("num_episodes", num_episodes, "at least 1", num_episodes >= 1)
     check("gamma", gamma, "in [0, 1)", 0 <= gamma < 1)
@@ -265,7 +265,7 @@ class MonteCarloControl(Learner):
     gamma: Scalar = 0.9
     """Discount factor γ per step."""
     alpha: Scalar = 0.5
-    """Initial learning rate: the share of the way from Q to the episodes' mean return."""
+    """Initial learning rate: Q changes by this share of its distance to the episodes' mean return."""
     alpha_end: Scalar = 0.05
     """Final learning rate, on a geometric schedule."""
     epsilon: Scalar = 0.3

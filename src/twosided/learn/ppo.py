@@ -93,7 +93,7 @@ class Sample(eqx.Module):
     terminated: Bool[Array, "*learners"]
     """Whether the market terminated with the step."""
     truncated: Bool[Array, "*learners"]
-    """Whether the horizon cut the episode after the step."""
+    """Whether the episode was truncated at the horizon after the step."""
 
 
 class PPO(Learner):

@@ -319,7 +319,7 @@ def soft_target(
 ) -> Float[Array, ""]:
     """Return y of equation 6.
 
-    An episode that the horizon cuts is bootstrapped from its last observation.
+    An episode truncated at the horizon is bootstrapped from its last observation.
     """
     return reward + gamma * jnp.where(terminated, 0.0, next_values.min() - ent_coef * next_log_prob)
 

@@ -9,8 +9,8 @@ and 12.7),
     e ← γ λ e + 1(s, a),       Q ← Q + α δ e
 
 The maker is ε-greedy: with probability ε it draws an action uniformly, otherwise it takes the best action of the row.
-An episode that the horizon cuts is bootstrapped: the value of its last observation is its expectation under the maker's
-own policy. α and ε follow geometric schedules from their initial to their final values.
+An episode truncated at the horizon is bootstrapped from its last observation, whose value is the expectation under the
+maker's own policy. α and ε follow geometric schedules from their initial to their final values.
 """
 
 import abc

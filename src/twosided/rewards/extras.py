@@ -1,4 +1,4 @@
-"""Extras of a transition that rewards of this package need."""
+"""Extras of a transition that the rewards of this package use."""
 
 import equinox as eqx
 from jaxtyping import Array, Float

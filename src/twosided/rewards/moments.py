@@ -5,8 +5,8 @@ weight η of the last step in running moments is (Moody and Saffell 2001)
 
     A' = A + η (R - A),  B' = B + η (R² - B),   D = (B (R - A) - A (R² - B) / 2) / (B - A²)^(3/2)
 
-so η D is the contribution of the last step. R is a step's total PnL. The moments start anew in each episode, as
-plain means until 1/η steps have been seen.
+so η D is the contribution of the last step. R is a step's total PnL. The moments are reset at the start of each
+episode, and are plain means until 1/η steps have been seen.
 """
 
 import equinox as eqx
@@ -71,9 +71,9 @@ class RunningVariance(Reward):
 
     def __call__(self, state, transition, seat):
         pnl = transition.pnl.total[seat]
-        # The first step has no mean to deviate from.
-        deviation = jnp.where(state.count > 0, pnl - state.first, 0.0)
-        return pnl - self.weight * jnp.square(deviation), _updated(state, pnl, self.rate)
+        # Before the first step there is no mean.
+        difference = jnp.where(state.count > 0, pnl - state.first, 0.0)
+        return pnl - self.weight * jnp.square(difference), _updated(state, pnl, self.rate)
 
 
 def _initial() -> Moments:
