@@ -1,1 +1,1 @@
-"""Reproductions of papers. A paper's printed numbers and units are only here."""
+"""Reproductions of papers. Only this package contains the printed numbers and the units of papers."""

@@ -1,4 +1,4 @@
-"""The market, the learner and the statistics that the parts of the study share."""
+"""Market, learner and statistics shared by the parts of the study."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -53,12 +53,12 @@ FULL_SIZE = 0.9
 
 
 def hedging(weight: float = SMALL_WEIGHT, market: HedgingMarket = HedgingMarket()) -> Scenario:
-    """The hedging market with the paper's penalty, of this weight."""
+    """Return the hedging market with the paper's penalty, at a weight γ."""
     return Scenario(market, (), PositionPenalty(weight=weight), STEPS)
 
 
 def learner(budget: Budget, actions: int = 1, steps: int = 400_000) -> SAC:
-    """Our settings for a number of actions; a tenth of the steps when quick.
+    """Return our settings of SAC for a number of actions, with a tenth of the steps when quick.
 
     A hedge is executed one step later and the rest of the position is traded away within a few steps, so a horizon of
     ten steps is enough, and values have less noise than with a discount of 0.99. The target entropy is lower than
@@ -78,7 +78,7 @@ def learner(budget: Budget, actions: int = 1, steps: int = 400_000) -> SAC:
 
 
 def training_scenario(scenario: Scenario, config: SAC) -> Scenario:
-    """The scenario with the charge for a breach at the learner's discount."""
+    """Return the scenario with the charge for a breach at the learner's discount factor."""
     reward = dataclasses.replace(scenario.reward, discount=config.gamma)
     return dataclasses.replace(scenario, reward=reward)
 
@@ -88,7 +88,7 @@ def evaluation_steps(budget: Budget) -> int:
 
 
 def of_paths(parameters: Parameters, steps: pl.DataFrame) -> list[Record]:
-    """Statistics of the paper's dashboards, from a trace: means over paths and their standard errors.
+    """Return the statistics of the paper's dashboards from a trace: means over paths and their standard errors.
 
     path_pnl: PnL of a path, currency, and path_pnl_std, its standard deviation over paths; path_sharpe: Sharpe ratio
     of a step, percent; path_position: mean size, units; path_swings: percent of the steps that hedge full size after
@@ -118,7 +118,7 @@ def of_paths(parameters: Parameters, steps: pl.DataFrame) -> list[Record]:
 
 
 def actions(policy: Policy, positions: np.ndarray, **seen: np.ndarray) -> dict[str, np.ndarray]:
-    """The hedge, and the skew if there is one, of a policy at positions and other observations."""
+    """Return the hedge and, if any, the skew of a policy at positions and other observations."""
 
     def one(position: jax.Array, more: dict[str, jax.Array]) -> HedgingAction:
         return policy.act(None, policy.init(), HedgingObservation(inventory=position, **more))[0]
@@ -129,7 +129,7 @@ def actions(policy: Policy, positions: np.ndarray, **seen: np.ndarray) -> dict[s
 
 
 def curves(x: np.ndarray, name: str, of: Sequence[tuple[Parameters, np.ndarray]]) -> pl.DataFrame:
-    """Curves over positions, each a mean over rows with its standard error, with their parameters as columns."""
+    """Return curves over positions, each a mean over rows with its standard error, with their parameters as columns."""
     frames = []
     for parameters, rows in of:
         error = rows.std(0, ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else np.zeros(x.size)
@@ -143,14 +143,14 @@ POLICY_LABELS = {"SAC": "SAC", "optimum": "exact"}
 
 
 def figure_curves(frame: pl.DataFrame, name: str, label: Callable[..., str], *columns: str) -> go.Figure:
-    """The hedge or the skew over positions, from `curves`; labels are made from some of their parameters."""
+    """Return the figure of the hedge or the skew by position, from `curves`; labels are made from their parameters."""
     panel = {name: "hedge, units" if name == "hedge" else "skew"}
     frame = labelled(frame, label, *columns)
     return figure_lines(frame, "position", panel, "series", x_title="position before the step, units")
 
 
 def without_breaches() -> Scenario:
-    """The paper's scenario with no breaches, which would end most episodes of the unhedged position."""
+    """Return the paper's scenario without breaches, which would end most episodes of an unhedged position."""
     scenario = single_asset()
     return dataclasses.replace(scenario, market=dataclasses.replace(scenario.market, breach_multiple=1e9))
 
@@ -161,7 +161,7 @@ COLUMNS = ("PnL", "std", "Sharpe, %", "position", "swings, %")
 def path_cells(
     found: Outcomes, case: str, paper: Mapping[str, float] = {}, **parameters: Parameter
 ) -> tuple[Cell, ...]:
-    """Cells of COLUMNS, of the records of `of_paths` with these parameters."""
+    """Return the cells of COLUMNS, from the records of `of_paths` with these parameters."""
     digits = {"path_pnl": 0, "path_pnl_std": 0, "path_sharpe": 1, "path_position": 1, "path_swings": 2}
     return tuple(
         Cell(found.estimate(case, metric, **parameters), paper.get(metric), digits=d)

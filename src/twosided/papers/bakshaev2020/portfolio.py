@@ -48,13 +48,13 @@ from twosided.papers.learning import (
 from twosided.prices.assets import EqualCorrelation
 
 WEIGHTS = (0.0, 0.25, 0.5, 1.0)
-"""w of the first asset."""
+"""Values of w, weight of the first asset."""
 SPLIT_WEIGHTS = (0.0, 0.25)
-"""w at which ways to split a hedge are compared."""
+"""Values of w at which splits of a hedge are compared."""
 CORRELATIONS = (0.0, 0.5, 0.9)
-"""ρ of the two assets."""
+"""Values of ρ, correlation of the two assets."""
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Of a portfolio's value that a hedger by a rule puts on the first asset."""
+"""Shares of the portfolio's value that rule-based hedgers hedge with the first asset."""
 DISCOUNT = 0.7
 VARIANCE = 0.5
 """α, per unit of currency: the variance term's weight, where it is added."""
@@ -65,7 +65,7 @@ SHORT = 32
 the range of its training a learner's hedges diverge."""
 ASSETS = (10, 100)
 MAX_HEDGES = {10: 6.0, 100: 1.0}
-"""Largest hedge of each of many assets, units: their parts of the blend are small."""
+"""Largest hedge per asset in units, by the number of assets; small, because each asset is a small part of the blend."""
 MANY_SETTINGS: Mapping[int, dict[str, Any]] = {
     10: {"total_timesteps": 96_000, "initial_ent_coef": 0.01, "target_entropy": -15.0},
     100: {
@@ -84,8 +84,8 @@ MANY_SETTINGS: Mapping[int, dict[str, Any]] = {
     },
 }
 """Changes of the settings of two assets, by the number of assets. A single one of a hundred hedges moves the value by a
-hundredth of the effect of clients' trades: it is noticed only with much exploration, and a second layer as narrow as
-for two assets cannot represent a hundred slopes."""
+hundredth of the effect of clients' trades, so learning it needs much exploration. A second layer as narrow as for two
+assets cannot represent a hundred slopes."""
 RELATIVE_TOLERANCE = 0.1
 """Tolerance of a hedge, relative to the weight."""
 ZERO_TOLERANCE = 0.05
@@ -102,7 +102,7 @@ VARIED = dataclasses.replace(LEARNABLE, variance_weight=VARIANCE)
 
 
 def scenario(weight: float, correlation: float, reward: PositionPenalty) -> Scenario:
-    """Two assets, as in the paper."""
+    """Return the market of two assets, as in the paper."""
     market = PortfolioMarket(
         prices=EqualCorrelation(correlation=correlation),
         weights=(weight, 1 - weight),
@@ -113,12 +113,15 @@ def scenario(weight: float, correlation: float, reward: PositionPenalty) -> Scen
 
 
 def with_prices(plain: Scenario) -> Scenario:
-    """The same with observed prices, which hedgers by a rule need."""
+    """Return the scenario with observed prices, which rule-based hedgers need."""
     return dataclasses.replace(plain, market=dataclasses.replace(plain.market, extended_observation=True))
 
 
 def learner(budget: Budget) -> SAC:
-    """Hedges are revalued in the next step and can be changed in any, so a discount of 0.7 looks far enough ahead."""
+    """Return our settings of SAC.
+
+    A hedge is revalued in the next step and can be changed in every step, so a discount factor of 0.7 suffices.
+    """
     return SAC(
         total_timesteps=32_000 if budget.quick else 256_000,
         num_envs=64,
@@ -134,7 +137,7 @@ def learner(budget: Budget) -> SAC:
 
 
 def splits(budget: Budget, report: Report) -> Outcome:
-    """Rewards of hedgers that split the same value between the assets in different ways."""
+    """Return the rewards of hedgers that split the same value between the assets in different ways."""
     records = []
     for weight in SPLIT_WEIGHTS:
         for name, reward in (("printed", PRINTED), ("variance", VARIED)):
@@ -154,7 +157,7 @@ def _split(weight: float, reward: str, correlation: float, share: float) -> dict
 
 
 def learned(correlation: float, reward: PositionPenalty) -> Callable[[Budget, Report], Outcome]:
-    """SAC at every weight; figures 10 and 11 show w = 0.5 and 0."""
+    """Train SAC at every weight; figures 10 and 11 show w = 0.5 and 0."""
 
     def run(budget: Budget, report: Report) -> Outcome:
         records, frames = [], []
@@ -200,7 +203,7 @@ def exposures(steps: pl.DataFrame) -> dict[str, float]:
 
 
 def many(budget: Budget, report: Report) -> Outcome:
-    """Ten assets and a hundred: one learner each, no hedge, and the hedge with the true weights."""
+    """Evaluate one learner, no hedge, and the hedge with the true weights, for ten assets and for a hundred."""
     records = []
     for assets in ASSETS:
         market = PortfolioMarket(
@@ -245,7 +248,7 @@ def printed_case() -> str:
 
 
 def exposure(found: Outcomes, case: str, weight: float, asset: int) -> Estimate:
-    """The hedge in one asset, mean of seeds, in units of the client position."""
+    """Return the hedge in one asset as a multiple of the client position, mean of seeds."""
     return over_replications(found, case, f"hedge_{asset}", policy="SAC", weight=weight)
 
 

@@ -1,4 +1,4 @@
-"""Scenarios of Bakshaev (2020): every value of the paper and its code at once, also where our defaults differ.
+"""Scenarios of Bakshaev (2020), with all values of the paper and its code, also where our defaults differ.
 
 Flow and spreads depend on the mean volatility of the whole path, spreads have no effective clamp, and an episode has
 511 steps: the paper's simulation has 512 prices, and its environment stops one before the last.

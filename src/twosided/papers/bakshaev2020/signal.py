@@ -43,12 +43,12 @@ from twosided.papers.learning import (
 from twosided.plots import figure_lines
 
 CORRELATIONS = (0.0, 0.25, 0.5)
-"""Of the signal with the first price move after a hedge."""
+"""Correlations of the signal with the first price move after a hedge."""
 SIGNALS = np.linspace(-2.5, 2.5, 41)
 
 
 def signal(budget: Budget, report: Report) -> Outcome:
-    """SAC that observes the signal, and the optimal policy of the position alone, on common random numbers."""
+    """Evaluate SAC with the signal, and the optimal policy of the position alone, on common random numbers."""
     config = learner(budget)
     blind = hedging_optimum(hedging(), num_volatilities=2, num_trends=1)
     records, frames = records_of({"policy": "optimum"}, value=blind.position_value), []

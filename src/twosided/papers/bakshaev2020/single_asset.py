@@ -64,7 +64,7 @@ from twosided.plots import figure_lines
 WEIGHTS = (PAPER_WEIGHT, 1e-2, SMALL_WEIGHT)
 """γ of the penalty: the paper's, and two at which PnL matters."""
 FRACTIONS = tuple(round(0.1 * k, 1) for k in range(2, 11))
-"""Of the position, hedged in a step."""
+"""Fractions of the position that are hedged in a step."""
 SAC_MAKER: Parameters = {"policy": "SAC"}
 OPTIMUM: Parameters = {"policy": "optimum"}
 EXACT: Parameters = {"policy": "optimum", "method": "exact"}
@@ -77,7 +77,7 @@ def fraction(x: float) -> dict[str, Parameter]:
 
 
 def reference(budget: Budget, report: Report) -> Outcome:
-    """Figures 2 and 3: makers that hedge by rules in the paper's market without breaches."""
+    """Evaluate rule-based hedgers in the paper's market without breaches (figures 2 and 3)."""
     scenario = without_breaches()
     makers: list[tuple[Parameters, Policy]] = [
         ({"policy": "unhedged"}, NoHedger()),
@@ -95,7 +95,7 @@ def reference(budget: Budget, report: Report) -> Outcome:
 
 
 def learned(weight: float) -> Callable[[Budget, Report], Outcome]:
-    """Figures 4 and 5: SAC, the exact optimum and every fractional hedger on common random numbers."""
+    """Evaluate SAC, the exact optimum and fractional hedgers on common random numbers (figures 4 and 5)."""
 
     def run(budget: Budget, report: Report) -> Outcome:
         scenario, config = hedging(weight), learner(budget)

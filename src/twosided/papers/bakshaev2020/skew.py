@@ -1,4 +1,4 @@
-"""Skewing the price (Bakshaev 2020, section 5): the elasticity from which it pays, and whether SAC finds it."""
+"""Skewing the price (Bakshaev 2020, section 5): the elasticity from which it is profitable, and SAC with skew."""
 
 from collections.abc import Callable
 
@@ -55,7 +55,7 @@ from twosided.plots import figure_lines, figure_side_by_side
 BETAS = (0.5, 30.0, 60.0, 90.0, 120.0, 180.0)
 """Elasticities of demand to compare."""
 PAYS, INERT = 120.0, 0.5
-"""An elasticity at which skewing pays, and the paper's."""
+"""Elasticity at which skewing is profitable, and the paper's elasticity, at which it has no effect."""
 GRID = {"num_volatilities": 2, "num_trends": 1}
 """Price bins of the dynamic program. The policy that observes only the position does not depend on them."""
 

@@ -57,7 +57,7 @@ SETTINGS_LABELS = {"paper": "the paper’s settings"}
 
 
 def stability(budget: Budget, report: Report) -> Outcome:
-    """Ten times the usual training, with evaluations throughout: whether the policy ever gets worse again."""
+    """Train ten times as long as usual, and evaluate throughout whether the policy gets worse again."""
     scenario, config = hedging(), learner(budget)
     longer = dataclasses.replace(config, total_timesteps=LONGER * config.total_timesteps)
     best = hedging_optimum(scenario, num_volatilities=2, num_trends=1).policy
@@ -85,7 +85,7 @@ def stability(budget: Budget, report: Report) -> Outcome:
 
 
 def as_printed(budget: Budget, report: Report) -> Outcome:
-    """The paper's own network and settings, one seed."""
+    """Train one seed with the paper's network and settings."""
     scenario = hedging(PAPER_WEIGHT)
     config = (
         dataclasses.replace(PAPER, hidden_sizes=(64, 64), total_timesteps=1000) if budget.quick else PAPER
@@ -102,7 +102,10 @@ def as_printed(budget: Budget, report: Report) -> Outcome:
 
 
 def until_as_good(budget: Budget, report: Report) -> Outcome:
-    """Our settings, one seed, until the policy is as good in the paper's market as the paper's was there."""
+    """Train one seed with our settings until its policy is as good as the paper's in the paper's market.
+
+    Training ends when its Sharpe ratio is at least as high and its mean position at most as large.
+    """
     scenario, config = hedging(), learner(budget)
     since = time.perf_counter()
     records: list[Record] = []
