@@ -174,7 +174,7 @@ class BarsMarket(Market):
     """Always 1: the maker has no competitors."""
 
     def __check_init__(self):
-        alone = "1 (nobody competes here: choose no competitors)"
+        alone = "1 (the market has no competitors: choose none)"
         check("num_makers", self.num_makers, alone, self.num_makers == 1)
         for name in ("size", "max_size"):
             value = getattr(self, name)

@@ -1,7 +1,7 @@
-"""Command line: from words to calls.
+"""Command line: choice of the command, its settings, and exit codes.
 
-Help and errors in the words need none of the heavy libraries: the parameters of a command are read from its source, and
-its module is imported only when it runs.
+Help and errors in the arguments import none of the heavy libraries: the parameters of a command are read from its
+source, and its module is imported only when it runs.
 """
 
 import os
@@ -52,7 +52,7 @@ OPEN_RUNS = {("compare",), ("show",)}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command and exit: with 0 on success, 2 after an error in the words or files, 130 after Ctrl-C."""
+    """Run a command and exit: with 0 on success, 2 after an error in the arguments or files, 130 after Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show σ shows a question mark.

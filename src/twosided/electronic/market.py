@@ -103,8 +103,8 @@ class _EventMarket(Market):
     informed: Scalar = 0.4
     """λ_i, probability that an informed trader arrives in a step; 2 λ_p + 2 λ_u + λ_i = 1."""
     noise: Scalar = 0.0
-    """Probability that an informed trader misjudges the fundamental price by a tick, above or below with equal
-    probability."""
+    """Probability that an informed trader's estimate of the fundamental price is wrong by a tick, too high or too low
+    with equal probability."""
     initial: Scalar = 200.0
     """p*_0, the fundamental price and the middle of the quotes at the start of an episode, in ticks."""
     same_quote: bool = eqx.field(static=True, default=False)

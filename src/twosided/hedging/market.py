@@ -79,7 +79,7 @@ class HedgingShock(eqx.Module):
     signal: Float[Array, "*batch"] | None
     """Signal that is new after the step."""
     path_volatility: Float[Array, "*batch"] | None
-    """Mean σ_roll of an episode that starts here, if the market looks ahead; 0 if unknown."""
+    """Mean σ_roll of an episode that starts at this step, if the market looks ahead; 0 if unknown."""
 
 
 class HedgingState(eqx.Module):

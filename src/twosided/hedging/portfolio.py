@@ -78,7 +78,7 @@ class PortfolioShock(eqx.Module):
     clients: Float[Array, "*batch assets 3"]
     """Standard normals of the client flow."""
     path_volatility: Float[Array, "*batch assets"] | None
-    """Mean σ_roll of an episode that starts here, if the market looks ahead; 0 if unknown."""
+    """Mean σ_roll of an episode that starts at this step, if the market looks ahead; 0 if unknown."""
 
 
 class PortfolioState(eqx.Module):

@@ -3,9 +3,9 @@
     penalty = γ S_0 L (exp((|q| + φ o) / L) - 1)
 
 q is the position after the step's trades, o the overhedge of several assets, both in units, and L the position limit.
-If the market terminates (a breach), the maker is charged once for the cost of remaining there for ever: the penalty /
-(1 - discount). The paper charges 5 times the PnL so far instead, which is so little that terminating on purpose is
-optimal.
+If the market terminates (a breach), the maker is charged once the discounted cost of holding the position forever, the
+penalty / (1 - discount). The paper charges 5 times the PnL so far instead, which is so little that terminating on
+purpose is optimal.
 """
 
 import equinox as eqx
@@ -87,7 +87,7 @@ class PriceOfRisk(_ExponentialPenalty):
     """Price-of-risk reward: -|spread PnL + hedge PnL| + inventory PnL - penalty, so client spreads pay exactly for
     hedges.
 
-    Eq. 32 prints max(-|x|, 0) for the first term, which is 0 whatever the maker charges.
+    Eq. 32 prints max(-|x|, 0) for the first term, which is 0 for every spread.
     """
 
     def __call__(self, state, transition, seat):

@@ -1,1 +1,1 @@
-"""What each command of the command line takes and does: its fields are the options, their docstrings the help."""
+"""Commands of the command line. The fields of a command are its options, and their docstrings the help."""

@@ -35,7 +35,7 @@ class Evaluate:
     policies: tuple[Policy, ...] = ()
     """Policy to evaluate. Repeat for several."""
     run: Path | None = None
-    """Folder of a run whose trained policies to evaluate. Its market, competitors, reward and horizon are the
+    """Folder of a run, whose trained policies are evaluated. Its market, competitors, reward and horizon are the
     defaults."""
     market: Market = DealerMarket()
     """Market to trade in. Its number of makers follows from the competitors."""
