@@ -14,20 +14,21 @@ from twosided.core.transition import PnL, Quotes, Transition
 
 
 class Move(eqx.Module):
-    """Action: one number per maker."""
+    """Action of a maker."""
 
     x: Float[Array, "*makers"]
+    """Number chosen by each maker, in [-2, 4]."""
 
 
 class Seen(eqx.Module):
     """Observation of a maker."""
 
     age: Float[Array, "makers"]
-    """Steps since the start of the episode; 0 if hidden."""
+    """Steps since the start of the episode; 0 if `shows_age` is 0."""
     coin: Float[Array, "makers"]
-    """Coin of the next step, -1 or 1."""
+    """Outcome of the coin for the next step, -1 or 1."""
     last: Float[Array, "makers"]
-    """The maker's own last number."""
+    """Last action of the maker."""
 
 
 class ToyState(eqx.Module):
@@ -37,10 +38,10 @@ class ToyState(eqx.Module):
 
 
 class Toy(Market):
-    """Market that shows a fair coin, -1 or 1, before every step, and terminates after `lifetime` steps.
+    """Market with quadratic payoffs, in which a fair coin, -1 or 1, is observed before every step.
 
-    A maker earns  income + coin_income · coin - sharpness · (x - goal - tilt · coin)²  per step, with x its number, or,
-    if `delayed`, its number of the step before; and a bonus in the step that terminates.
+    The PnL of a step is  income + coin_income · coin - sharpness · (x - goal - tilt · coin)²,  with x the action, or
+    the previous action if `delayed`. The market terminates after `lifetime` steps, with a bonus in the last one.
     """
 
     income: Scalar = 0.0
@@ -50,19 +51,19 @@ class Toy(Market):
     bonus: Scalar = 0.0
     """Income of the step in which the market terminates."""
     sharpness: Scalar = 0.0
-    """Cost of the squared distance from the optimal number."""
+    """Cost per squared distance from the optimal action."""
     goal: Scalar = 0.0
-    """Optimal number, averaged over the coin."""
+    """Optimal action, averaged over the coin."""
     tilt: Scalar = 0.0
-    """Change of the optimal number with the coin."""
+    """Change of the optimal action per unit of the coin."""
     delayed: Scalar = 0.0
-    """1 if a number takes effect one step later, else 0."""
+    """1 if an action takes effect one step later, else 0."""
     lifetime: Scalar = float("inf")
     """Steps after which the market terminates."""
     shows_age: Scalar = 1.0
     """1 if the age of the episode is observed, else 0."""
     space: Literal["box", "list"] = eqx.field(static=True, default="box")
-    """Numbers in [-2, 4], or a list of -2, -1, ..., 4."""
+    """Action space: the interval [-2, 4], or the list -2, -1, ..., 4."""
     num_makers: int = eqx.field(static=True, default=1)
 
     @property
