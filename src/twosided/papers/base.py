@@ -31,7 +31,7 @@ class Budget:
     """Size of a study's cases, and their seed."""
 
     quick: bool
-    """Whether small cases are enough: minutes for a whole study."""
+    """Run small cases, which take minutes for a whole study."""
     seeds: int
     """Independent training runs of each learner, and replications of each evaluation; at least 1."""
     seed: int
@@ -50,7 +50,7 @@ class Outcome:
 
 
 Report: TypeAlias = Callable[[str], None]
-"""Callback that reports a line of progress. It raises KeyboardInterrupt once the user has asked to stop."""
+"""Callback that reports a line of progress. Raises KeyboardInterrupt after the user has requested a stop."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Case:
     parameters: Mapping[str, Parameter] = field(default_factory=dict, hash=False)
     """Parameters that distinguish it from the other cases of its study."""
     needs_bars: bool = False
-    """Whether it needs files of real bars, which the user must provide."""
+    """Whether it needs files of real bars, which the user provides."""
 
     def __post_init__(self):
         check_parameters(self.parameters)
@@ -113,16 +113,16 @@ def record_of(
 
 
 class CaseNotRun(KeyError):
-    """A case has not been run; the one argument is a sentence that says so."""
+    """A case has not been run; the argument is a sentence with its name."""
 
 
 class MissingResult(KeyError):
-    """A finished case lacks a result that its study asks for; the arguments are the case and what it lacks."""
+    """A finished case lacks a result that its study needs; the arguments are the case and the missing result."""
 
 
 @dataclass(frozen=True)
 class Outcomes(Mapping[str, Outcome]):
-    """Outcomes of cases by name, and the budget they all had. A case that has not been run raises CaseNotRun."""
+    """Outcomes of cases by name, and their common budget. Raises CaseNotRun for a case that has not been run."""
 
     of: Mapping[str, Outcome]
     budget: Budget
@@ -271,7 +271,7 @@ class Figure:
     caption: str
     figure: "go.Figure"
     min_width: int = 0
-    """Pixels below which it scrolls sideways in its box instead of shrinking."""
+    """Width in pixels below which the figure scrolls horizontally instead of shrinking."""
 
 
 Decision: TypeAlias = Literal["holds", "does not hold", "cannot be decided"]
@@ -283,7 +283,7 @@ class Finding:
 
     decision: Decision
     evidence: str
-    """The numbers that decided it, in words."""
+    """Numbers on which the decision is based, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ class Claim:
     """A sentence of the paper, and the test that decides it."""
 
     source: str
-    """Place in the paper: section 7.2, table 1."""
+    """Place in the paper, such as section 7.2 or table 1."""
     text: str
     test: Callable[[Outcomes], Finding]
 
@@ -301,17 +301,17 @@ class Item:
     """A table or figure of the paper, or an addition to them."""
 
     name: str
-    """Name on the command line: table-1, figure-4."""
+    """Name on the command line, such as table-1 or figure-4."""
     title: str
     description: str
     cases: tuple[str, ...]
-    """Names of the cases that it is made of."""
+    """Names of the cases that it uses."""
     content: Callable[[Outcomes], list[Table | Figure]]
     claims: tuple[Claim, ...] = ()
 
     @property
     def label(self) -> str:
-        """The paper's name for it, such as Table 4; empty for an addition of this project."""
+        """Label in the paper, such as Table 4; empty for an addition of this project."""
         kind, _, place = self.name.partition("-")
         return f"{kind.capitalize()} {place}" if kind in ("table", "figure") and place.isdigit() else ""
 
@@ -324,7 +324,7 @@ class Study:
     title: str
     citation: str
     cases: tuple[Case, ...]
-    """In the order in which they are run."""
+    """Cases in the order in which they are run."""
     items: tuple[Item, ...]
     read_bars: Callable[[Budget], object] = lambda budget: None
     """Reads the budget's files of real bars, if cases need some; raises Refusal if they are unsuitable."""
@@ -400,7 +400,7 @@ def all_of(findings: Iterable[Finding]) -> Finding:
 
 
 def evaluate_claim(claim: Claim, outcomes: Outcomes) -> Finding:
-    """The result of the claim's test; cannot be decided if it needs a case that has not been run."""
+    """Return the result of the claim's test, which cannot be decided if it needs a case that has not been run."""
     try:
         return claim.test(outcomes)
     except CaseNotRun as error:

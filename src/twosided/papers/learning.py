@@ -1,4 +1,4 @@
-"""Training and evaluation that the cases of several studies share.
+"""Training and evaluation for the cases of several studies.
 
 Makers are identified by parameters: a pair of parameters and policy, or of parameters and one policy per seed.
 """
@@ -29,7 +29,7 @@ def train_policies(
     look: Callable[[Progress], object] = lambda progress: None,
     resume: Progress | None = None,
 ) -> tuple[tuple[Policy, ...], pl.DataFrame]:
-    """Trained policies, one per seed, and the learning curve: one row per chunk of the training and seed."""
+    """Return trained policies, one per seed, and the learning curve, with one row per chunk of training and seed."""
     rows = []
 
     def after_chunk(progress: Progress) -> None:
@@ -52,7 +52,7 @@ def evaluate_makers(
     optimum: float | None = None,
     report: Report = lambda text: None,
 ) -> list[Record]:
-    """Records of `evaluate` on common random numbers, each with the parameters of its maker."""
+    """Return records of `evaluate` on common random numbers, each with the parameters of its maker."""
     named = {str(i): policy for i, (_, policy) in enumerate(makers)}
     parameters = {str(i): own for i, (own, _) in enumerate(makers)}
 
@@ -126,12 +126,12 @@ def replications(found: Outcomes, case: str, metric: str, /, **parameters: Param
 
 
 def over_replications(found: Outcomes, case: str, metric: str, /, **parameters: Parameter) -> Estimate:
-    """The mean of a metric of a maker over replications."""
+    """Return the mean of a metric of a maker over replications."""
     return mean(replications(found, case, metric, **parameters))
 
 
 def difference(found: Outcomes, case: str, metric: str, a: Parameters, b: Parameters) -> Estimate:
-    """The mean over replications of the difference of two makers, a less b."""
+    """Return the mean over replications of the difference of two makers, a less b."""
     pairs = zip(replications(found, case, metric, **a), replications(found, case, metric, **b), strict=True)
     return mean([x - y for x, y in pairs])
 

@@ -7,7 +7,7 @@ CITATION = "Ganesh et al. (2019), tables 1 and 3"
 
 
 def _printed(table_1: tuple[float, ...], table_3: tuple[float, ...]) -> dict[str, float]:
-    """A row of each table by our metrics, in our units."""
+    """Return a row of each table in our metrics and units."""
     parts = ("spread", "inventory", "hedge", "total")
     excess = {f"excess_{part}_over_1": x / 100 for part, x in zip(parts, table_1, strict=True)}
     epsilons = ("epsilon_sell_mean", "epsilon_sell_std", "epsilon_buy_mean", "epsilon_buy_std")

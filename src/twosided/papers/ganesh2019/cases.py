@@ -45,11 +45,11 @@ from twosided.prices import GeometricBrownian
 from twosided.rewards import AsymmetricPenalty, ExcessPnL, SquarePenalty, StdPenalty
 
 LEARNER: Parameters = {"policy": "learner"}
-"""The learner at the mode of its policy: each seed's has a `replication`, their mean the number of `replications`."""
+"""Parameters of the learner at the mode of its policy; a seed also has a `replication`, the mean the `replications`."""
 EXPLORING: Parameters = {"policy": "exploring"}
-"""The first seed's learner while it still explores, as the paper's agents may have been evaluated."""
+"""Parameters of the first seed's learner with exploration; the paper's agents may have been evaluated in this way."""
 OPTIMUM: Parameters = {"policy": "optimum", "method": "exact"}
-"""Exact values."""
+"""Parameters of exact values."""
 
 FIXED: Mapping[str, Policy] = {
     "persistent-0.5": PersistentQuoter(epsilon_buy=-0.5, epsilon_sell=-0.5),
@@ -70,7 +70,7 @@ PENALTIES: Mapping[str, Reward] = {
 }
 """The rewards of section 5.2, with the paper's weights."""
 EXACT_PENALTIES = ("square", "asymmetric")
-"""Those with an exact optimum."""
+"""Penalties with an exact optimum."""
 SKEWED = PersistentQuoter(epsilon_buy=-0.5, epsilon_sell=0.0)
 """The competitor of figure 5, figures 13 and 14, and table 4."""
 DAYS = {6.5: 1 / 6552, 24.0: 1 / 24192}
@@ -96,13 +96,13 @@ of 1."""
 
 
 def learner(budget: Budget, millions: float, gamma: float, gae_lambda: float = 0.5) -> PPO:
-    """Our settings; a tenth of the steps when quick, and 100,000 at least."""
+    """Return our settings of PPO; a tenth of the steps when quick, but at least 100,000."""
     steps = round(1e6 * millions) // (10 if budget.quick else 1)
     return PPO(total_timesteps=max(steps, 100_000), gamma=gamma, gae_lambda=gae_lambda)
 
 
 def one_epoch(config: PPO) -> PPO:
-    """The same with one epoch, for rewards with a long horizon: more epochs fit their noise."""
+    """Return our settings with one epoch, for rewards with a long horizon, because more epochs fit their noise."""
     return dataclasses.replace(config, num_epochs=1)
 
 
@@ -159,7 +159,7 @@ def _settings(reward: str, budget: Budget, own: float) -> PPO:
 
 
 def against_fixed_as_printed(competitor: str) -> Callable[[Budget, Report], Outcome]:
-    """The same with the paper's own settings of PPO."""
+    """Train and evaluate as `against_fixed`, with the paper's settings of PPO."""
 
     def run(budget: Budget, report: Report) -> Outcome:
         scenario = Scenario(DealerMarket(), (FIXED[competitor],))
@@ -189,7 +189,7 @@ def against_adaptive(share: float, risk_aversion: float, reward: str) -> Callabl
             response = best_response(Empirical(quoted[f"epsilon_{side}"].round(4).to_numpy()))
             parameters = {"policy": "best response", "method": "exact"}
             records += records_of(parameters, **{f"epsilon_{side}": response.maximizers[0]})
-        # A maker alone in the market, at the largest ε, wins both sides at twice the exchange's spread.
+        # A monopolist at the largest ε wins both sides at twice the exchange's spread.
         alone = {"policy": "alone", "method": "exact"}
         records += records_of(alone, pnl_total=2 * 2 * value_per_side(DealerMarket()))
         return Outcome(records, {"curve": curve, "trace": steps})
@@ -334,7 +334,7 @@ PENALISED_MILLIONS = 16.0
 TOXIC_BOOK = ReferenceBook(spread_mean=4e-4, spread_std=2e-4, spread_min=4e-5, spread_max=1e-3, tick=4e-4)
 """Section 7.4's high S_ref: four times the usual spreads, so that S_ref(1) exceeds the loss from a step's move."""
 FORESIGHT = 5
-"""Steps that the toxic investors see ahead."""
+"""Number of steps ahead that the toxic investors know the midprice."""
 
 
 def toxic(budget: Budget, report: Report) -> Outcome:
@@ -359,11 +359,11 @@ def toxic(budget: Budget, report: Report) -> Outcome:
 
 
 TIERS = Tiers((UnitInvestors(count=14), UnitInvestors(count=6, informed=6)))
-"""Fourteen uninformed investors, and six who know the next move."""
+"""Fourteen uninformed investors, and six who know the next price move."""
 
 
 def tiered(budget: Budget, report: Report) -> Outcome:
-    """Value of knowing the client: PPO with one price for all and with one for each tier, and both optima."""
+    """Value of tiering: PPO with one price for all clients and with one for each tier, and both optima."""
     records, curves = [], []
     for by_tier in (False, True):
         market = DealerMarket(flow=TIERS, by_tier=by_tier, hedge_cost=0.0)
@@ -378,7 +378,7 @@ def tiered(budget: Budget, report: Report) -> Outcome:
 
 
 def duel(budget: Budget, report: Report) -> Outcome:
-    """Two makers that learn at the same time, and the gain of a best response to either."""
+    """Train two makers at the same time, and measure the gain of a best response to either."""
     config, seeds = learner(budget, 2.0, gamma=0.0), range(budget.seeds)
     pair = Scenario(DealerMarket(), (), learners=2)
     quotes = []
@@ -523,7 +523,7 @@ def _cases() -> tuple[Case, ...]:
 
 
 CASES = _cases()
-"""Short ones first, for early results; then the longest, so that with several workers none runs alone at the end."""
+"""Cases: short ones first, for early results; then the longest, so that several workers finish at similar times."""
 
 
 def fixed_case(competitor: str, reward: str = "own") -> str:

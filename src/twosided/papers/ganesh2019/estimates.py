@@ -21,7 +21,7 @@ NAMES = {
 
 
 def learner(found: Outcomes, case: str, metric: str, maker: int = 0) -> Estimate:
-    """A metric of the learner, mean of its seeds."""
+    """Return a metric of the learner, mean of its seeds."""
     return found.mean(case, metric, **LEARNER, maker=maker)
 
 
@@ -41,5 +41,5 @@ def _scaled(found: Outcomes, case: str, metric: str, parameters: Mapping[str, Pa
 
 
 def exact(found: Outcomes, case: str, metric: str, scale: float = 1.0) -> float:
-    """An exact value of the case."""
+    """Return an exact value of the case."""
     return scale * found.record(case, metric, **OPTIMUM).value

@@ -45,7 +45,7 @@ REWARD_LABELS = {
     "ahead": "Trained on PnL less the competitor’s, with a discount of 0.7",
 }
 MAX_GAP = 3.0
-"""Largest optimality gap that we accept of our own makers, in percent."""
+"""Largest accepted optimality gap of our own makers, in percent."""
 
 
 def printed(name: str, part: str) -> float:

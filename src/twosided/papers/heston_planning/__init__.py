@@ -1,1 +1,1 @@
-"""Planning with a model of the market (Gore 2025, which prints no results): its value in real bars."""
+"""Planning with a model of the market (Gore 2025, without printed results): its value in terms of real bars."""

@@ -1,4 +1,4 @@
-"""Learners and planning models that both parts of the study share."""
+"""Learners and planning models of both parts of the study."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ from twosided.learn.sac import SAC
 SUBSTEPS = 10
 """Steps of the model in a bar."""
 DRAWS = Sampling(num_chains=2, num_warmup=150, num_samples=200)
-"""Sampling of a fit; short, since a fit is one of many and only supplies draws."""
+"""Sampler of a fit; short, because there are many fits, and each one only supplies draws."""
 SETTINGS: dict[str, Any] = {
     "num_envs": 1,
     "hidden_sizes": (64, 64),
@@ -29,13 +29,13 @@ SETTINGS: dict[str, Any] = {
     "critic_lr": 1e-3,
     "ent_coef_lr": 1e-3,
 }
-"""Settings of all learners. A decision has its effect within a few bars, so a horizon of twenty is enough."""
+"""Settings of all learners. The effect of an action lasts a few bars, so an effective horizon of twenty is enough."""
 WARMUP = 64
 """Bars of random actions before the training, by default."""
 
 
 def learner(bars: int, updates: int, model: HestonBars | None = None, warmup: int = WARMUP) -> SAC:
-    """Soft actor-critic for a number of bars, warm-up and last bar included, and of gradient steps after each bar."""
+    """Return SAC for a number of bars, warm-up and last bar included, and of gradient steps after each bar."""
     size = {
         "total_timesteps": bars - warmup - 1,
         "learning_starts": warmup,
@@ -58,7 +58,7 @@ def fitted(bars: Bars, window: int, block: int, seed: int, years_per_bar: float 
 
 @functools.cache
 def _fitted(arguments: bytes) -> HestonBars:
-    """The same for pickled arguments, since bars are not hashable."""
+    """Return the model for pickled arguments, because bars are not hashable."""
     bars, window, block, seed, years_per_bar = pickle.loads(arguments)
     fits = rolling_fits(
         bars, window, window, sampling=DRAWS, block=block, years_per_bar=years_per_bar, seed=seed

@@ -1,4 +1,4 @@
-"""Scenario of Gore (2025), with all values of the code: a market maker on one-minute bars of a share.
+"""Scenario of Gore (2025), with all values of its code: a market maker on one-minute bars of a stock.
 
 The fills differ: orders fill in the bar after the observed one, limit orders at their own price, both sides in the same
 bar. The original code fills them in the observed bar, at a price drawn from it, and one side only.
@@ -16,8 +16,10 @@ MINUTES = 525_600
 
 
 def one_minute_bars(source: BarSource | None = None, horizon: int = 1024) -> Scenario:
-    """A state of 11 numbers, an action of 5, no short sales, no debt. Default bars: Heston's model in ten substeps, at
-    the means of the priors of its parameters."""
+    """Return the scenario: 11 observed numbers, 5 action components, no short sales and no debt.
+
+    Default bars: the Heston model in ten substeps, at the means of the priors of its parameters.
+    """
     process = Heston(
         initial=10.0,
         initial_variance=0.2,

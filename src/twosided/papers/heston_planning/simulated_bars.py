@@ -1,4 +1,4 @@
-"""Planning on simulated bars of Heston's model, where the true model is known: how many real bars planning saves.
+"""Planning on simulated bars of the Heston model: the saving of real bars when the true model is known.
 
 Every seed has its own history, through which each learner passes once, with random actions during the first 1.3% of its
 bars. Learners with and without planning take the same number of gradient steps. All are evaluated on bars that are not
@@ -59,7 +59,7 @@ from twosided.prices.bars import simulate_bars
 from twosided.rewards import InventoryPenalty
 
 YEARS = 1 / 525_600
-"""Years in a minute."""
+"""Length of a minute in years."""
 PROCESS = Heston(
     initial_variance=0.02,
     mean_reversion=2000.0,
@@ -68,7 +68,7 @@ PROCESS = Heston(
     correlation=-0.5,
     time_step=YEARS / SUBSTEPS,
 )
-"""Minutes with a volatility of 14% a year, 2 basis points a minute, that reverts within four hours."""
+"""Price process with a volatility of 14% a year, or 2 basis points a minute, that reverts within four hours."""
 REWARD = InventoryPenalty(running=0.002, time_step=1.0)
 """Holding a unit costs a tenth of the standard deviation of its value over a minute."""
 HORIZON = 500

@@ -1,4 +1,4 @@
-"""Numbers printed in the slides of Phelps (2022), and the settings that they belong to."""
+"""Numbers printed in the slides of Phelps (2022), and their settings."""
 
 HORIZON = 150
 """T, the number of events in a day."""

@@ -58,7 +58,7 @@ REVERSED = ImbalanceTable(changes=(0.0, 1.0, 0.0, 0.0, 0.0, -1.0, 0.0), epsilon=
 EXPLORING = ThresholdPolicy(2, epsilon=EXPLORATION)
 """The exploring policy as intended."""
 WIDE_MISPRICING = 160
-"""Largest mispricing of the chain for the policy whose quote runs away from the price, in ticks."""
+"""Largest mispricing of the chain in ticks, for the policy whose quote diverges from the price."""
 LISTING = SARSA(
     trace_decay=0.0,
     gamma=0.0,
@@ -80,7 +80,7 @@ LEARNERS: Mapping[str, Learner] = {
 }
 """The learners to compare, each trained for 5,000 days."""
 SEEDS = 20
-"""Seeds of each tabular learner: they cost little."""
+"""Number of seeds of each tabular learner; training is cheap."""
 TIE_TOLERANCE = 1e-6
 """Largest difference between the values of tied tables, in ticks per step: the chain's rounding."""
 RATES = tuple(round(0.025 * k, 3) for k in range(1, 16))
@@ -89,7 +89,7 @@ MARKETS = {
     "slides": ElectronicMarket(),
     "uninformed": ElectronicMarket(price_change=0.05, uninformed=0.4, informed=0.1),
 }
-"""The markets that follow each other in the case of adaptation."""
+"""Successive markets of the adaptation case."""
 QUALITIES = (0.0, 0.1, 0.3)
 INFORMED = (0.2, 0.4, 0.5)
 """Weights of quality, and λ_i at the expense of λ_u, of the market with a bid and an ask."""
@@ -277,7 +277,7 @@ def learners(budget: Budget, report: Report) -> Outcome:
 
 
 def optimum(budget: Budget, report: Report) -> Outcome:
-    """The best of all tables, the value of seeing the price, and the map of the best threshold."""
+    """The best of all tables, the value of observing the price, and the map of the best threshold."""
     report("all tables")
     # Wide enough to separate all tables that do not tie.
     wide = electronic_chain(ElectronicMarket(), horizon=HORIZON, imbalance_limit=30)
@@ -305,7 +305,7 @@ def optimum(budget: Budget, report: Report) -> Outcome:
 
 
 def adaptation(budget: Budget, report: Report) -> Outcome:
-    """Slide 1.20: the maker goes on learning while the market changes."""
+    """Slide 1.20: the maker keeps learning while the market changes."""
     steps = training_days(budget) * HORIZON
     # With step sizes ten times as large, values are averaged too little, and some learners end far worse than before.
     learner = _shortened(SARSA(), steps)

@@ -1,4 +1,4 @@
-"""Tables and figures of the slides of Phelps (2022), with our numbers and the exact values beside the printed ones."""
+"""Tables and figures of the slides of Phelps (2022): printed, simulated and exact values."""
 
 from collections.abc import Mapping
 
