@@ -59,7 +59,10 @@ def monte_carlo_values(
     visits: Visits = "every",
     average: Average = "pooled",
 ) -> MonteCarloEstimates:
-    """Estimate v(s) of a policy; the estimates have a single column. Raises ValueError."""
+    """Estimate v(s) of a policy; the estimates have a single column.
+
+    Raises ValueError if there are fewer than 2 episodes, or gamma is not in [0, 1].
+    """
     return _estimate(scenario, policy, cells, seed, num_episodes, gamma, visits, average, by_action=False)
 
 
@@ -73,7 +76,10 @@ def monte_carlo_action_values(
     visits: Visits = "every",
     average: Average = "pooled",
 ) -> MonteCarloEstimates:
-    """Estimate Q(s, a) of a policy; a first visit is the first to the pair. Raises ValueError."""
+    """Estimate Q(s, a) of a policy; a first visit is the first to the pair.
+
+    Raises ValueError if there are fewer than 2 episodes, or gamma is not in [0, 1].
+    """
     return _estimate(scenario, policy, cells, seed, num_episodes, gamma, visits, average, by_action=True)
 
 
@@ -183,7 +189,9 @@ def temporal_difference_values(
     alpha_end: float = 0.0005,
     num_envs: int = 32,
 ) -> Float[ndarray, "num_envs cells"]:
-    """Estimate v(s) of a policy by TD(0), independently in each of `num_envs` environments. Raises ValueError.
+    """Estimate v(s) of a policy by TD(0), independently in each of `num_envs` environments.
+
+    Raises ValueError if there is no episode, or gamma is not in [0, 1).
 
     Each estimate, a row of the result, comes from `num_episodes` episodes, over which α follows a geometric schedule
     from `alpha` to `alpha_end`. An episode truncated at the horizon is bootstrapped from its last observation. Cells
