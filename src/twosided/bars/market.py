@@ -27,11 +27,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from twosided.bars.source import BarSource, QuotedBar, SimulatedBars
 from twosided.core.dashboard import Dashboard
-from twosided.core.market import Market
+from twosided.core.market import History, Market
 from twosided.core.metrics import MetricGroup
 from twosided.core.numeric import Scalar
 from twosided.core.optimum import Optimum
@@ -204,6 +204,16 @@ class BarsMarket(Market):
             check("min_cash", min_cash, bound, lambda: min_cash <= self.initial_cash)
         window = self.volatility_window
         check("volatility_window", window, "at least 1 and finite", lambda: is_at_least(window, 1))
+
+    @property
+    def history(self) -> History | None:
+        record = self.source.history
+        if record is None:
+            return None
+        return History(steps=record.number - 1, starts=record.number - 1 - record.window)
+
+    def place(self, state: BarsState) -> Int[Array, ""]:
+        return state.price
 
     @property
     def action_space(self) -> Box:

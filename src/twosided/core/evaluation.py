@@ -1,9 +1,13 @@
 """Evaluation of policies on common random numbers: earnings by source, risk and quotes, with standard errors.
 
 Every policy meets the same arrivals, prices, books and tie-breaking draws: random inputs come from one key and do
-not depend on policies. A path is one episode of the scenario's horizon. Paths are independent, so the standard
-error of a mean over steps is that of the mean of path means. A smooth function f of several means m has the error
-of its linear part, f'(m) · (m_i - m) over paths i (the delta method).
+not depend on policies. A path is one episode of the scenario's horizon. Paths of a simulated market are independent, so
+the standard error of a mean over steps is that of the mean of path means. A smooth function f of several means m has
+the error of its linear part, f'(m) · (m_i - m) over paths i (the delta method).
+
+Episodes of a recorded history are not independent. There, blocks of the history take the place of paths in the errors
+(`twosided.core.blocks`): the errors are those of the history as a sample of its process. Where the history is too short,
+there are none.
 """
 
 import dataclasses
@@ -16,12 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
-from twosided.core.formatting import Z_95
+from twosided.core.blocks import INDEPENDENT, ROUNDING, Blocks, block_values, history_blocks
+from twosided.core.formatting import Z_95, quantile_95
 from twosided.core.market import Market
 from twosided.core.numeric import as_arrays
 from twosided.core.optimum import Optimum
 from twosided.core.policy import Policy
-from twosided.core.records import Record, to_frame
+from twosided.core.records import NO_ERROR, Record, to_frame
 from twosided.core.rollout import episodes
 from twosided.core.scenario import Scenario, Step
 from twosided.core.transition import PARTS
@@ -32,8 +37,14 @@ BATCH_STEPS = 2**18
 VALID = "valid"
 """Name of an extra column of a trace: whether the episode was still running before the step."""
 
+PLACE = "place"
+"""Recorded beside the quantities of a step in a market with a history: 1 plus its place there."""
+
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles of an episode's total PnL that are reported."""
+
+EXACT = ("episodes", "inventory_min", "inventory_max")
+"""Metrics that have no error."""
 
 Estimate = tuple[float, float | None]
 """A value and its standard error."""
@@ -101,6 +112,10 @@ def evaluate(
       standard deviation and quantiles of its total;
     - final_inventory_mean and final_inventory_std, of the position after the last step.
 
+    Each record states what its error is over (`error_over`): independent paths, or blocks of the market's history, and
+    its degrees of freedom (`dof`). Where a history is too short for blocks that are longer than an episode, there is no
+    error, and `error_over` gives the reason.
+
     An undefined metric, such as the Sharpe ratio of a maker that never trades, is left out. Where the market ends an
     episode, the remaining steps to the horizon count with a PnL and reward of 0; positions and actions are averaged
     over the steps before its end. Where a field of the action is a vector, as for a maker that quotes by tier,
@@ -109,23 +124,37 @@ def evaluate(
     supremum, metric = (
         (optimum.value, optimum.metric) if isinstance(optimum, Optimum) else (optimum, "pnl_total")
     )
-    records = []
+    records, blocks = [], history_blocks(scenario)
     for case, policy in policies.items():
         progress(case)
         keys, paths = batches(scenario, seed, steps)
-        means, lowest, highest = _measure(as_arrays(scenario), as_arrays(policy), keys, paths)
+        means, lowest, highest, history = _measure(as_arrays(scenario), as_arrays(policy), keys, paths)
         means = {name: np.asarray(values, np.float64) for name, values in means.items()}
+        sample = None if blocks is None else _BlockSample.of(blocks, history, means)
         for maker in range(scenario.market.num_makers):
-            metrics = _metrics(means, maker, scenario.horizon)
-            if maker < scenario.learners:
-                metrics["reward"] = mean(means["reward"][:, maker])
-            metrics["inventory_min"] = float(lowest[maker]), None
-            metrics["inventory_max"] = float(highest[maker]), None
-            if maker == 0 and supremum:
-                reached = means["expected_total" if metric == "pnl_total" else metric][:, 0]
-                metrics["optimality_gap"] = _times(100 / abs(supremum), mean(supremum - reached))
-            records += [Record(case, maker, name, *metrics[name], seed, study) for name in metrics]
+            metrics = _all_metrics(scenario, means, maker, supremum, metric)
+            over, dof = INDEPENDENT, len(means["volume"]) - 1
+            if sample is not None:
+                errors, over, dof = sample.errors(scenario, maker, supremum, metric), sample.over, sample.dof
+                metrics = {name: (value, errors.get(name)) for name, (value, _) in metrics.items()}
+            gap = {name: metrics.pop(name) for name in ("optimality_gap",) if name in metrics}
+            extremes = {"inventory_min": float(lowest[maker]), "inventory_max": float(highest[maker])}
+            metrics |= {name: (value, None) for name, value in extremes.items()} | gap
+            for name, (value, error) in metrics.items():
+                stated = _stated(name, value, error, over, dof)
+                records.append(Record(case, maker, name, value, stated[0], seed, study, *stated[1:]))
     return to_frame(records) if as_frame else records
+
+
+def _stated(
+    name: str, value: float, error: float | None, over: str, dof: int
+) -> tuple[float | None, int | None, str]:
+    """Return the error of a metric, its degrees of freedom and its sample, or the reason why it is not known."""
+    if name in EXACT:
+        return None, None, ""
+    if error is None:
+        return None, None, over if over.startswith(NO_ERROR) else f"{NO_ERROR}: {over} are too few for this metric"
+    return error, dof, over
 
 
 def trace(scenario: Scenario, policy: Policy, seed: int = 0, paths: int = 64) -> pl.DataFrame:
@@ -181,18 +210,24 @@ def _trace(scenario: Scenario, policy: Policy, key: Any, paths: int) -> dict[str
 
 @eqx.filter_jit
 def _measure(scenario: Scenario, policy: Policy, keys: Any, paths: int):
-    """Path means of every quantity, (batches · paths, makers), and the extremes of inventory, (makers,)."""
+    """Path means of every quantity, (batches · paths, makers); the extremes of inventory, (makers,); and, with a history,
+    the sums and numbers of steps of each batch in its blocks, and the places where episodes start, (batches, paths)."""
+    blocks = history_blocks(scenario)
 
     def batch(key):
         kept = episodes(scenario, policy, key, paths, _quantities)
+        place = kept.pop(PLACE, None)
+        history = None
+        if place is not None and blocks is not None and blocks.number:
+            history = (*blocks.sums(place, kept), place[0] - 1)
         means = jax.tree.map(lambda leaf: leaf.mean(0), kept)
         last = jnp.maximum(kept["valid"].sum(0).astype(jnp.int32) - 1, 0)
         means["final_inventory"] = jnp.take_along_axis(kept["inventory"], last[None], 0)[0]
-        return means, kept["inventory"].min((0, 1)), kept["inventory"].max((0, 1))
+        return means, kept["inventory"].min((0, 1)), kept["inventory"].max((0, 1)), history
 
-    means, lowest, highest = jax.lax.map(batch, keys)
+    means, lowest, highest, history = jax.lax.map(batch, keys)
     means = jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), means)
-    return means, lowest.min(0), highest.max(0)
+    return means, lowest.min(0), highest.max(0), history
 
 
 def _quantities(observation: Any, policy_state: Any, step: Step) -> dict[str, Any]:
@@ -206,7 +241,8 @@ def _quantities(observation: Any, policy_state: Any, step: Step) -> dict[str, An
     kept["reward"] = jnp.zeros_like(kept["volume"]).at[: jnp.size(step.reward)].set(step.reward)
     varying = {"inventory": transition.inventory, "inventory_pnl": transition.pnl.inventory} | _action(step)
     squares = {f"{name}_squared": jnp.square(value) for name, value in varying.items()}
-    return kept | varying | squares | {"pnl_total_squared": jnp.square(transition.pnl.total)}
+    kept |= varying | squares | {"pnl_total_squared": jnp.square(transition.pnl.total)}
+    return kept if step.place is None else kept | {PLACE: step.place + 1}
 
 
 def _action(step: Step) -> dict[str, Any]:
@@ -220,6 +256,100 @@ def _action(step: Step) -> dict[str, Any]:
         if leaf.ndim > 1:
             parts |= {f"{name}_{i}": several[:, i] for i in range(several.shape[1])}
     return parts
+
+
+def _all_metrics(
+    scenario: Scenario, means: dict[str, np.ndarray], maker: int, supremum: float | None, metric: str
+) -> dict[str, Estimate]:
+    """Metrics of a maker but the extremes of inventory, from path means of shape (paths, makers)."""
+    metrics = _metrics(means, maker, scenario.horizon)
+    if maker < scenario.learners:
+        metrics["reward"] = mean(means["reward"][:, maker])
+    if maker == 0 and supremum:
+        reached = means["expected_total" if metric == "pnl_total" else metric][:, 0]
+        metrics["optimality_gap"] = _times(100 / abs(supremum), mean(supremum - reached))
+    return metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class _BlockSample:
+    """Blocks of a history as the sample of an evaluation."""
+
+    blocks: Blocks
+    values: dict[str, np.ndarray]
+    """Values of each quantity of a step that take the place of path means, (blocks, makers)."""
+    start: np.ndarray
+    """Block in which each path starts, (paths,)."""
+    means: dict[str, np.ndarray]
+    """Path means."""
+    over: str
+    """Sample of the errors, or the reason why there are none; `values` is then empty."""
+
+    @classmethod
+    def of(cls, blocks: Blocks, history: Any, means: dict[str, np.ndarray]) -> "_BlockSample":
+        if history is None:
+            return cls(blocks, {}, np.empty(0), means, blocks.over)
+        sums, counts, start = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), history)
+        counts = counts.sum(0)
+        if not counts.all():
+            reason = f"{NO_ERROR}: the evaluation has too few steps to visit all {blocks.over}"
+            return cls(blocks, {}, np.empty(0), means, reason)
+        values = {name: block_values(leaf.sum(0), counts) for name, leaf in sums.items()}
+        values["final_inventory"] = values["inventory"]  # replaced by `errors`
+        return cls(blocks, values, blocks.of_starts(start.ravel()), means, blocks.over)
+
+    @property
+    def dof(self) -> int:
+        return self.blocks.number - 1
+
+    def errors(
+        self, scenario: Scenario, maker: int, supremum: float | None, metric: str
+    ) -> dict[str, float | None]:
+        """Errors of the metrics of a maker. Episodes belong to the block in which they start."""
+        if not self.values:
+            return {}
+        found = _all_metrics(scenario, self.values, maker, supremum, metric)
+        total = scenario.horizon * self.means["pnl_total"][:, maker]
+        final = self.means["final_inventory"][:, maker]
+        found["episode_pnl_std"] = self._std(total)
+        found |= {f"episode_pnl_q{100 * q:02.0f}": self._quantile(total, q) for q in QUANTILES}
+        found["final_inventory_mean"] = mean(self._by_start(final)) if self._starts else _UNKNOWN
+        found["final_inventory_std"] = self._std(final)
+        return {name: _rounded_off(*estimate) for name, estimate in found.items()}
+
+    @property
+    def _starts(self) -> bool:
+        """Whether episodes start in every block."""
+        return len(np.unique(self.start)) == self.blocks.number
+
+    def _by_start(self, x: np.ndarray) -> np.ndarray:
+        """Values of the blocks, from those of the paths that start in them."""
+        number = self.blocks.number
+        sums, counts = (np.bincount(self.start, weights, number) for weights in (x, np.ones_like(x)))
+        return block_values(sums, counts)
+
+    def _std(self, x: np.ndarray) -> Estimate:
+        if not self._starts:
+            return _UNKNOWN
+        centred = x - x.mean()
+        return _std_of_moments(self._by_start(centred), self._by_start(np.square(centred)))
+
+    def _quantile(self, x: np.ndarray, q: float) -> Estimate:
+        """Quantile with the error of the interval between order statistics, as in `quantile`: the share of values below
+        it has its error over blocks (Woodruff 1952)."""
+        if not self._starts:
+            return _UNKNOWN
+        ordered, rank, t = np.sort(x), q * (x.size - 1), quantile_95(self.dof)
+        below = self._by_start((x <= np.interp(rank, np.arange(x.size), ordered)).astype(float))
+        return _between_ranks(ordered, rank, t * (mean(below)[1] or 0.0) * x.size, t)
+
+
+_UNKNOWN: Estimate = (0.0, None)
+
+
+def _rounded_off(value: float, error: float | None) -> float | None:
+    """Return an error, or 0 where it is no more than the rounding of the value."""
+    return error if error is None or error > ROUNDING * abs(value) else 0.0
 
 
 def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str, Estimate]:
@@ -304,11 +434,14 @@ def quantile(x: np.ndarray, q: float) -> Estimate:
     Its standard error is that of the 95% interval between order statistics, whose ranks are 1.96 standard deviations of
     the binomial distribution from the quantile's (Woodruff 1952); None where a rank lies outside the sample.
     """
-    ordered, rank = np.sort(x), q * (x.size - 1)
-    reach = Z_95 * np.sqrt(x.size * q * (1 - q))
-    value, low, high = np.interp([rank, rank - reach, rank + reach], np.arange(x.size), ordered)
-    inside = rank - reach >= 0 and rank + reach <= x.size - 1
-    return float(value), float((high - low) / (2 * Z_95)) if inside else None
+    return _between_ranks(np.sort(x), q * (x.size - 1), Z_95 * np.sqrt(x.size * q * (1 - q)), Z_95)
+
+
+def _between_ranks(ordered: np.ndarray, rank: float, reach: float, errors: float) -> Estimate:
+    """Order statistic, and the half-width in `errors` of the interval between those at a distance from its rank."""
+    value, low, high = np.interp([rank, rank - reach, rank + reach], np.arange(ordered.size), ordered)
+    inside = rank - reach >= 0 and rank + reach <= ordered.size - 1
+    return float(value), float((high - low) / (2 * errors)) if inside else None
 
 
 def _sharpe(x: np.ndarray, squared: np.ndarray) -> Estimate:

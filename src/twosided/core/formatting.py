@@ -11,9 +11,17 @@ SMALLEST = 1e-6
 
 
 def interval(record: Record) -> tuple[float, float]:
-    """Return the 95% interval of a record by its standard error, assuming a normal distribution."""
-    half = Z_95 * (record.error or 0.0)
+    """Return the 95% interval of a record: its standard error times `quantile_95` of its degrees of freedom."""
+    half = quantile_95(record.dof) * (record.error or 0.0)
     return record.value - half, record.value + half
+
+
+def quantile_95(dof: int | None = None) -> float:
+    """Return the half-width of a 95% interval, in standard errors: Student's quantile, or without degrees of freedom
+    the normal one."""
+    from scipy.special import stdtrit
+
+    return Z_95 if dof is None else float(stdtrit(dof, 0.975))
 
 
 def number(value: float, digits: int) -> str:

@@ -8,10 +8,11 @@ A market is written for one path and `num_makers` seats; `step` is deterministic
 """
 
 import abc
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from twosided.core.dashboard import Dashboard
 from twosided.core.metrics import MetricGroup, standard_groups
@@ -21,6 +22,16 @@ from twosided.core.transition import Transition
 
 if TYPE_CHECKING:
     from twosided.core.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class History:
+    """Finite history that a market replays."""
+
+    steps: int
+    """Number of steps."""
+    starts: int
+    """Number of places where an episode can start, from the first step on."""
 
 
 class Market(eqx.Module):
@@ -65,6 +76,18 @@ class Market(eqx.Module):
     def optimum(self, scenario: "Scenario") -> Optimum:
         """Return the exact optimum of a scenario of this market. Raises NotExact where none is known."""
         raise NotExact(f"no exact optimum is known for {type(self).__name__}")
+
+    @property
+    def history(self) -> History | None:
+        """Recorded history that all episodes are taken from; None where every episode is simulated.
+
+        Episodes of one history are not independent: standard errors are then over blocks of it.
+        """
+        return None
+
+    def place(self, state: Any) -> Int[Array, ""]:
+        """Return the place in the history of the next step, from 0. Raises ValueError without a history."""
+        raise ValueError(f"{type(self).__name__} has no history")
 
     def trace_columns(self, transition: Transition) -> dict[str, Any]:
         """Return the market's own columns of a trace, for every maker."""

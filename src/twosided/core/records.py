@@ -9,6 +9,8 @@ import polars as pl
 
 Parameter: TypeAlias = float | int | str | bool
 
+NO_ERROR = "no error"
+"""Beginning of the reason why a standard error is not known."""
 MEAN = "mean of seeds"
 """Case of the mean over the seeds of a learner."""
 
@@ -28,11 +30,21 @@ class Record:
     seed: int = 0
     """Seed of the random numbers that it was measured on."""
     study: str = ""
+    dof: int | None = None
+    """Degrees of freedom of the standard error; None if they are not known, or too many to matter."""
+    error_over: str = ""
+    """Sample that the standard error is over, such as "independent paths" or "20 blocks of one history". Where it
+    begins with "no error", the reason why an error is not known. Empty for exact values and extremes."""
     parameters: Mapping[str, Parameter] = field(default_factory=dict, hash=False)
     """Parameters of the case by name; each is a column of a table of records."""
 
     def __post_init__(self):
         check_parameters(self.parameters)
+
+    @property
+    def unknown(self) -> bool:
+        """Whether the value has an error that is not known."""
+        return self.error is None and self.error_over.startswith(NO_ERROR)
 
     def row(self) -> dict[str, Any]:
         """The record as one flat row: its fields, then its parameters."""
@@ -47,6 +59,8 @@ _COLUMNS = {
     "error": pl.Float64,
     "seed": pl.Int64,
     "study": pl.String,
+    "dof": pl.Int64,
+    "error_over": pl.String,
 }
 
 
@@ -112,7 +126,8 @@ def mean_of_cases(records: Iterable[Record], cases: list[str], name: str) -> lis
     """Return the mean of each metric over cases, usually seeds of one learner, with its standard error.
 
     The cases were measured on common random numbers, so their own errors do not average out: the error is the root
-    of the squares of their mean and of the spread between cases over √n. Extremes stay extremes.
+    of the squares of their mean and of the spread between cases over √n. Its degrees of freedom are Welch and
+    Satterthwaite's. Where the error of a case is not known, that of the mean is not either. Extremes stay extremes.
     """
     grouped: dict[tuple[int, str], list[Record]] = {}
     for record in records:
@@ -120,14 +135,35 @@ def mean_of_cases(records: Iterable[Record], cases: list[str], name: str) -> lis
             grouped.setdefault((record.maker, record.metric), []).append(record)
     out = []
     for (maker, metric), group in grouped.items():
-        values = [record.value for record in group]
+        values, number = [record.value for record in group], len(group)
+        unknown = next((record for record in group if record.unknown), None)
+        error, dof, over = None, None, ""
         if metric.endswith(("_min", "_max")):
-            value, error = (min if metric.endswith("_min") else max)(values), None
+            value = (min if metric.endswith("_min") else max)(values)
+        elif unknown is not None:
+            value, over = math.fsum(values) / number, unknown.error_over
         else:
-            value = math.fsum(values) / len(values)
-            own = math.fsum(record.error or 0.0 for record in group) / len(group)
+            value = math.fsum(values) / number
+            own = math.fsum(record.error or 0.0 for record in group) / number
             squares = math.fsum((v - value) ** 2 for v in values)
-            between = math.sqrt(squares / (len(values) - 1) / len(values)) if len(values) > 1 else 0.0
+            between = math.sqrt(squares / (number - 1) / number) if number > 1 else 0.0
             error = math.hypot(own, between)
-        out.append(Record(name, maker, metric, value, error, group[0].seed, group[0].study))
+            dof = combined_dof((own, min_dof(group)), (between, number - 1))
+            over = group[0].error_over
+            if over and number > 1:
+                over += f" and {number} seeds"
+        out.append(Record(name, maker, metric, value, error, group[0].seed, group[0].study, dof, over))
     return out
+
+
+def min_dof(group: Iterable[Record]) -> int | None:
+    """Return the smallest degrees of freedom of some records; None if none states them."""
+    return min((record.dof for record in group if record.dof is not None), default=None)
+
+
+def combined_dof(*errors: tuple[float, int | None]) -> int | None:
+    """Return the degrees of freedom of the root of a sum of squared errors, from each error and its own (Welch and
+    Satterthwaite); None if none of the errors other than 0 states them."""
+    total = math.fsum(error**2 for error, _ in errors)
+    spread = math.fsum(error**4 / dof for error, dof in errors if dof)
+    return max(math.floor(total**2 / spread), 1) if spread > 0 else None

@@ -52,6 +52,8 @@ class Step(eqx.Module):
     """Action of every maker, leaves with a leading axis of makers."""
     transition: Transition
     """Transition of the market."""
+    place: Int[Array, ""] | None = None
+    """Place of the step in the market's history; None in a market without one."""
 
 
 class Scenario(eqx.Module):
@@ -146,6 +148,7 @@ class Scenario(eqx.Module):
             truncated=(time >= self.horizon) & ~transition.terminated,
             action=joint,
             transition=transition,
+            place=None if self.market.history is None else self.market.place(state.market),
         )
         return after, step
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from twosided.core.formatting import quantile_95
 from twosided.core.records import Parameter, Record, check_parameters
 
 if TYPE_CHECKING:  # a process that runs cases draws no figures
@@ -157,10 +158,12 @@ class Outcomes(Mapping[str, Outcome]):
         return found[0]
 
     def estimate(self, case: str, metric: str, /, **parameters: Parameter) -> "Estimate":
-        """A record's value and error. The error of a mean of n replications has n - 1 degrees of freedom."""
+        """A record's value and error. The error of a mean of n replications has n - 1 degrees of freedom, if the record
+        does not state others."""
         record = self.record(case, metric, **parameters)
-        replications = record.parameters.get("replications")
-        dof = None if replications is None else int(replications) - 1
+        replications, dof = record.parameters.get("replications"), record.dof
+        if dof is None and replications is not None:
+            dof = int(replications) - 1
         return Estimate(record.value, record.error, dof)
 
     def mean(self, case: str, metric: str, /, **parameters: Parameter) -> "Estimate":
@@ -212,7 +215,7 @@ class Estimate:
         two, the whole line for one), the normal one, 1.96, if none are stated; a point for exact values."""
         if self.error is None:
             return self.value, self.value
-        half = _quantile(self.dof) * self.error if self.dof != 0 else math.inf
+        half = quantile_95(self.dof) * self.error if self.dof != 0 else math.inf
         return self.value - half, self.value + half
 
 
@@ -414,12 +417,6 @@ def _named(name: str) -> str:
 
 def _decision(holds: bool, fails: bool) -> Decision:
     return "holds" if holds else "does not hold" if fails else "cannot be decided"
-
-
-def _quantile(dof: int | None) -> float:
-    from scipy.special import stdtrit
-
-    return 1.959964 if dof is None else float(stdtrit(dof, 0.975))
 
 
 def _number(value: float, digits: int) -> str:
