@@ -80,6 +80,12 @@ def test_brief_numbers_have_three_significant_digits_and_no_more_decimals_than_o
     assert metric.text(0.9997, brief=True) == metric.text(1.0, brief=True) == ("100", "")
 
 
+def test_interval_has_the_quantile_of_the_degrees_of_freedom():
+    low, high = interval(Record("case", 0, "x", 10.0, 2.0, dof=4))
+    # Student's 97.5% quantile with 4 degrees of freedom, from a table.
+    assert (low, high) == pytest.approx((10 - 2 * 2.776445, 10 + 2 * 2.776445), abs=1e-5)
+
+
 def test_interval_is_that_of_a_normal():
     low, high = interval(Record("case", 0, "x", 10.0, 2.0))
     assert (low, high) == (pytest.approx(6.080072), pytest.approx(13.919928))

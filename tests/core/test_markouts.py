@@ -158,7 +158,7 @@ def test_markouts_leave_out_makers_without_trades():
     scenario = Scenario(DealerMarket(price=PRICE), (PersistentQuoter(-0.5, -0.5),), horizon=HORIZON)
     frame = markouts(scenario, {"wide": PersistentQuoter(0.5, 0.5)}, 2, steps=HORIZON * PATHS)
     assert frame.select("case", "maker").unique().rows() == [("wide", 1)]
-    assert frame.select(pl.all().is_not_null().all()).row(0) == (True,) * 7
+    assert frame.select(pl.all().is_not_null().all()).row(0) == (True,) * 9
 
 
 @pytest.mark.parametrize("number", [0, HORIZON + 1])

@@ -23,7 +23,17 @@ RECORDS = [
 def test_frame_of_records_is_read_back_unchanged():
     frame = to_frame(RECORDS)
     assert frame.height == len(RECORDS)
-    assert frame.columns == ["case", "maker", "metric", "value", "error", "seed", "study"]
+    assert frame.columns == [
+        "case",
+        "maker",
+        "metric",
+        "value",
+        "error",
+        "seed",
+        "study",
+        "dof",
+        "error_over",
+    ]
     assert from_frame(frame) == RECORDS
 
 
@@ -66,6 +76,7 @@ def test_parameters_are_read_back_and_absent_if_null(tmp_path):
 
 def test_row_of_a_record_is_flat():
     fields = {"case": "a", "maker": 0, "metric": "pnl", "value": 2.0, "error": None, "seed": 0, "study": ""}
+    fields |= {"dof": None, "error_over": ""}
     assert MAKERS[1].row() == fields | {"share": 1, "policy": "optimum"}
 
 
@@ -109,6 +120,23 @@ def test_mean_of_cases_matches_hand_calculation():
     other = find(mean, "all", "pnl_total", maker=1)
     assert other.value == pytest.approx(-1.05, rel=1e-15)
     assert other.error == pytest.approx(math.sqrt(0.05**2 + 0.6**2), rel=1e-14)
+    # Degrees of freedom: (7/3 + 0.2²)² / ((7/3)² / 2) = 2.07 for three cases, (0.05² + 0.6²)² / 0.05⁴ for two.
+    assert (own.dof, other.dof) == (2, pytest.approx(21025, abs=1))
+
+
+def test_mean_of_cases_combines_degrees_of_freedom_and_keeps_unknown_errors_unknown():
+    cases = [
+        Record(name, 0, "pnl", value, 1.0, dof=19, error_over="20 blocks of one history")
+        for name, value in (("a", 0.0), ("b", 2.0), ("c", 4.0))
+    ]
+    (mean,) = mean_of_cases(cases, ["a", "b", "c"], "all")
+    # Squared errors of 1 with 19 degrees of freedom, and of 4 / 3 with 2.
+    assert mean.error == pytest.approx(math.sqrt(7 / 3), rel=1e-15)
+    assert mean.dof == math.floor((7 / 3) ** 2 / (1 / 19 + (4 / 3) ** 2 / 2))
+    assert mean.error_over == "20 blocks of one history and 3 seeds"
+    unknown = Record("d", 0, "pnl", 2.0, error_over="no error: the history is too short")
+    (mean,) = mean_of_cases([*cases, unknown], ["a", "d"], "two")
+    assert (mean.value, mean.error, mean.dof, mean.error_over) == (1.0, None, None, unknown.error_over)
 
 
 def test_mean_of_cases_keeps_extremes():

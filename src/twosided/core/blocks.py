@@ -2,8 +2,8 @@
 
 A market that replays a recorded history has one sample of it, however many episodes are run: episodes overlap, and all
 of them share the same prices. The steps of an evaluation are therefore grouped by their place in the history, in K
-contiguous blocks that are longer than an episode, and the blocks are the sample. With S_k the sum of a quantity over the
-steps in block k, and N_k their number, a mean and its variance are
+contiguous blocks that are longer than an episode, and the blocks are the sample. With S_k the sum of a quantity over
+the steps in block k, and N_k their number, a mean and its variance are
 
     m = Σ S_k / Σ N_k,    var(m) = K / (K - 1) Σ (S_k - m N_k)² / (Σ N_k)²
 
@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from numpy import ndarray
 
-from twosided.core.scenario import Scenario
+from twosided.core.scenario import Scenario, Step
 
 MAX_BLOCKS = 20
 """Largest number of blocks."""
@@ -33,6 +33,8 @@ PASS_BLOCKS, PASS_STEPS = 10, 30
 ROUNDING = 1e-6
 """Errors below this fraction of the value are rounding in float32, and reported as 0."""
 
+PLACE = "place"
+"""Recorded beside the quantities of a step in a market with a history: 1 plus its place there."""
 INDEPENDENT = "independent paths"
 """Sample of the errors in a market without a history."""
 
@@ -90,6 +92,16 @@ def history_blocks(scenario: Scenario) -> Blocks | None:
         )
         return Blocks(0, span, history.starts, reason)
     return Blocks(number, span, history.starts, f"{number} blocks of one history")
+
+
+def place_of(step: Step) -> dict[str, Any]:
+    """Return 1 plus the place of a step in the history under PLACE; nothing in a market without a history."""
+    return {} if step.place is None else {PLACE: step.place + 1}
+
+
+def rounded_off(value: float, error: float | None) -> float | None:
+    """Return an error, or 0 where it is no more than the rounding of the value."""
+    return error if error is None or error > ROUNDING * abs(value) else 0.0
 
 
 def block_values(

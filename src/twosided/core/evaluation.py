@@ -6,8 +6,8 @@ the standard error of a mean over steps is that of the mean of path means. A smo
 the error of its linear part, f'(m) · (m_i - m) over paths i (the delta method).
 
 Episodes of a recorded history are not independent. There, blocks of the history take the place of paths in the errors
-(`twosided.core.blocks`): the errors are those of the history as a sample of its process. Where the history is too short,
-there are none.
+(`twosided.core.blocks`): the errors are those of the history as a sample of its process. Where the history is too
+short, there are none.
 """
 
 import dataclasses
@@ -20,7 +20,15 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
-from twosided.core.blocks import INDEPENDENT, ROUNDING, Blocks, block_values, history_blocks
+from twosided.core.blocks import (
+    INDEPENDENT,
+    PLACE,
+    Blocks,
+    block_values,
+    history_blocks,
+    place_of,
+    rounded_off,
+)
 from twosided.core.formatting import Z_95, quantile_95
 from twosided.core.market import Market
 from twosided.core.numeric import as_arrays
@@ -36,9 +44,6 @@ BATCH_STEPS = 2**18
 
 VALID = "valid"
 """Name of an extra column of a trace: whether the episode was still running before the step."""
-
-PLACE = "place"
-"""Recorded beside the quantities of a step in a market with a history: 1 plus its place there."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles of an episode's total PnL that are reported."""
@@ -153,7 +158,11 @@ def _stated(
     if name in EXACT:
         return None, None, ""
     if error is None:
-        return None, None, over if over.startswith(NO_ERROR) else f"{NO_ERROR}: {over} are too few for this metric"
+        return (
+            None,
+            None,
+            over if over.startswith(NO_ERROR) else f"{NO_ERROR}: {over} are too few for this metric",
+        )
     return error, dof, over
 
 
@@ -210,8 +219,9 @@ def _trace(scenario: Scenario, policy: Policy, key: Any, paths: int) -> dict[str
 
 @eqx.filter_jit
 def _measure(scenario: Scenario, policy: Policy, keys: Any, paths: int):
-    """Path means of every quantity, (batches · paths, makers); the extremes of inventory, (makers,); and, with a history,
-    the sums and numbers of steps of each batch in its blocks, and the places where episodes start, (batches, paths)."""
+    """Path means of every quantity, (batches · paths, makers); the extremes of inventory, (makers,); and, with a
+    history, the sums and numbers of steps of each batch in its blocks, and the places where episodes start, (batches,
+    paths)."""
     blocks = history_blocks(scenario)
 
     def batch(key):
@@ -242,7 +252,7 @@ def _quantities(observation: Any, policy_state: Any, step: Step) -> dict[str, An
     varying = {"inventory": transition.inventory, "inventory_pnl": transition.pnl.inventory} | _action(step)
     squares = {f"{name}_squared": jnp.square(value) for name, value in varying.items()}
     kept |= varying | squares | {"pnl_total_squared": jnp.square(transition.pnl.total)}
-    return kept if step.place is None else kept | {PLACE: step.place + 1}
+    return kept | place_of(step)
 
 
 def _action(step: Step) -> dict[str, Any]:
@@ -256,6 +266,23 @@ def _action(step: Step) -> dict[str, Any]:
         if leaf.ndim > 1:
             parts |= {f"{name}_{i}": several[:, i] for i in range(several.shape[1])}
     return parts
+
+
+def error_sample(blocks: Blocks | None, history: Any, means: Any) -> tuple[Any, str, int | None]:
+    """Return the values whose standard errors as independent values are those of an evaluation, the sample that they
+    are, and its degrees of freedom: path means, or in a market with a history the values of its blocks.
+
+    Leaves of `means` are (paths, ...). `history` is the sums of each batch in the blocks, leaves (batches, blocks,
+    ...), and the numbers of steps. Where the errors are not known, the values are None and the sample is the reason.
+    """
+    if blocks is None:
+        return means, INDEPENDENT, len(jax.tree.leaves(means)[0]) - 1
+    if history is None:
+        return None, blocks.over, None
+    sums, counts = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64).sum(0), history)
+    if not counts.all():
+        return None, f"{NO_ERROR}: the evaluation has too few steps to visit all {blocks.over}", None
+    return jax.tree.map(lambda leaf: block_values(leaf, counts), sums), blocks.over, blocks.number - 1
 
 
 def _all_metrics(
@@ -287,16 +314,11 @@ class _BlockSample:
 
     @classmethod
     def of(cls, blocks: Blocks, history: Any, means: dict[str, np.ndarray]) -> "_BlockSample":
-        if history is None:
-            return cls(blocks, {}, np.empty(0), means, blocks.over)
-        sums, counts, start = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), history)
-        counts = counts.sum(0)
-        if not counts.all():
-            reason = f"{NO_ERROR}: the evaluation has too few steps to visit all {blocks.over}"
-            return cls(blocks, {}, np.empty(0), means, reason)
-        values = {name: block_values(leaf.sum(0), counts) for name, leaf in sums.items()}
+        values, over, _ = error_sample(blocks, None if history is None else history[:2], means)
+        if values is None or history is None:
+            return cls(blocks, {}, np.empty(0), means, over)
         values["final_inventory"] = values["inventory"]  # replaced by `errors`
-        return cls(blocks, values, blocks.of_starts(start.ravel()), means, blocks.over)
+        return cls(blocks, values, blocks.of_starts(np.asarray(history[2]).ravel()), means, over)
 
     @property
     def dof(self) -> int:
@@ -315,7 +337,7 @@ class _BlockSample:
         found |= {f"episode_pnl_q{100 * q:02.0f}": self._quantile(total, q) for q in QUANTILES}
         found["final_inventory_mean"] = mean(self._by_start(final)) if self._starts else _UNKNOWN
         found["final_inventory_std"] = self._std(final)
-        return {name: _rounded_off(*estimate) for name, estimate in found.items()}
+        return {name: rounded_off(*estimate) for name, estimate in found.items()}
 
     @property
     def _starts(self) -> bool:
@@ -345,11 +367,6 @@ class _BlockSample:
 
 
 _UNKNOWN: Estimate = (0.0, None)
-
-
-def _rounded_off(value: float, error: float | None) -> float | None:
-    """Return an error, or 0 where it is no more than the rounding of the value."""
-    return error if error is None or error > ROUNDING * abs(value) else 0.0
 
 
 def _metrics(means: dict[str, np.ndarray], maker: int, horizon: int) -> dict[str, Estimate]:

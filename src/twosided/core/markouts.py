@@ -24,7 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
-from twosided.core.evaluation import batches, mean, ratio
+from twosided.core.blocks import PLACE, history_blocks, place_of, rounded_off
+from twosided.core.evaluation import batches, error_sample, mean, ratio
 from twosided.core.numeric import as_arrays
 from twosided.core.policy import Policy
 from twosided.core.records import Record
@@ -43,22 +44,31 @@ def markouts(
     """Return M(k) for k = 0..lags, for every maker, with each policy in the learner's seat.
 
     Columns: case, maker, lag (k, steps since the trade); per_unit (M(k) over the mean volume, currency per unit),
-    per_step (currency per step), and the standard error of each. The same trades count at every k: those of steps
-    that are followed by at least `lags` - 1 steps of the episode. A maker that never trades has no rows. Raises
-    ValueError if `lags` is out of range.
+    per_step (currency per step); the standard error of each, and its degrees of freedom (dof) and sample
+    (error_over) as in records. The same trades count at every k: those of steps that are followed by at least
+    `lags` - 1 steps of the episode. A maker that never trades has no rows. Raises ValueError if `lags` is out of
+    range.
     """
     check("lags", lags, f"from 1 to the horizon ({scenario.horizon})", 1 <= lags <= scenario.horizon)
-    rows = []
+    rows, blocks = [], history_blocks(scenario)
     for case, policy in policies.items():
         keys, paths = batches(scenario, seed, steps)
-        marks, volume = _markouts(as_arrays(scenario), as_arrays(policy), keys, paths, lags)
-        marks, volume = np.asarray(marks, np.float64), np.asarray(volume, np.float64)
-        for maker in np.flatnonzero(volume.any(0)).tolist():
+        means, history = _markouts(as_arrays(scenario), as_arrays(policy), keys, paths, lags)
+        means = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), means)
+        sample, over, dof = error_sample(blocks, history, means)
+        for maker in np.flatnonzero(means["volume"].any(0)).tolist():
             for lag in range(lags + 1):
-                per_unit, per_step = ratio(marks[lag, :, maker], volume[:, maker]), mean(marks[lag, :, maker])
-                rows.append((case, maker, lag, *per_unit, *per_step))
+                found = [
+                    (ratio(x["marks"][:, lag, maker], x["volume"][:, maker]), mean(x["marks"][:, lag, maker]))
+                    for x in (means, means if sample is None else sample)
+                ]
+                row: list[Any] = [case, maker, lag]
+                for (value, _), (_, error) in zip(*found, strict=True):
+                    row += [value, None if sample is None else rounded_off(value, error)]
+                rows.append((*row, dof, over))
     columns = {"case": pl.String, "maker": pl.Int64, "lag": pl.Int64}
     columns |= dict.fromkeys(("per_unit", "per_unit_error", "per_step", "per_step_error"), pl.Float64)
+    columns |= {"dof": pl.Int64, "error_over": pl.String}
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 
@@ -77,65 +87,84 @@ def adverse_selection(
     ValueError if `window` is out of range.
     """
     check("window", window, f"from 1 to the horizon ({scenario.horizon})", 1 <= window <= scenario.horizon)
-    records = []
+    records, blocks = [], history_blocks(scenario)
     for case, policy in policies.items():
         keys, paths = batches(scenario, seed, steps)
-        split = _split(as_arrays(scenario), as_arrays(policy), keys, paths, jnp.asarray(window))
+        means, history = _split(as_arrays(scenario), as_arrays(policy), keys, paths, jnp.asarray(window))
+        means = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), means)
+        sample, over, dof = error_sample(blocks, history, means)
         for maker in range(scenario.market.num_makers):
             for part in SPLIT:
-                value, error = mean(np.asarray(split[part][:, maker], np.float64))
-                records.append(Record(case, maker, f"pnl_{part}", value, error, seed, study))
+                value, error = mean(means[part][:, maker])[0], None
+                if sample is not None:
+                    error = rounded_off(value, mean(sample[part][:, maker])[1])
+                records.append(Record(case, maker, f"pnl_{part}", value, error, seed, study, dof, over))
     return records
 
 
 @eqx.filter_jit
 def _markouts(scenario: Scenario, policy: Policy, keys: Any, paths: int, lags: int):
-    """Path means of the markouts, (lags + 1, batches · paths, makers), and of the traded volume."""
-    counted = scenario.horizon - lags + 1
+    """Path means of the markouts, (batches · paths, lags + 1, makers), and of the traded volume; and, with a history,
+    their sums in its blocks, and the numbers of steps."""
+    counted, blocks = scenario.horizon - lags + 1, history_blocks(scenario)
 
     def record(observation: Any, policy_state: Any, step: Step) -> dict[str, Any]:
         transition = step.transition
-        return {
+        kept = {
             "spread": transition.pnl.spread,
             "won": transition.bought - transition.sold,
             "volume": transition.bought + transition.sold,
             "mid": transition.quotes.mid,
             "mid_after": transition.quotes.mid_after,
         }
+        return kept | place_of(step)
 
     def batch(key: Any):
         kept = episodes(scenario, policy, key, paths, record)
         mid = jnp.concatenate([kept["mid"], kept["mid_after"][-1:]])
         spread, won, volume = (kept[name][:counted] for name in ("spread", "won", "volume"))
+        place = kept[PLACE][:counted] if blocks is not None and blocks.number else None
 
         def at(lag: Any):
             moved = jax.lax.dynamic_slice_in_dim(mid, lag, counted) - mid[:counted]
-            return (spread + won * moved).mean(0)
+            mark = spread + won * moved
+            return mark.mean(0), None if place is None or blocks is None else blocks.sums(place, mark)[0]
 
-        return jax.lax.map(at, jnp.arange(lags + 1)), volume.mean(0)
+        marks, sums = jax.lax.map(at, jnp.arange(lags + 1))
+        history = None
+        if place is not None and blocks is not None:
+            volumes, counts = blocks.sums(place, volume)
+            history = {"marks": jnp.moveaxis(sums, 0, 1), "volume": volumes}, counts
+        return {"marks": marks, "volume": volume.mean(0)}, history
 
-    marks, volume = jax.lax.map(batch, keys)
-    marks = jnp.moveaxis(marks, 0, 1)
-    return marks.reshape(lags + 1, -1, marks.shape[-1]), volume.reshape(-1, volume.shape[-1])
+    means, history = jax.lax.map(batch, keys)
+    marks, volume = jnp.moveaxis(means["marks"], 1, 2), means["volume"]
+    return {name: x.reshape(-1, *x.shape[2:]) for name, x in (("marks", marks), ("volume", volume))}, history
 
 
 @eqx.filter_jit
-def _split(scenario: Scenario, policy: Policy, keys: Any, paths: int, window: Any) -> dict[str, Any]:
-    """Path means of the parts of SPLIT, (batches · paths, makers)."""
+def _split(scenario: Scenario, policy: Policy, keys: Any, paths: int, window: Any):
+    """Path means of the parts of SPLIT, (batches · paths, makers); and, with a history, their sums in its blocks, and
+    the numbers of steps."""
+    blocks = history_blocks(scenario)
 
     def record(observation: Any, policy_state: Any, step: Step) -> dict[str, Any]:
         transition, quotes = step.transition, step.transition.quotes
         parts = {part: getattr(transition.pnl, part) for part in PARTS}
-        return parts | {"won": transition.bought - transition.sold, "move": quotes.mid_after - quotes.mid}
+        moves = {"won": transition.bought - transition.sold, "move": quotes.mid_after - quotes.mid}
+        return parts | moves | place_of(step)
 
-    def batch(key: Any) -> dict[str, Any]:
+    def batch(key: Any):
         kept = episodes(scenario, policy, key, paths, record)
         until = jnp.cumsum(kept.pop("won"), 0)
         before = jnp.arange(scenario.horizon) - window
         older = jnp.where(before[:, None, None] >= 0, until[jnp.maximum(before, 0)], 0.0)
         kept["adverse"] = (until - older) * kept.pop("move")
         kept["residual"] = kept.pop("inventory") - kept["adverse"]
-        return jax.tree.map(lambda leaf: leaf.mean(0), kept)
+        place, history = kept.pop(PLACE, None), None
+        if place is not None and blocks is not None and blocks.number:
+            history = blocks.sums(place, kept)
+        return jax.tree.map(lambda leaf: leaf.mean(0), kept), history
 
-    means = jax.lax.map(batch, keys)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), means)
+    means, history = jax.lax.map(batch, keys)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), means), history

@@ -3,8 +3,10 @@
 With G_t = r_t + γ r_{t+1} + ... up to the end of the episode, v(s) is the mean of G_t over the steps in s, and Q(s, a)
 over those with action a in s (Sutton and Barto 2018, sections 5.1 to 5.4). Estimates use every visit, or the first
 visit of each episode. They are pooled over all visits of all episodes, which estimates the values of
-`twosided.electronic.exact`, or they are the mean of the episodes' own means, as in Phelps (2022). Episodes are
-independent, so standard errors are those of means (or ratios of means) over episodes.
+`twosided.electronic.exact`, or they are the mean of the episodes' own means, as in Phelps (2022). Episodes of
+a simulated market are independent, so standard errors are those of means (or ratios of means) over episodes. Episodes
+of a recorded history are not: errors are then over blocks of the history (`twosided.core.blocks`), and NaN where it is
+too short for them.
 
 `temporal_difference_values` estimates v(s) step by step, by TD(0): V(s) ← V(s) + α (r + γ V(s') - V(s)).
 """
@@ -20,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from numpy import ndarray
 
+from twosided.core.blocks import Blocks, block_values, history_blocks
 from twosided.core.numeric import Scalar, as_arrays
 from twosided.core.policy import Policy
 from twosided.core.rollout import episodes
@@ -99,10 +102,11 @@ def _estimate(
     num_envs = min(num_episodes, max(2, BATCH_STEPS // scenario.horizon))
     keys = jax.random.split(jax.random.key(seed), -(-num_episodes // num_envs))
     first = visits == "first"
-    returns, counts = _batched_sums(
+    returns, counts, place = _batched_sums(
         as_arrays(scenario), as_arrays(policy), cells, keys, num_envs, jnp.asarray(gamma), first, by_action
     )
     returns, counts = (np.asarray(x, float)[:num_episodes] for x in (returns, counts))
+    blocks = history_blocks(scenario)
     if average == "by episode":
         # Episodes without a visit do not count.
         seen = counts > 0
@@ -112,7 +116,9 @@ def _estimate(
     with np.errstate(invalid="ignore", divide="ignore"):
         values = returns.sum(0) / weights.sum(0)
         influences = (returns - values * weights) / weights.mean(0)
-        errors = influences.std(0, ddof=1) / np.sqrt(len(returns))
+        if blocks is not None:
+            influences = _block_influences(blocks, np.asarray(place)[:num_episodes], influences)
+        errors = influences.std(0, ddof=1) / np.sqrt(len(influences))
     return MonteCarloEstimates(values, errors, counts.sum(0))
 
 
@@ -127,15 +133,28 @@ def _batched_sums(
     first: bool,
     by_action: bool,
 ):
-    """Return the sums of returns and the numbers of visits of each episode, both (episodes, cells, actions)."""
+    """Return the sums of returns and the numbers of visits of each episode, both (episodes, cells, actions); and with a
+    history the places where they start."""
 
-    def batch(key: Any) -> tuple[Array, Array]:
-        record = partial(_pair_and_reward, scenario, cells, by_action)
-        pairs, rewards = episodes(scenario, policy, key, num_envs, record)
-        return return_sums(pairs, rewards, gamma, first)
+    def record(observation: Any, policy_state: Any, step: Step) -> Any:
+        pair_and_reward = _pair_and_reward(scenario, cells, by_action, observation, policy_state, step)
+        return *pair_and_reward, step.place
 
-    returns, counts = jax.lax.map(batch, keys)
-    return returns.reshape(-1, *returns.shape[2:]), counts.reshape(-1, *counts.shape[2:])
+    def batch(key: Any) -> tuple[Array, Array, Array | None]:
+        pairs, rewards, place = episodes(scenario, policy, key, num_envs, record)
+        return *return_sums(pairs, rewards, gamma, first), None if place is None else place[0]
+
+    sums = jax.lax.map(batch, keys)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), sums)
+
+
+def _block_influences(blocks: Blocks, start: ndarray, influences: ndarray) -> ndarray:
+    """Return the values of the blocks of a history whose standard error is that of the mean of the influences."""
+    number, start = blocks.number, blocks.of_starts(start) if blocks.number else start
+    if not number or len(np.unique(start)) < number:
+        return np.full((2, *influences.shape[1:]), np.nan)
+    member = (np.arange(number)[:, None] == start).astype(float)
+    return block_values(np.tensordot(member, influences, 1), member.sum(1))
 
 
 def _pair_and_reward(

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
 
-from twosided.core.formatting import Z_95
+from twosided.core.formatting import quantile_95
 from twosided.plots.run import maker_name
 from twosided.plots.style import INK, OTHERS, SERIES, band, dressed, key
 
@@ -14,7 +14,8 @@ from twosided.plots.style import INK, OTHERS, SERIES, band, dressed, key
 def figure_markouts(frame: pl.DataFrame, *, scale: float = 1.0, unit: str = "currency per unit") -> go.Figure:
     """Return PnL per unit against steps since the trade, with its 95% interval.
 
-    Columns: case, maker, lag; per_unit and per_unit_error in currency, drawn times `scale` in `unit`. The evaluated
+    Columns: case, maker, lag; per_unit and per_unit_error in currency, drawn times `scale` in `unit`; and dof, the
+    degrees of freedom of the errors, if there are any. The evaluated
     policies are coloured, one line per case. With a single case, the other makers are shown in grey.
     """
     cases = frame["case"].unique(maintain_order=True).to_list()
@@ -41,7 +42,8 @@ def figure_markouts(frame: pl.DataFrame, *, scale: float = 1.0, unit: str = "cur
 def _line(figure: go.Figure, line: pl.DataFrame, name: str, color: str, scale: float) -> None:
     """Add a mean and the band of its interval."""
     lag, mean = line["lag"].to_numpy(), scale * line["per_unit"].to_numpy()
-    half = scale * Z_95 * line["per_unit_error"].cast(pl.Float64).fill_null(0.0).to_numpy()
+    dof = line["dof"][0] if "dof" in line.columns else None
+    half = scale * quantile_95(dof) * line["per_unit_error"].cast(pl.Float64).fill_null(0.0).to_numpy()
     figure.add_trace(band(lag, mean - half, mean + half, color))
     drawn = go.Scatter(x=lag, y=mean, name=name, mode="lines+markers")
     drawn.update(line={"color": color, "width": 2}, marker={"size": 5}, hovertemplate="%{y:.4~g}")

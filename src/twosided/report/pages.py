@@ -13,6 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
+from twosided.core.blocks import INDEPENDENT
 from twosided.core.dashboard import Dashboard, PolicyTable, Section
 from twosided.core.formatting import interval
 from twosided.core.metrics import GAP, PARTS, Metric, MetricGroup, by_name, find_metric
@@ -121,6 +122,7 @@ def results_page(
         cards=_cards(results, catalogue, optimum, published),
         evaluation=_sentences(results, catalogue, optimum),
         note=note[:1].upper() + note[1:],
+        errors=results.errors,
         table=_table(results, compared, catalogue, optimum, published),
         published=published,
         sections=sections,
@@ -246,6 +248,10 @@ def _cards(
             continue
         low, high = (_rounded(metric, bound, record) for bound in interval(record))
         notes = [f"95% interval {low} to {high}."] if record.error else []
+        if record.error and record.error_over and record.error_over != INDEPENDENT:
+            notes = [f"95% interval {low} to {high}, over {record.error_over}."]
+        if record.unknown:
+            notes = [f"{record.error_over[:1].upper()}{record.error_over[1:]}."]
         if metric.name == GAP.name:
             notes.append("0 is optimal.")
         elif metric.name in known:

@@ -40,6 +40,18 @@ class Results:
         """Whether makers compete; a single maker has all of the market."""
         return any(record.maker > 0 or record.metric.startswith("excess_") for record in self.records)
 
+    @property
+    def errors(self) -> str:
+        """Sentences on what the standard errors are over, and why some are missing."""
+        stated = [record for record in self.of.values() if record.error_over]
+        over = dict.fromkeys(record.error_over for record in stated if record.error is not None)
+        missing = dict.fromkeys(
+            record.error_over for record in stated if record.unknown and record.metric == "pnl_total"
+        )
+        sentences = [f"±: standard error, over {' or '.join(over)}."] if over else []
+        sentences += [f"{reason[:1].upper()}{reason[1:]}." for reason in missing]
+        return " ".join(sentences) or "±: standard error."
+
     def text(self, case: str, metric: Metric, brief: bool = False) -> tuple[str, str]:
         """Return a value and its standard error as displayed; empty where there is none."""
         record = self.of.get((case, metric.name))
@@ -76,7 +88,7 @@ def results_table(records: Iterable[Record], catalogue: Iterable[MetricGroup]) -
     results = Results(list(records))
     catalogue = list(catalogue)
     columns = [m for m in by_name(catalogue).values() if m.short and results.has(m)]
-    notes = [f"PnL and its parts: {find_metric(catalogue, 'pnl_total').unit}. ±: standard error."]
+    notes = [f"PnL and its parts: {find_metric(catalogue, 'pnl_total').unit}.", results.errors]
     if results.has(GAP):
         notes.append("gap: shortfall from the exact optimum, in percent.")
     table = Table(
