@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import signal, stats
 
 from twosided.data.bars import OHLC, Bars
 from twosided.limit_orders.calibration import FillsError, fit_fills
@@ -41,7 +42,8 @@ def test_fit_recovers_known_parameters_within_standard_errors():
     # within 1 ± 0.18.
     assert (np.abs(scores[:, :3].mean(0)) < 0.25).all()
     np.testing.assert_allclose(scores[:, :2].std(0), 1.0, atol=0.18)
-    # Robust errors from 9 blocks of 60 bars are noisy.
+    # Robust errors from 10 blocks are noisy: Student’s distribution with 9 degrees of freedom has a standard
+    # deviation of 1.13.
     assert 0.85 < scores[:, 2].std() < 1.6
     # p-values are uniform: the mean is 0.5 ± 3.5 · 0.02.
     assert abs(scores[:, 3].mean() - 0.5) < 0.075
@@ -79,6 +81,23 @@ def test_robust_errors_are_larger_with_volatility_clusters():
     reach = gumbel(rng, 6000) * np.repeat(rng.lognormal(0, 0.5, 100), 60)
     fit = fit_fills(bars_of(*reach), OFFSETS)
     assert fit.robust_errors["decay"] > 2 * fit.standard_errors["decay"]
+
+
+def test_robust_intervals_cover_where_volatility_clusters():
+    rng, number, fits = np.random.default_rng(5), 3000, []
+    for _ in range(150):
+        # Clusters that last for about 50 bars.
+        innovations = rng.normal(0, 0.4 * np.sqrt(1 - 0.98**2), number + 500)
+        scale = np.exp(signal.lfilter([1.0], [1.0, -0.98], innovations)[500:])
+        fits.append(fit_fills(bars_of(*(gumbel(rng, number) * scale)), OFFSETS))
+    for name in ("intensity", "decay"):
+        values = np.array([getattr(fit, name) for fit in fits])
+        half = np.array([stats.t.ppf(0.975, fit.robust_dof) * fit.robust_errors[name] for fit in fits])
+        covered = np.mean(np.abs(values - values.mean()) < half)
+        assert 0.88 < covered < 0.99, (name, covered)
+    # The decay depends on the volatility of the bars most: intervals for independent bars do not cover it.
+    independent = np.array([1.96 * fit.standard_errors["decay"] for fit in fits])
+    assert np.mean(np.abs(values - values.mean()) < independent) < 0.8
 
 
 def test_volatility_is_recovered_within_its_standard_error():

@@ -8,9 +8,11 @@ price that a bar reaches on one side is then a Gumbel variable (twosided.limit_o
 
 so the counts of bars by m are multinomial, whatever a bar does between two offsets. The likelihood is maximised
 over log A and log k. Standard errors come from the information, I = N Σ_m ∂P_m ∂P_mᵀ / P_m, which assumes that bars
-and sides are independent. Volatility clusters, and then they are not: robust errors assume that blocks of bars are
-independent, I⁻¹ Σ_b s_b s_bᵀ I⁻¹ with s_b the score of a block. Both sides share one distribution unless only one
-side is asked for.
+and sides are independent. Volatility clusters, and then they are not: robust errors assume that K blocks of consecutive
+bars are independent, I⁻¹ K / (K - 1) Σ_b s_b s_bᵀ I⁻¹ with s_b the score of a block, and have K - 1 degrees of freedom.
+By default there are 10 blocks. A block must be much longer than a cluster of volatility, which lasts for hundreds of
+bars, so few long blocks with Student's quantile cover better than a length estimated from the bars. Both sides share
+one distribution unless only one side is asked for.
 
 The exponential model is an assumption. The fit compares it with the data: observed and fitted shares at each
 offset, and Pearson's χ². Where volatility clusters, distant offsets fill more often than the model predicts, so
@@ -36,6 +38,10 @@ from twosided.limit_orders.policies import AvellanedaStoikov, GueantLehalleFerna
 Side = Literal["both", "bid", "ask"]
 
 
+BLOCKS = 10
+"""Default number of blocks of the robust errors."""
+
+
 class FillsError(Refusal):
     """One sentence on why the fill model cannot be fitted."""
 
@@ -54,6 +60,8 @@ class FillsFit:
     """Standard errors of intensity, decay and volatility, assuming independent bars."""
     robust_errors: dict[str, float]
     """The same, assuming independent blocks of bars."""
+    robust_dof: int
+    """Degrees of freedom of the robust errors: the number of blocks less one. A 95% interval has Student's quantile."""
     offsets: FloatArray
     """Offsets from the close, as fractions of it."""
     observed: FloatArray
@@ -80,15 +88,17 @@ def fit_fills(
     offsets: ArrayLike | Sequence[float] | None = None,
     rule: BarFill | None = None,
     side: Side = "both",
-    block: int = 60,
+    block: int | None = None,
     seed: int = 0,
 ) -> FillsFit:
     """Fit the fill model to bars. Raises FillsError where the bars do not identify it.
 
-    Without offsets, nine that up to 90% and down to 2% of the bars reach. `rule` decides what fills, by default what
-    the price goes through; `block` is the number of bars of a block, `seed` decides what the rule leaves to chance.
+    Without offsets, nine that up to 90% and down to 2% of the bars reach. `rule` decides what fills, by default
+    what the price goes through; `block` is the number of bars of a block, by default a tenth of them; `seed`
+    decides what the rule leaves to chance.
     """
-    check("block", block, "at least 1", block >= 1)
+    if block is not None:
+        check("block", block, "at least 1", block >= 1)
     rule = rule or TradeThroughFill()
     sides = [each for each in ("bid", "ask") if side in ("both", each)]
     follows = bars.contiguous[1:]
@@ -111,13 +121,14 @@ def fit_fills(
     total = counts.sum()
     inverse = np.linalg.inv(total * (slopes / probabilities) @ slopes.T)
     scores = np.sum([(slopes / probabilities)[:, depth] for depth in depths], axis=0)
-    robust = inverse @ _block_squares(scores, block) @ inverse
+    num_blocks = BLOCKS if block is None else max(number // block, 2)
+    robust = inverse @ _block_squares(scores, num_blocks) @ inverse
     changes = np.diff(bars.price.close)[follows] / bars.price.close[:-1][follows]
     squares = np.square(changes)
     volatility = np.sqrt(squares.mean())
     influence = (squares - squares.mean()) / (2 * number * (volatility or 1.0))
     plain = {"volatility": float(np.sqrt(np.square(influence).sum()))}
-    blocks = {"volatility": float(np.sqrt(_block_squares(influence[None], block)[0, 0]))}
+    blocks = {"volatility": float(np.sqrt(_block_squares(influence[None], num_blocks)[0, 0]))}
     for i, name in enumerate(("intensity", "decay")):
         plain[name] = float(law[i] * np.sqrt(inverse[i, i]))
         blocks[name] = float(law[i] * np.sqrt(robust[i, i]))
@@ -128,6 +139,7 @@ def fit_fills(
         volatility=float(volatility),
         standard_errors=plain,
         robust_errors=blocks,
+        robust_dof=num_blocks - 1,
         offsets=grid,
         observed=np.mean([each.mean(0) for each in filled], axis=0),
         fitted=1 - np.cumsum(probabilities)[:-1],
@@ -209,8 +221,8 @@ def _maximise(counts: FloatArray, offsets: FloatArray) -> FloatArray:
     return found.x
 
 
-def _block_squares(scores: FloatArray, block: int) -> FloatArray:
-    """Σ_b s_b s_bᵀ with s_b the sum of a block's scores."""
-    ends = np.arange(0, scores.shape[1], block)
-    sums = np.add.reduceat(scores, ends, axis=1)
-    return sums @ sums.T
+def _block_squares(scores: FloatArray, number: int) -> FloatArray:
+    """Return K / (K - 1) Σ_b s_b s_bᵀ with s_b the sum of a block's scores, for K blocks of equal length."""
+    starts = np.arange(number) * scores.shape[1] // number
+    sums = np.add.reduceat(scores, starts, axis=1)
+    return number / (number - 1) * (sums @ sums.T)

@@ -32,8 +32,8 @@ class CalibrateFills:
     """Rule that decides which orders fill."""
     side: Side = "both"
     """Orders to fit: bids, asks, or both with common parameters."""
-    block: int = 60
-    """Bars per block. The robust standard errors assume that blocks are independent."""
+    block: int | None = None
+    """Bars per block. The standard errors assume that blocks are independent. Default: a tenth of the bars."""
     timezone: str = "UTC"
     """Time zone of dates without an offset, such as Europe/London."""
     seed: int = 0
@@ -42,7 +42,8 @@ class CalibrateFills:
     """Print the fit as JSON."""
 
     def __post_init__(self):
-        check("block", self.block, "at least 1", self.block >= 1)
+        if self.block is not None:
+            check("block", self.block, "at least 1", self.block >= 1)
         check_seed(self.seed)
         if self.offsets is not None:
             check_offsets(self.offsets)
@@ -65,6 +66,7 @@ def _plain(fit: FillsFit) -> dict[str, Any]:
     names = ("intensity", "decay", "volatility", "bars", "chi_square", "p_value")
     values = {name: getattr(fit, name) for name in names}
     values |= {"standard_errors": fit.standard_errors, "robust_errors": fit.robust_errors}
+    values["robust_dof"] = fit.robust_dof
     return values | {name: getattr(fit, name).tolist() for name in ("offsets", "observed", "fitted")}
 
 
@@ -72,11 +74,12 @@ def _estimates(fit: FillsFit) -> Table:
     table = Table(
         title=f"{fit.bars:,} bars that follow another; time in bars, distances as fractions of the close"
     )
-    for name in ("parameter", "estimate", "standard error", "robust"):
+    for name in ("parameter", "estimate", "standard error", "if bars were independent"):
         table.add_column(name, justify="left" if name == "parameter" else "right")
+    table.caption = f"standard error: over {fit.robust_dof + 1} blocks of bars"
     labels = {"intensity": "A, fills at the close", "decay": "k, decay", "volatility": "σ, volatility"}
     for name, label in labels.items():
-        errors = fit.standard_errors[name], fit.robust_errors[name]
+        errors = fit.robust_errors[name], fit.standard_errors[name]
         table.add_row(label, *(f"{x:.4g}" for x in (getattr(fit, name), *errors)))
     return table
 
