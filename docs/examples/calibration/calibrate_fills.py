@@ -20,7 +20,7 @@ bars, _ = ts.simulate_bars(ts.Bachelier(volatility=1.0, time_step=1e-3), 5_000, 
 # %%
 # In the model an order at a distance δ, a fraction of the last close, fills in a bar with probability
 # 1 - exp(-A exp(-k δ)). ``fit_fills`` estimates A and k by maximum likelihood, with standard errors for
-# independent bars and for independent blocks of bars.
+# independent bars and, because volatility clusters in real data, for independent blocks of bars.
 
 fit = ts.fit_fills(bars)
 print(f"A = {fit.intensity:.3f} ± {fit.robust_errors['intensity']:.3f} per bar")
