@@ -35,8 +35,6 @@ ROUNDING = 1e-6
 
 PLACE = "place"
 """Recorded beside the quantities of a step in a market with a history: 1 plus its place there."""
-INDEPENDENT = "independent paths"
-"""Sample of the errors in a market without a history."""
 
 
 @dataclass(frozen=True)

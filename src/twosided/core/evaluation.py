@@ -21,7 +21,6 @@ import numpy as np
 import polars as pl
 
 from twosided.core.blocks import (
-    INDEPENDENT,
     PLACE,
     Blocks,
     block_values,
@@ -34,7 +33,7 @@ from twosided.core.market import Market
 from twosided.core.numeric import as_arrays
 from twosided.core.optimum import Optimum
 from twosided.core.policy import Policy
-from twosided.core.records import NO_ERROR, Record, to_frame
+from twosided.core.records import INDEPENDENT, NO_ERROR, Record, to_frame
 from twosided.core.rollout import episodes
 from twosided.core.scenario import Scenario, Step
 from twosided.core.transition import PARTS

@@ -9,6 +9,8 @@ import polars as pl
 
 Parameter: TypeAlias = float | int | str | bool
 
+INDEPENDENT = "independent paths"
+"""Sample of the errors in a market without a history."""
 NO_ERROR = "no error"
 """Beginning of the reason why a standard error is not known."""
 MEAN = "mean of seeds"

@@ -13,11 +13,10 @@ import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
-from twosided.core.blocks import INDEPENDENT
 from twosided.core.dashboard import Dashboard, PolicyTable, Section
 from twosided.core.formatting import interval
 from twosided.core.metrics import GAP, PARTS, Metric, MetricGroup, by_name, find_metric
-from twosided.core.records import MEAN, Record
+from twosided.core.records import INDEPENDENT, MEAN, Record
 from twosided.plots import (
     figure_earnings,
     figure_episode,

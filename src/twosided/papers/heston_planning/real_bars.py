@@ -18,7 +18,7 @@ from twosided.core.bootstrap import block_length, block_resamples
 from twosided.core.errors import Refusal
 from twosided.core.evaluation import evaluate, trace
 from twosided.core.policy import Policy
-from twosided.core.records import Parameter, Record, find
+from twosided.core.records import Parameter, Record, combined_dof, find
 from twosided.core.scenario import Scenario
 from twosided.data.bar_files import read_bars
 from twosided.data.bars import Bars
@@ -131,11 +131,17 @@ class History:
         errors = np.concatenate(
             [self._errors(booked, slice(0, 2), seed)[:4], self._errors(booked, slice(2, 4), seed)[4:]]
         )
+        between = np.zeros_like(errors)
         if len(makers) > 1:
-            errors = np.hypot(errors, each.std(1, ddof=1) / len(makers) ** 0.5)
+            between = each.std(1, ddof=1) / len(makers) ** 0.5
+        dofs = [
+            combined_dof((own, None), (seeds, len(makers) - 1))
+            for own, seeds in zip(errors, between, strict=True)
+        ]
+        errors = np.hypot(errors, between)
         records = [
-            record_of(parameters, name, float(x), float(error))
-            for name, x, error in zip(METRICS, each.mean(1), errors, strict=True)
+            dataclasses.replace(record_of(parameters, name, float(x), float(error)), dof=dof)
+            for name, x, error, dof in zip(METRICS, each.mean(1), errors, dofs, strict=True)
         ]
         wealth = booked[:, 0].mean(0).cumsum()
         every = max(len(wealth) // 500, 1)
