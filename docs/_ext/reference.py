@@ -77,7 +77,7 @@ ALSO = {
     "limit_orders": ["twosided.limit_orders.exact"],
     "bars": ["twosided.bars.exact"],
     "heston": ["twosided.heston.moments", "twosided.heston.blocks", "twosided.heston.fit"],
-    "data": ["twosided.data.bar_files", "twosided.data.tables"],
+    "data": ["twosided.data.bar_files", "twosided.data.content"],
     "adapters": ["twosided.adapters.gymnasium", "twosided.adapters.pettingzoo"],
     "plots": ["twosided.plots"],
     "settings": ["twosided.settings"],

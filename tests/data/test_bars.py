@@ -12,7 +12,7 @@ from twosided.core.errors import Refusal
 from twosided.data import tables
 from twosided.data.bar_files import read_bars, write_bars
 from twosided.data.bars import OHLC, Bars
-from twosided.data.tables import DataError
+from twosided.data.content import DataError
 from twosided.heston.process import Heston
 from twosided.prices.bars import simulate_bars
 

@@ -9,7 +9,7 @@ import pytest
 from support.files import BOOKS, MESSAGES, NAMED, check_mutations, lobster_pair, replace_cell, write
 
 from twosided.data.order_books import BookSnapshots, read_snapshots
-from twosided.data.tables import DataError
+from twosided.data.content import DataError
 
 
 @pytest.fixture

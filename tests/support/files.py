@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from twosided.data.tables import DataError
+from twosided.data.content import DataError
 
 
 def lobster_pair(rows: int, levels: int, seed: int = 0) -> tuple[list[str], list[str]]:

@@ -46,11 +46,13 @@ class Bars:
     ask: OHLC | None = None
     """Ask prices, in currency."""
     volume: Float[ndarray, "bars"] | None = None
-    """Traded volume of each bar, in the unit of the file."""
+    """Traded volume of each bar, in the unit of the file; NaN where the file has none."""
     num_unpaired: int = 0
     """Number of bars that were in only one of the bid and ask files, and were dropped."""
     sources: tuple[str, ...] = ()
     """Paths of the files, as given."""
+    layouts: tuple[str, ...] = ()
+    """Descriptions of the layouts of the files, as they were detected."""
 
     def __len__(self) -> int:
         return len(self.time)
@@ -120,12 +122,12 @@ class Bars:
         off_grid = np.abs(steps / self.seconds - np.round(steps / self.seconds)) > 1e-3
         longest = float(steps.max()) if len(steps) else 0.0
         lines = [
-            ("bars", f"{len(self):,} of {_format_duration(self.seconds)}"),
+            ("bars", f"{len(self):,} of {format_duration(self.seconds)}"),
             ("from", format_time(self.time[0])),
             ("to", format_time(self.time[-1])),
             (
                 "gaps",
-                f"{missing.sum():,}, the longest of {_format_duration(longest)}" if missing.any() else "none",
+                f"{missing.sum():,}, the longest of {format_duration(longest)}" if missing.any() else "none",
             ),
             ("sessions", f"{len(self.sessions):,}"),
             ("bars per year", f"{1 / self.years_per_bar:,.0f}"),
@@ -148,7 +150,8 @@ def format_time(time: Any) -> str:
     return f"{text.removesuffix('.000')} UTC"
 
 
-def _format_duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
+    """Format a duration in its largest unit, such as "5 minutes"."""
     units: Sequence[tuple[float, str]] = ((DAY, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
     size, unit = next(((s, u) for s, u in units if seconds >= s), units[-1])
     number = f"{seconds / size:.4g}"
