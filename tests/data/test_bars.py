@@ -9,7 +9,7 @@ import pytest
 from support.files import check_mutations, replace_cell, write
 
 from twosided.core.errors import Refusal
-from twosided.data import tables
+from twosided.data import bar_files
 from twosided.data.bar_files import read_bars, write_bars
 from twosided.data.bars import OHLC, Bars
 from twosided.data.content import DataError
@@ -151,18 +151,27 @@ def test_gaps_and_sessions_are_detected(tmp_path):
     assert bars.contiguous.tolist() == [False, True, True, False, True, False, True, False]
     assert [(s.start, s.stop) for s in bars.sessions] == [(0, 5), (5, 7), (7, 8)]
     assert dict(bars.summary())["gaps"] == "3, the longest of 1.041 days"
-    assert bars.years_per_bar == pytest.approx(2000 / 7 / 525_960)
+    with pytest.raises(
+        Refusal, match="less than a week of trading, so that the number of bars per year is unknown"
+    ):
+        _ = bars.years_per_bar
+    assert dict(bars.summary())["bars per year"] == "unknown, from less than a week"
     # In daily bars a long weekend is not a gap, but a fortnight is.
     days = [0, 1, 4, 5, 20]
     path = write(tmp_path / "d.csv", ["time,open,high,low,close", *(f"{86400 * d},1,1,1,1" for d in days)])
     assert read_bars(path).contiguous.tolist() == [False, True, True, True, False]
 
 
-def test_bars_per_day_counts_complete_dates():
-    def bars_at(time, seconds):
-        price = np.ones(len(time))
-        return Bars(np.asarray(time, float), OHLC(price, price, price, price), seconds)
+def bars_at(time, seconds) -> Bars:
+    price = np.ones(len(time))
+    return Bars(np.asarray(time, float), OHLC(price, price, price, price), seconds)
 
+
+SESSION = 14.5 * 3600 + 300 * np.arange(78)
+"""Five-minute bars from 09:30 to 16:00 in New York, in winter."""
+
+
+def test_bars_per_day_counts_complete_dates():
     session = 9.5 * 3600 + 60 * np.arange(390)
     assert (
         bars_at(np.concatenate([86_400 * day + session for day in range(4)])[100:-50], 60.0).bars_per_day
@@ -171,13 +180,52 @@ def test_bars_per_day_counts_complete_dates():
     assert bars_at(40_000 + 60 * np.arange(1200), 60.0).bars_per_day == 1440
     assert bars_at(86_400 * np.arange(30), 86_400.0).bars_per_day == 1
     assert bars_at(7 * 86_400 * np.arange(30), 7 * 86_400.0).bars_per_day == pytest.approx(1 / 7)
+    with pytest.raises(Refusal, match="have no complete day, so that the number of bars per day is unknown"):
+        _ = bars_at(SESSION, 300.0).bars_per_day
+
+
+def sessions(days) -> np.ndarray:
+    """Return the times of sessions on days counted from a Monday."""
+    return np.concatenate([1_678_060_800 + 86_400 * day + SESSION for day in days])
+
+
+def test_year_is_inferred_from_whole_weeks():
+    week = np.arange(5)
+    one_session = bars_at(sessions([0]), 300.0)
+    for days in ([0], week, [0, 8]):
+        with pytest.raises(
+            Refusal, match=r"state it with `bars_per_year`, such as 252 times the bars of a day"
+        ):
+            _ = bars_at(sessions(days), 300.0).years_per_bar
+    weekly = 5 * 78 * 365.25 / 7
+    for days in ([*week, 7], [2, 3, 4, 7, 8, 9], [*week, *(week + 7)], [*week, 7, 8, 9, 10, 14, 15]):
+        counted = 1 / bars_at(sessions(days), 300.0).years_per_bar
+        assert counted == pytest.approx(weekly * (4.5 if 14 in days else 5) / 5)
+    days = np.concatenate([week + 7 * k for k in range(60)])
+    year = bars_at(sessions(days), 300.0)
+    assert year.years_per_bar == (year.time[-1] - year.time[0]) / (365.25 * 86_400) / (len(year) - 1)
+    # A part that is too short has the year of all, and bars without a gap that of the clock.
+    assert year[:78].years_per_bar == year.years_per_bar
+    assert year[: 78 * 10].years_per_bar == pytest.approx(1 / weekly)
+    assert bars_at(60 * np.arange(20_000), 60.0).years_per_bar == pytest.approx(1 / 525_960)
+    daily = bars_at(86_400 * np.concatenate([week, week + 7]), 86_400.0)
+    assert 1 / daily.years_per_bar == pytest.approx(365.25 / 7 * 5)
+    assert one_session[:10].known_years_per_bar is None
+
+
+def test_simulated_bars_know_the_length_of_their_year():
+    simulated, _ = simulate_bars(Heston(time_step=1e-4), 20, substeps=3, seconds=300.0)
+    assert simulated.years_per_bar == pytest.approx(300 / (365.25 * 86_400))
 
 
 def test_columns_can_be_renamed(tmp_path):
     path = write(tmp_path / "n.csv", ["t,o,high,low,last", "0,1,2,1,2", "60,2,2,1,1"])
     bars = read_bars(path, columns={"time": "t", "open": "o", "close": "last"})
     assert bars.price.close.tolist() == [2, 1]
-    assert error_of(path) == f"{path}, line 1: no column time"
+    assert (
+        error_of(path)
+        == f"{path}, line 1: no column time; give the name of its column with `columns`: time=NAME"
+    )
     assert error_of(path, columns={"time": "t", "open": "oo"}).startswith(f"{path}, line 1: no column oo")
 
 
@@ -193,7 +241,10 @@ def test_renamed_columns_take_precedence_over_default_names(tmp_path, suffix):
     assert bars.volume.tolist() == [5, 6]
     assert read_bars(path, columns={"time": "time"}).time.tolist() == [1, 2]
     location = f"{path}, line 1" if suffix == "csv" else str(path)
-    assert error_of(path) == f"{location}: two columns for time, 'time' and 'timestamp'"
+    assert error_of(path) == (
+        f"{location}: two columns for time, 'time' and 'timestamp'; give the name of its column with `columns`:"
+        " time=timestamp"
+    )
     for kind, name in (("close", "price"), ("volume", "units")):
         assert error_of(path, columns={"time": "time", kind: name}) == f"{location}: no column {name}"
     conflict = error_of(path, columns={"time": "time", "close": "open"})
@@ -225,13 +276,13 @@ def write_table(path: Path, data: dict[str, list[int]]) -> None:
         (5, "x", "close must be a finite number, but is 'x'"),
         (5, "1,1", "7 columns, but the first line has 6"),
         (6, "-3", "volume must be at least 0, but is -3"),
-        (6, "", "volume is empty"),
+        (6, "many", "volume must be a number such as 1200 or 12.5K, or empty, but is 'many'"),
     ],
 )  # fmt: skip
 def test_invalid_cell_raises_in_csv_and_parquet(tmp_path, column, cell, message):
     path = write(tmp_path / "b.csv", replace_cell(LINES, 17, column, cell))
     assert error_of(path) == f"{path}, line 17: {message}"
-    if "," in cell or cell == "x":
+    if "," in cell or cell in ("x", "many"):
         return
     kinds = dict.fromkeys(LINES[0].split(",")[1:], pl.Float64)
     parquet = tmp_path / "b.parquet"
@@ -242,11 +293,19 @@ def test_invalid_cell_raises_in_csv_and_parquet(tmp_path, column, cell, message)
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("time,open,high,low", "no column close"),
+        ("time,open,high,low", "no column close; give the name of its column with `columns`: close=NAME"),
         ("time,open,high,low,clos", "no column close; did you mean 'clos'?"),
-        ("time,date,open,high,low,close", "two columns for time, 'time' and 'date'"),
+        (
+            "time,date,open,high,low,close",
+            "two columns for time, 'time' and 'date'; give the name of its column with `columns`: time=date",
+        ),
         ("time,bid_open,bid_high,bid_low,bid_close", "no column ask_open; did you mean 'bid_open'?"),
-        ("1,2,3,4,5", "must be a header with the names of columns (time, open, high, low, close)"),
+        ("1,2,3,4,5", "high 3 is below low 4"),
+        (
+            "1,2,3,4",
+            "must be a header with the names of columns (time, open, high, low, close), or a row of these values; or"
+            " give numbers of columns with `columns`, such as time=1",
+        ),
         ("time,open,high,low,close", "no rows follow the header"),
     ],
 )
@@ -307,22 +366,29 @@ def test_mutated_files_give_valid_bars_or_one_line_errors(originals, kind, tmp_p
     )
 
 
-def test_invalid_line_is_found_by_bisection(tmp_path, monkeypatch):
-    """Parsing line by line would take a minute for a file of 300,000 lines."""
+def test_invalid_line_of_long_file_is_found_in_one_pass(tmp_path, monkeypatch):
     lines = [
         "time,open,high,low,close",
         *(f"2012-02-01 {i:02d}:{j:02d},1,1,1,1" for i in range(24) for j in range(60)),
     ]
     lines[1001] = lines[1001].replace("2012-02", "2012-13")
-    parse, calls = tables.parse_times, []
-    monkeypatch.setattr(tables, "parse_times", lambda cells: calls.append(len(cells)) or parse(cells))
+    parse, calls = bar_files.parse_times, []
+    monkeypatch.setattr(bar_files, "parse_times", lambda *words: calls.append(len(words[1])) or parse(*words))
     message = error_of(write(tmp_path / "b.csv", lines))
     assert "line 1002: time must be a date" in message and message.endswith("is '2012-13-01 16:40'")
-    assert len(calls) < 20 and sum(calls) < 3 * len(lines)
+    assert calls == [1440]
     lines[1001] = "2012-02-01 16:40Z,1,1,1,1"
     assert error_of(write(tmp_path / "b.csv", lines)).endswith(
-        "with offsets from UTC, without, or as numbers"
+        "line 1002: time must be written like those above it, with or without an offset from UTC, but is"
+        " '2012-02-01 16:40Z'"
     )
+    # The first invalid line is reported, whichever its fault.
+    lines[1001] = "2012-02-01 16:40,1,1,1,x"
+    lines[801] = lines[801].replace("13:20", "13:99")
+    lines[1201] += ",1"
+    assert "line 802: time must be a date" in error_of(write(tmp_path / "b.csv", lines))
+    lines[801] = lines[801].replace("13:99", "13:20")
+    assert "line 1002: close must be a finite number" in error_of(write(tmp_path / "b.csv", lines))
 
 
 def test_truncated_gzip_raises(tmp_path):

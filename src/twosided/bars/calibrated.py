@@ -153,6 +153,14 @@ class CalibratedBars(BarModel):
     """Steps of the model in a bar."""
     timezone: str = eqx.field(static=True, default="UTC")
     """Time zone of dates without a UTC offset."""
+    columns: tuple[str, ...] = eqx.field(static=True, default=())
+    """Columns whose names are not recognised, such as time=opened,close=last; by number, such as close=5, in a file
+    without a header."""
+    format: str = eqx.field(static=True, default="")
+    """Form of times and numbers that cannot be detected: dmy, mdy or ymd; s, ms, us or ns (since 1970); decimal-comma
+    or decimal-point; or a pattern such as %d/%m/%Y %H:%M."""
+    bars_per_year: float | None = eqx.field(static=True, default=None)
+    """Bars per year of trading time. Default: from whole weeks; required for less than a week."""
 
     def __check_init__(self):
         for name in ("refit", "window", "block", "substeps"):
@@ -164,6 +172,8 @@ class CalibratedBars(BarModel):
             f"at least {min_window} for {MIN_BLOCKS} blocks of {self.block}",
             self.window >= min_window,
         )
+        if self.bars_per_year is not None:
+            check("bars_per_year", self.bars_per_year, "positive", self.bars_per_year > 0)
 
     @property
     def model(self) -> HestonBars:
@@ -176,13 +186,15 @@ class CalibratedBars(BarModel):
     @property
     def record(self) -> RecordedBars:
         """The bars of the files."""
-        return FileBars(self.files, window=0, timezone=self.timezone).history
+        return FileBars(
+            self.files, window=0, timezone=self.timezone, columns=self.columns, format=self.format
+        ).history
 
     def prepare(self, report):
         """Read the files and fit the model, once per process; compiled programs hold the result as constants."""
         if self in _FITTED:
             return
-        bars = cached_bars(self.files, self.timezone)
+        bars = cached_bars(self.files, self.timezone, self.columns, self.format)
         if len(bars) < self.window:
             raise Refusal(
                 f"{' and '.join(bars.sources)}: the model is fitted on windows of {self.window} bars, but there are"
@@ -199,7 +211,8 @@ class CalibratedBars(BarModel):
                 report(f"fit {done} of {num_fits} of the model of the bars{rejected}, {left:.0f} s left")
                 yield end, fit
 
-        fits = reported(rolling_fits(bars, self.window, self.refit, block=self.block))
+        years = bars[: self.window].years_per_bar if self.bars_per_year is None else 1 / self.bars_per_year
+        fits = reported(rolling_fits(bars, self.window, self.refit, block=self.block, years_per_bar=years))
         _FITTED[self] = heston_bars_from_fits(bars, fits, substeps=self.substeps)
 
     def shocks(self, key, shape):

@@ -6,7 +6,8 @@ source, and its module is imported only when it runs.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import TextIOWrapper
 
 from twosided.core.names import nearest
@@ -107,10 +108,31 @@ def _call(command: tuple[str, ...], words: list[str]) -> int:
             opens_runs=command in OPEN_RUNS,
         )
         _keep_compiled_programs()
-        call = build(settings)
-        return call(settings)
+        with _layouts_shown():
+            call = build(settings)
+            return call(settings)
     except Refusal as error:
         return _refuse(str(error))
+
+
+@contextmanager
+def _layouts_shown() -> Iterator[None]:
+    """Print the layout of each data file that is read to standard error, once."""
+    import logging
+
+    handler, logger, shown = logging.StreamHandler(), logging.getLogger("twosided.data"), set[str]()
+    handler.setFormatter(logging.Formatter("data: %(message)s"))
+    handler.addFilter(lambda record: not (record.getMessage() in shown or shown.add(record.getMessage())))
+    level, propagates = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagates
 
 
 def _keep_compiled_programs() -> None:

@@ -17,6 +17,7 @@ same time.) Invalid content raises `DataError`, one sentence that names the file
 file). Irregularities such as missing bars, crossed quotes and bars off the time grid are accepted and counted.
 """
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -37,6 +38,8 @@ from twosided.data.formats import Format, check_columns
 from twosided.data.numbers import to_numbers
 from twosided.data.table_files import read_table
 from twosided.data.tables import Column, RowValidator, Sample, Table, suggest
+
+_LOG = logging.getLogger(__name__)
 
 SIDES = ("bid", "ask")
 SIDE_FIELDS = tuple(f"{side}_{name}" for side in SIDES for name in OHLC_FIELDS)
@@ -98,7 +101,8 @@ def read_bars(
     that are called otherwise in the file, or their numbers from 1 if it has no header: with {"close": "last"} the
     column `last` is read as the close, and a column `close` is ignored. `format` states the form of times and numbers
     that cannot be detected: dmy, mdy or ymd (the order of dates), s, ms, us or ns (the unit of times since 1970),
-    decimal-comma or decimal-point, separated by commas; or a pattern such as %d/%m/%Y %H:%M.
+    decimal-comma or decimal-point, separated by commas; or a pattern such as %d/%m/%Y %H:%M. The detected layout is in
+    `layouts` of the result, and logged.
     """
     if not 1 <= len(paths) <= 2:
         raise DataError(
@@ -179,6 +183,7 @@ def _read(path: Path, timezone: str, renamed: Mapping[str, str], format: Format)
     layout = str(table.noted(*notes))
     bars = Bars(time, price, seconds, bid, ask, volume, sources=(table.name,), layouts=(layout,))
     _refuse_crossed(bars)
+    _LOG.info(layout)
     return bars
 
 

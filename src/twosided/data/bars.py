@@ -11,11 +11,17 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
+from twosided.core.errors import Refusal
+
 OHLC_FIELDS = ("open", "high", "low", "close")
 DAY = 86_400.0
 """Seconds in a day."""
 YEAR = 365.25 * DAY
 """Seconds in a calendar year."""
+WEEK = 7 * DAY
+LONGEST_SESSION = 16 * 3600.0
+"""Longest session of a market that closes every day, in seconds. Bars without a pause for longer are those of a market
+around the clock."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +59,23 @@ class Bars:
     """Paths of the files, as given."""
     layouts: tuple[str, ...] = ()
     """Descriptions of the layouts of the files, as they were detected."""
+    known_years_per_bar: float | None = None
+    """Length of a bar in years of trading time, where it is known otherwise than from the times: of simulated bars, and
+    of a part of longer bars. None: inferred from whole weeks."""
 
     def __len__(self) -> int:
         return len(self.time)
 
     def __getitem__(self, index: slice | ndarray) -> "Bars":
-        """Return the selected bars."""
+        """Return the selected bars. A part that is too short for its own number of bars per year has that of all."""
         arrays = {name: getattr(self, name) for name in ("time", "price", "bid", "ask", "volume")}
-        return replace(
+        part = replace(
             self, **{name: array if array is None else array[index] for name, array in arrays.items()}
+        )
+        return (
+            part
+            if part._years_per_bar() is not None
+            else replace(part, known_years_per_bar=self._years_per_bar())
         )
 
     @property
@@ -103,17 +117,58 @@ class Bars:
 
     @property
     def bars_per_day(self) -> float:
-        """Bars per trading day: the median over complete dates (UTC), or the length of a day over that of a bar if
-        there is no complete date; below 1 for bars longer than a day."""
+        """Bars per trading day: the median over complete dates (UTC); below 1 for bars longer than a day.
+
+        Without a complete date, bars without a pause for more than 16 hours are taken to go on around the clock. Raises
+        `Refusal` if the bars do not determine the number.
+        """
         counts = np.unique(np.floor(self.time / DAY), return_counts=True)[1][1:-1]
-        return min(DAY / self.seconds, float(np.median(counts)) if len(counts) else np.inf)
+        if len(counts):
+            return min(DAY / self.seconds, float(np.median(counts)))
+        longest = max((self.time[s.stop - 1] - self.time[s.start] for s in self.sessions), default=0.0)
+        if self.seconds < DAY and longest + self.seconds <= LONGEST_SESSION:
+            raise Refusal(
+                f"{self._described} have no complete day, so that the number of bars per day is unknown; more bars are"
+                " needed"
+            )
+        return DAY / self.seconds
 
     @property
     def years_per_bar(self) -> float:
-        """Calendar time from the first to the last bar over the number of steps, in years. A year of trading time thus
-        has the length of a calendar year."""
-        span = self.time[-1] - self.time[0]
-        return float(span / YEAR / max(len(self) - 1, 1))
+        """Length of a bar in years of trading time: calendar time over the number of its bars. A year of trading time
+        thus has the length of a calendar year.
+
+        The calendar time is that from the first to the last bar if this is a year or more, or if no bar is missing;
+        otherwise whole weeks from the first bar on, so that nights and weekends count in proportion. Raises `Refusal`
+        for bars of less than a week: whether there are bars at night and on other days is unknown.
+        """
+        years = self._years_per_bar()
+        if years is None:
+            raise Refusal(
+                f"{self._described} cover less than a week of trading, so that the number of bars per year is unknown;"
+                " state it with `bars_per_year`, such as 252 times the bars of a day"
+            )
+        return years
+
+    def _years_per_bar(self) -> float | None:
+        """Return the length of a bar in years, or None if it is unknown."""
+        if self.known_years_per_bar is not None or not len(self):
+            return self.known_years_per_bar
+        span = float(self.time[-1] - self.time[0])
+        weeks = np.floor((span + self.seconds) / WEEK + 1e-6)
+        is_complete = not (np.diff(self.time) > 1.5 * self.seconds).any()
+        if span >= YEAR or (weeks and is_complete):
+            return float(span / YEAR / max(len(self) - 1, 1))
+        count = int(np.searchsorted(self.time, self.time[0] + weeks * WEEK - 1e-3))
+        dates = len(np.unique(np.floor(self.time[:count] / DAY)))
+        # A week has four days of trading or more; fewer are two sessions of a longer history.
+        enough = 4 * weeks if self.seconds <= DAY else 1
+        return float(weeks * WEEK / YEAR / count) if weeks and dates >= enough else None
+
+    @property
+    def _described(self) -> str:
+        names = " and ".join(self.sources) or "the bars"
+        return f"{names}: the bars" if self.sources else names
 
     def summary(self) -> list[tuple[str, str]]:
         """Return labels and values that describe the data: number, length, period, gaps and irregularities."""
@@ -121,6 +176,7 @@ class Bars:
         steps = np.diff(self.time)
         off_grid = np.abs(steps / self.seconds - np.round(steps / self.seconds)) > 1e-3
         longest = float(steps.max()) if len(steps) else 0.0
+        years = self._years_per_bar()
         lines = [
             ("bars", f"{len(self):,} of {format_duration(self.seconds)}"),
             ("from", format_time(self.time[0])),
@@ -130,7 +186,7 @@ class Bars:
                 f"{missing.sum():,}, the longest of {format_duration(longest)}" if missing.any() else "none",
             ),
             ("sessions", f"{len(self.sessions):,}"),
-            ("bars per year", f"{1 / self.years_per_bar:,.0f}"),
+            ("bars per year", f"{1 / years:,.0f}" if years else "unknown, from less than a week"),
         ]
         irregular = (
             ("off the time grid", int(off_grid.sum())),

@@ -33,13 +33,16 @@ _PART = 2**20
 class DataError(Refusal):
     """Error about the content of a file: one sentence that names the file and, where possible, the line."""
 
+    def __init__(self, sentence: str):
+        super().__init__(printable(sentence))
+
 
 @dataclass(frozen=True)
 class Content:
     """Decompressed content of a file."""
 
     name: str
-    """Path of the file, as given; quoted if it has control characters."""
+    """Path of the file, as given; control characters are escaped."""
     data: bytes
     """Content: Parquet, or text in UTF-8 without a byte order mark."""
     is_parquet: bool
@@ -51,7 +54,7 @@ class Content:
 
 def read_content(path: Path) -> Content:
     """Read a file. Raises `DataError`."""
-    name = str(path) if str(path).isprintable() else repr(str(path))
+    name = printable(str(path))
     raw = _read(path, name)
     form: tuple[str, ...] = ()
     if raw.startswith((b"PK\x03\x04", b"PK\x05\x06")):
@@ -191,6 +194,11 @@ def _decode(raw: bytes) -> tuple[bytes, tuple[str, ...], int | None]:
         before = raw[: error.start].decode(encoding, errors="replace")
         return raw.decode(encoding, errors="replace").encode(), described, before.count("\n") + 1
     return (raw if encoding == "utf-8" else text.encode()), described, None
+
+
+def printable(text: str) -> str:
+    """Return a text with control characters escaped, as it may be shown on a terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def format_value(value: object) -> str:

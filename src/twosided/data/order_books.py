@@ -14,6 +14,7 @@ line (the row of a Parquet file).
 """
 
 import contextlib
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from twosided.data.dates import Times, parse_times
 from twosided.data.formats import Format, check_columns
 from twosided.data.table_files import read_table
 from twosided.data.tables import Column, RowValidator, Sample, Table, suggest
+
+_LOG = logging.getLogger(__name__)
 
 LOBSTER_PRICE_UNIT = 10_000
 """LOBSTER price units in one unit of currency."""
@@ -104,7 +107,8 @@ def read_snapshots(
     """Read order-book snapshots from one file, or from a LOBSTER pair of files in either order. Raises `DataError`.
 
     `columns` gives the names of columns that are not recognised, such as {"time": "local_timestamp"}, with levels
-    counted from 1. `format` states the form of times and numbers that cannot be detected, as in `read_bars`.
+    counted from 1. `format` states the form of times and numbers that cannot be detected, as in `read_bars`. The
+    detected layouts are in `layouts` of the result, and logged.
     """
     if not 1 <= len(paths) <= 2:
         raise DataError(
@@ -140,7 +144,8 @@ def read_snapshots(
             " files of a LOBSTER pair must have one row per event"
         )
     halted = _halted(message)
-    RowValidator(book).raise_first()
+    if book.problem is not None:  # the book ends before that row
+        halted = np.append(halted, np.zeros(len(book), dtype=bool))[: len(book)]
     snapshots = _snapshots(book, is_lobster, halted, stated, message)
     _validate_pair(message, book, halted)
     return snapshots
@@ -290,6 +295,8 @@ def _snapshots(
     if halted.all():
         raise DataError(f"{table.name}: all rows are within a trading halt")
     kept = ~halted
+    for layout in layouts:
+        _LOG.info(layout)
     return BookSnapshots(
         ask_price=ask[kept],
         ask_size=ask_size[kept],

@@ -14,10 +14,14 @@ import polars as pl
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from twosided.data.content import DataError, format_value
+from twosided.data.content import DataError, format_value, printable
 
 MAX_COLUMNS = 10_000
 """Largest number of columns of a file."""
+
+
+MAX_NAME = 60
+"""Largest number of characters of a column's name in messages."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ class Column:
     """A number; an amount, which may be missing or abbreviated (12.5K); or text, such as a date."""
     divisor: float = 1.0
     """Divisor of the numbers of the file."""
+
+    def __post_init__(self):
+        if len(self.label) > MAX_NAME:
+            object.__setattr__(self, "label", self.label[:MAX_NAME] + "…")
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ class Layout:
 
     def __str__(self) -> str:
         shown = self.columns if len(self.columns) <= 12 else (*self.columns[:4], "...", self.columns[-1])
-        return f"{self.name}: {'; '.join([', '.join(self.form), ' '.join(shown), *self.notes])}"
+        return printable(f"{self.name}: {'; '.join([', '.join(self.form), ' '.join(shown), *self.notes])}")
 
 
 @dataclass(frozen=True)

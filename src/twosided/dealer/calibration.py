@@ -39,8 +39,8 @@ from scipy import optimize, special, stats
 
 from twosided.core.bootstrap import block_bootstrap, block_length
 from twosided.core.errors import Refusal
-from twosided.data.order_books import BookSnapshots
 from twosided.data.content import DataError
+from twosided.data.order_books import BookSnapshots
 from twosided.dealer.reference_book import BookShock, ReferenceBook, gamma_from_normal
 
 PAPER_TARGET = 4.7e-4

@@ -39,6 +39,12 @@ class Budget:
     """Seed of all random numbers."""
     bars: tuple[str, ...] = ()
     """Files of real bars, for the cases that need some."""
+    timezone: str = "UTC"
+    """Time zone of their dates without an offset."""
+    columns: tuple[str, ...] = ()
+    """Names of their columns, such as close=last."""
+    format: str = ""
+    """Form of their times and numbers, as in `read_bars`."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ from twosided.runs.provenance import host, versions
 from twosided.runs.settings import RunError
 
 CASES, ERROR = "cases", "error.txt"
+_OF_BARS = ("bars", "timezone", "columns", "format")
+"""Settings that a folder may lack until bars are added to it."""
 
 
 def claim_folder(folder: Path, study: str, budget: Budget) -> None:
@@ -36,7 +38,8 @@ def claim_folder(folder: Path, study: str, budget: Budget) -> None:
     """
     text = f'study = "{study}"\nquick = {str(budget.quick).lower()}\nseeds = {budget.seeds}\nseed = {budget.seed}\n'
     if budget.bars:
-        text += f"bars = {json.dumps(budget.bars)}\n"
+        stated = {name: getattr(budget, name) for name in _OF_BARS}
+        text += "".join(f"{name} = {json.dumps(x)}\n" for name, x in stated.items() if x and x != "UTC")
     if store.claim(folder, text, "study"):
         return
     path = folder / store.SETTINGS
@@ -45,9 +48,14 @@ def claim_folder(folder: Path, study: str, budget: Budget) -> None:
     except tomllib.TOMLDecodeError as error:
         raise RunError(f"{path} is not TOML: {error}") from None
     asked = tomllib.loads(text)
-    if {"bars": asked.get("bars")} | held != {"bars": held.get("bars")} | asked:
+    is_added = "bars" in asked and "bars" not in held
+    if "bars" not in held:
+        held |= {name: asked[name] for name in _OF_BARS if name in asked}
+    if "bars" not in asked:
+        asked |= {name: held[name] for name in _OF_BARS if name in held}
+    if held != asked:
         raise RunError(f"{folder} holds {_described(held)}; choose another --out, or remove it")
-    if "bars" in asked and "bars" not in held:
+    if is_added:
         store.write(path, text)
 
 

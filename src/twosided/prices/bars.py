@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from twosided.core.numeric import HostArray
-from twosided.data.bars import OHLC, OHLC_FIELDS, Bars
+from twosided.data.bars import OHLC, OHLC_FIELDS, YEAR, Bars
 from twosided.prices.process import PriceProcess
 
 
@@ -62,12 +62,15 @@ def simulate_bars(
     states, bar = _run(process, state, shocks)
     price = OHLC(*(np.asarray(getattr(bar, name), float) for name in OHLC_FIELDS))
     time = start + seconds * np.arange(num_bars)
+    # Simulated bars go on around the clock.
+    years = float((time[-1] - time[0]) / YEAR / (num_bars - 1)) if num_bars > 1 else seconds / YEAR
+    sources = ("simulated",)
     if not half_spread:
-        return Bars(time, price, seconds, sources=("simulated",)), states
+        return Bars(time, price, seconds, sources=sources, known_years_per_bar=years), states
     bid, ask = (
         OHLC(*(getattr(price, name) + side * half_spread for name in OHLC_FIELDS)) for side in (-1, 1)
     )
-    return Bars(time, price, seconds, bid, ask, sources=("simulated",)), states
+    return Bars(time, price, seconds, bid, ask, sources=sources, known_years_per_bar=years), states
 
 
 def _start(process: PriceProcess, shape: tuple[int, int], seed: int) -> tuple[Any, Any]:

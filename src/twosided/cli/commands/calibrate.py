@@ -10,7 +10,8 @@ from rich.table import Table
 
 from twosided.core import store
 from twosided.core.validation import check, check_seed
-from twosided.data.order_books import read_snapshots
+from twosided.data.formats import parse_columns
+from twosided.data.order_books import FIELDS, read_snapshots
 from twosided.dealer.book_files import write_book
 from twosided.dealer.book_plots import figure_book_fit
 from twosided.dealer.calibration import BookFit, fit_book, reference_book, sample_curves
@@ -29,8 +30,13 @@ class CalibrateBook:
     """
 
     files: tuple[Path, ...]
-    """LOBSTER orderbook file, alone or with its message file, or snapshots with named columns; CSV or Parquet, plain or
-    .gz."""
+    """LOBSTER orderbook file, alone or with its message file, or snapshots with named columns; CSV or Parquet, plain,
+    .gz or .zip."""
+    columns: tuple[str, ...] = ()
+    """Columns whose names are not recognised, such as time=local_timestamp,ask_price_1=ask; levels count from 1."""
+    format: str = ""
+    """Form of times and numbers that cannot be detected: dmy, mdy or ymd; s, ms, us or ns (since 1970); decimal-comma
+    or decimal-point; or a pattern such as %d/%m/%Y %H:%M."""
     levels: int = 10
     """Levels per side to use, or all if there are fewer."""
     paper_spread: bool = False
@@ -51,7 +57,9 @@ class CalibrateBook:
         check("out", str(self.out), "a file whose name does not end in .html", self.out.suffix != ".html")
 
     def __call__(self, settings: Settings) -> int:
-        fit = fit_book(read_snapshots(*self.files), levels=self.levels, seed=self.seed)
+        columns = parse_columns(self.columns, FIELDS)
+        snapshots = read_snapshots(*self.files, columns=columns, format=self.format)
+        fit = fit_book(snapshots, levels=self.levels, seed=self.seed)
         spread_from = ReferenceBook() if self.paper_spread else None
         book = reference_book(fit, spread_from=spread_from, target=self.target)
         sizes = np.linspace(0.0, 2.0, 81)

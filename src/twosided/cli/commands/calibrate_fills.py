@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from twosided.core.validation import check, check_seed
-from twosided.data.bar_files import read_bars
+from twosided.data.bar_files import FIELDS, read_bars
+from twosided.data.formats import parse_columns
 from twosided.limit_orders.calibration import FillsFit, Side, check_offsets, fit_fills
 from twosided.limit_orders.fills import BarFill, TradeThroughFill
 from twosided.settings import Settings
@@ -25,7 +26,7 @@ class CalibrateFills:
     """
 
     files: tuple[Path, ...]
-    """Bars of one price, or of bid and ask in one file or two (CSV or Parquet; plain or .gz)."""
+    """Bars of one price, or of bid and ask in one file or two (CSV or Parquet; plain, .gz or .zip)."""
     offsets: tuple[float, ...] | None = None
     """Distances of orders from the close, as increasing fractions of it. Default: nine, chosen from the bars."""
     rule: BarFill = TradeThroughFill()
@@ -36,6 +37,12 @@ class CalibrateFills:
     """Bars per block. The standard errors assume that blocks are independent. Default: a tenth of the bars."""
     timezone: str = "UTC"
     """Time zone of dates without an offset, such as Europe/London."""
+    columns: tuple[str, ...] = ()
+    """Columns whose names are not recognised, such as time=opened,close=last; by number, such as close=5, in a file
+    without a header."""
+    format: str = ""
+    """Form of times and numbers that cannot be detected: dmy, mdy or ymd; s, ms, us or ns (since 1970); decimal-comma
+    or decimal-point; or a pattern such as %d/%m/%Y %H:%M."""
     seed: int = 0
     """Seed of the random draws of the rule."""
     json: bool = False
@@ -49,7 +56,8 @@ class CalibrateFills:
             check_offsets(self.offsets)
 
     def __call__(self, settings: Settings) -> int:
-        bars = read_bars(*self.files, timezone=self.timezone)
+        columns = parse_columns(self.columns, FIELDS)
+        bars = read_bars(*self.files, timezone=self.timezone, columns=columns, format=self.format)
         fit = fit_fills(bars, self.offsets, self.rule, self.side, self.block, self.seed)
         if self.json:
             print(json_format.dumps(_plain(fit), indent=1))

@@ -14,8 +14,9 @@ from twosided.cli.heston_refits import Refits
 from twosided.core import store
 from twosided.core.errors import Refusal
 from twosided.core.validation import check, check_seed
-from twosided.data.bar_files import read_bars
+from twosided.data.bar_files import FIELDS, read_bars
 from twosided.data.bars import Bars
+from twosided.data.formats import parse_columns
 from twosided.heston.blocks import make_sample
 from twosided.heston.files import PROCESS, REFITS, about, write_fit
 from twosided.heston.fit import HestonFit, Likelihood, fit_heston
@@ -38,19 +39,23 @@ class CalibrateHeston:
     """
 
     files: tuple[Path, ...]
-    """Bars with named columns, or bid bars and ask bars; CSV or Parquet, plain or .gz."""
+    """Bars of one price, or of bid and ask in one file or two (CSV or Parquet; plain, .gz or .zip)."""
     timezone: str = "UTC"
     """Time zone of dates without an offset, such as Europe/London."""
     columns: tuple[str, ...] = ()
-    """Names of columns that are not called time, open, high, low, close, such as close=last."""
+    """Columns whose names are not recognised, such as time=opened,close=last; by number, such as close=5, in a file
+    without a header."""
+    format: str = ""
+    """Form of times and numbers that cannot be detected: dmy, mdy or ymd; s, ms, us or ns (since 1970); decimal-comma
+    or decimal-point; or a pattern such as %d/%m/%Y %H:%M."""
     window: int | None = None
     """Number of last bars to use. Default: all."""
     refit: int | None = None
     """Bars between refits of `window` bars, each warm-started from the one before and using no later bar. Default: fit
     only the last bars of the file."""
     bars_per_year: float | None = None
-    """Bars per year of trading time, such as 252 for days of an exchange. Default: from the calendar time of the fitted
-    bars, with refits that of the first window."""
+    """Bars per year of trading time, such as 252 for days of an exchange. Default: from whole weeks of the fitted bars,
+    with refits those of the first window, or else of all bars; required for less than a week."""
     block: int | None = None
     """Returns per block, within which the variance is nearly constant. Default: as many as make `blocks`."""
     blocks: int = 500
@@ -74,8 +79,6 @@ class CalibrateHeston:
         check_seed(self.seed)
         check("blocks", self.blocks, "at least 20", self.blocks >= 20)
         check("points", self.points, "from 16 to 512", 16 <= self.points <= 512)
-        for column in self.columns:
-            check("columns", column, "of the kind close=last", "=" in column)
         if self.window is not None:
             check("window", self.window, "at least 2", self.window >= 2)
         if self.refit is not None:
@@ -89,8 +92,8 @@ class CalibrateHeston:
 
     def __call__(self, settings: Settings) -> int:
         console = Console(stderr=self.json)
-        names = dict(column.split("=", 1) for column in self.columns)
-        bars = read_bars(*self.files, timezone=self.timezone, columns=names)
+        columns = parse_columns(self.columns, FIELDS)
+        bars = read_bars(*self.files, timezone=self.timezone, columns=columns, format=self.format)
         text, last = dump(settings), bars if self.window is None else bars[-self.window :]
         if self.window is not None and self.refit is not None:
             found = Refits(

@@ -3,7 +3,7 @@
 import json as json_format
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,14 @@ class Reproduce:
     """Cases that run at the same time, each in its own process."""
     bars: tuple[Path, ...] = ()
     """Files of real bars, for the items that need them: of one price, or of bid and ask in one file or two."""
+    timezone: str = "UTC"
+    """Time zone of dates without an offset, such as Europe/London."""
+    columns: tuple[str, ...] = ()
+    """Columns whose names are not recognised, such as time=opened,close=last; by number, such as close=5, in a file
+    without a header."""
+    format: str = ""
+    """Form of times and numbers that cannot be detected: dmy, mdy or ymd; s, ms, us or ns (since 1970); decimal-comma
+    or decimal-point; or a pattern such as %d/%m/%Y %H:%M."""
     out: Path | None = None
     """Folder of the outcomes and the page. Default: runs/STUDY or runs/STUDY-quick."""
     json: bool = False
@@ -84,6 +92,7 @@ class Reproduce:
         asked = _asked(study, self.items, bool(self.bars))
         bars = tuple(str(path.absolute()) for path in self.bars)
         budget = Budget(self.quick, self.seeds or (QUICK_SEEDS if self.quick else SEEDS), self.seed, bars)
+        budget = replace(budget, timezone=self.timezone, columns=self.columns, format=self.format)
         if bars:
             study.read_bars(budget)  # unsuitable files are refused before anything runs
         folder = self.out or Path("runs") / (f"{study.name}-quick" if self.quick else study.name)
@@ -147,6 +156,9 @@ class Reproduce:
         words += ["--seeds", str(self.seeds)] if self.seeds is not None else []
         words += ["--seed", str(self.seed)] if self.seed else []
         words += ["--bars", ",".join(map(str, self.bars))] if self.bars else []
+        words += ["--timezone", self.timezone] if self.timezone != "UTC" else []
+        words += ["--columns", ",".join(self.columns)] if self.columns else []
+        words += ["--format", self.format] if self.format else []
         return shlex.join(words)
 
 

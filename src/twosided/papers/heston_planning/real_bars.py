@@ -20,8 +20,9 @@ from twosided.core.evaluation import evaluate, trace
 from twosided.core.policy import Policy
 from twosided.core.records import Parameter, Record, combined_dof, find
 from twosided.core.scenario import Scenario
-from twosided.data.bar_files import read_bars
+from twosided.data.bar_files import FIELDS, read_bars
 from twosided.data.bars import Bars
+from twosided.data.formats import parse_columns
 from twosided.learn.train import Progress, policies_of, train
 from twosided.limit_orders.calibration import fit_fills
 from twosided.limit_orders.policies import BuyAndHold, DoNothing, FixedOffset
@@ -87,7 +88,8 @@ class History:
 
     @classmethod
     def read(cls, budget: Budget) -> "History":
-        bars = read_bars(*budget.bars)
+        columns = parse_columns(budget.columns, FIELDS)
+        bars = read_bars(*budget.bars, timezone=budget.timezone, columns=columns, format=budget.format)
         if len(bars) < MIN_BARS:
             raise Refusal(
                 f"{', '.join(budget.bars)}: the study needs at least {MIN_BARS} bars, but there are {len(bars)}"
