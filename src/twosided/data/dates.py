@@ -166,8 +166,11 @@ def _iso(cells: pl.Series) -> Times | None:
     has_offsets = offset.null_count() == cells.null_count()
     if datetimes.null_count() != cells.null_count() or not (has_offsets or offset.drop_nulls().is_empty()):
         return None
-    fraction = fraction.cast(pl.Float64, strict=False).fill_null(0.0)
-    seconds = datetimes.dt.epoch("us") / 1e6 + fraction - _offset_seconds(offset)
+    seconds = datetimes.dt.epoch("us") / 1e6
+    if fraction.null_count() < len(cells):
+        seconds = seconds + fraction.cast(pl.Float64, strict=False).fill_null(0.0)
+    if has_offsets:
+        seconds = seconds - _offset_seconds(offset)
     first = str(next((cell for cell in cells if cell is not None), ""))
     separator = first[4] if not first[4:5].isdigit() else ""
     form = f"dates YYYY{separator}MM{separator}DD"
