@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (lines of files are not wrapped)
 """Layouts of exports: bars of several vendors, dates, numbers and units are read right, or refused in one sentence."""
 
 import gzip
@@ -248,6 +249,11 @@ def test_format_states_the_form_of_times(tmp_path, times, format, first):
     assert bars.time[0] == np.datetime64(first, "us").astype(np.int64) / 1e6
 
 
+def test_seconds_of_a_day_are_read(tmp_path):
+    bars = read_bars(write(tmp_path / "t.csv", lines_at(34_200, 34_260, 34_320)))
+    assert bars.time[0] == 34_200 and "seconds since 1970" in bars.layouts[0]
+
+
 def test_invalid_formats_and_columns_raise(tmp_path):
     path = write(tmp_path / "t.csv", lines_at("2023-03-06", "2023-03-07"))
     for format, message in {
@@ -256,7 +262,7 @@ def test_invalid_formats_and_columns_raise(tmp_path):
     }.items():
         with pytest.raises(Refusal, match=message):
             read_bars(path, format=format)
-    with pytest.raises(Refusal, match="columns must be of the fields time, date, open, .* but got 'opne'"):
+    with pytest.raises(Refusal, match=r"columns must be of the fields time, date, open, .* but got 'opne'"):
         read_bars(path, columns={"opne": "open"})
     assert error_of(path, format="%d/%m/%Y").endswith(
         "line 2: time must be a date of the format %d/%m/%Y, but is '2023-03-06'"

@@ -120,6 +120,150 @@ def test_parquet_and_csv_give_equal_snapshots(tmp_path):
     np.testing.assert_array_equal(read_snapshots(tmp_path / "dated.parquet").time, np.arange(30))
 
 
+# --- Layouts of vendors ---
+
+LEVELS = [(100.5, 3, 100.25, 7), (100.75, 2, 100.0, 4)]
+"""Ask price, ask size, bid price and bid size of two levels."""
+
+
+def named_book(names, times=None, header="time", absent=("", "", "", "")) -> list[str]:
+    """Return the lines of three snapshots. `names` makes the four names of a level; the third row has one level."""
+    columns = [name for level in (0, 1) for name in names(level)]
+    cells = [[str(x) for level in LEVELS for x in level]] * 2 + [[*map(str, LEVELS[0]), *absent]]
+    if times is None:
+        return [",".join(row) for row in [columns, *cells]]
+    rows = [[time, *row] for time, row in zip(times, cells, strict=True)]
+    return [",".join(row) for row in [[header, *columns], *rows]]
+
+
+def numbered(template: str, first: int, price="price", size="size"):
+    """Return a function that makes the four names of a level."""
+    return lambda level: [
+        template.format(side=side, name=name, n=level + first)
+        for side in ("ask", "bid")
+        for name in (price, size)
+    ]
+
+
+NAMES = {
+    "from 1": numbered("{side}_{name}_{n}", 1),
+    "from 0": numbered("{side}_{name}_{n}", 0),
+    "Tardis": numbered("{side}s[{n}].{name}", 0, size="amount"),
+    "Databento": numbered("{side}_{name}_0{n}", 0, "px", "sz"),
+    "capitals": numbered("{side}{name}{n}", 1, "Price", "Volume"),
+    "level first": numbered("{side}_{n}_{name}", 1, size="qty"),
+}
+
+
+def assert_two_levels(snapshots: BookSnapshots) -> None:
+    np.testing.assert_array_equal(snapshots.ask_price, [[100.5, 100.75]] * 2 + [[100.5, np.nan]])
+    np.testing.assert_array_equal(snapshots.ask_size, [[3, 2]] * 2 + [[3, 0]])
+    np.testing.assert_array_equal(snapshots.bid_price, [[100.25, 100.0]] * 2 + [[100.25, np.nan]])
+    np.testing.assert_array_equal(snapshots.bid_size, [[7, 4]] * 2 + [[7, 0]])
+    assert len(snapshots.layouts) == 1
+
+
+@pytest.mark.parametrize("absent", [("",) * 4, ("0",) * 4, ("0.0", "", "0.0", "")])
+@pytest.mark.parametrize("kind", NAMES)
+def test_books_of_vendors_are_read_exactly(tmp_path, kind, absent):
+    path = write(tmp_path / "b.csv", named_book(NAMES[kind], absent=absent))
+    assert_two_levels(read_snapshots(path))
+    pl.read_csv(path).write_parquet(tmp_path / "b.parquet")
+    assert_two_levels(read_snapshots(tmp_path / "b.parquet"))
+
+
+def test_missing_level_is_named_as_the_file_counts_levels(tmp_path):
+    lines = named_book(numbered("{side}_{name}_{n}", 0))
+    lines[0] = lines[0].replace("bid_size_0", "other")
+    path = write(tmp_path / "b.csv", lines)
+    assert error_of(path) == f"{path}, line 1: no column bid_size_0"
+    lines = replace_cell(named_book(NAMES["Tardis"]), 3, 1, "99")
+    assert error_of(write(path, lines)) == f"{path}, line 3: bid 100.25 is not below ask 99"
+    lines = replace_cell(named_book(NAMES["Tardis"]), 3, 2, "-1")
+    assert error_of(write(path, lines)) == f"{path}, line 3: asks[0].amount must be at least 0, but is -1"
+
+
+def test_fixed_point_prices_of_databento_are_in_currency(tmp_path):
+    lines = named_book(NAMES["Databento"])
+    undefined = ["9223372036854775807", "0", "9223372036854775807", "0"]
+    rows = [
+        [str(round(float(x) * 1e9)) if i % 2 == 0 else x for i, x in enumerate(line.split(","))]
+        for line in lines[1:3]
+    ]
+    rows.append(rows[0][:4] + undefined)
+    lines = [f"ts_event,rtype,publisher_id,{lines[0]}"] + [
+        ",".join([f"167809500000000000{i}", "10", "1", *row]) for i, row in enumerate(rows)
+    ]
+    snapshots = read_snapshots(write(tmp_path / "b.csv", lines))
+    assert_two_levels(snapshots)
+    assert snapshots.time[0] == 1678095000
+
+
+TIMES = ("2023-03-06 09:30:00", "2023-03-06 09:30:00.5", "2023-03-06 09:30:01")
+
+
+@pytest.mark.parametrize(
+    ("header", "times", "seconds"),
+    [
+        ("time", TIMES, (1678095000, 1678095000.5, 1678095001)),
+        ("timestamp", [f"{t.replace(' ', 'T')}Z" for t in TIMES], (1678095000, 1678095000.5, 1678095001)),
+        ("time", [f"1678095000{x}" for x in ("000000000", "500000000", "999999999")], (1678095000, 1678095000.5, 1678095001)),
+        ("timestamp", [f"1678095000{x}" for x in ("000000", "500000", "999999")], (1678095000, 1678095000.5, 1678095000.999999)),
+        ("time", ("20230306093000", "20230306093001", "20230306093002"), (1678095000, 1678095001, 1678095002)),
+        ("time", ("09:30:00", "09:30:00.5", "09:30:01"), (34200, 34200.5, 34201)),
+        ("time", ("34200.1", "34200.2", "34200.3"), (34200.1, 34200.2, 34200.3)),
+    ],
+)  # fmt: skip
+def test_times_of_books_are_read(tmp_path, header, times, seconds):
+    snapshots = read_snapshots(write(tmp_path / "b.csv", named_book(NAMES["Tardis"], times, header)))
+    np.testing.assert_allclose(snapshots.time, seconds, rtol=0, atol=5e-7)
+
+
+def test_time_other_than_named_time_is_left_out_if_it_is_not_in_order(tmp_path):
+    lines = named_book(NAMES["Tardis"], ("3,1,x", "2,5,x", "4,9,x"), "timestamp,local_timestamp,note")
+    path = write(tmp_path / "b.csv", lines)
+    snapshots = read_snapshots(path)
+    assert snapshots.time.tolist() == [1, 5, 9]
+    assert "times from local_timestamp" in snapshots.layouts[0]
+    assert read_snapshots(path, columns={"time": "local_timestamp"}).time.tolist() == [1, 5, 9]
+    with pytest.raises(DataError, match="line 3: time 2 is before 3"):
+        read_snapshots(path, columns={"time": "timestamp"})
+    with pytest.raises(DataError, match="line 2: note must be a date"):
+        read_snapshots(path, columns={"time": "note"})
+    lines = named_book(NAMES["Tardis"], ("3", "2", "4"), "timestamp")
+    snapshots = read_snapshots(write(path, lines))
+    assert snapshots.time is None and snapshots.layouts[0].endswith(
+        "timestamp left out, being no times in order"
+    )
+
+
+def test_columns_of_books_can_be_named(tmp_path):
+    lines = named_book(lambda level: [f"a{level}", f"as{level}", f"b{level}", f"bs{level}"])
+    path = write(tmp_path / "b.csv", lines)
+    columns = {
+        f"{side}_{name}_{n}": f"{side[0]}{'s' * (name == 'size')}{n - 1}"
+        for n in (1, 2) for side in ("ask", "bid") for name in ("price", "size")
+    }  # fmt: skip
+    assert_two_levels(read_snapshots(path, columns=columns))
+    book = write(tmp_path / "l.csv", BOOKS)
+    with pytest.raises(DataError, match="line 1: has no header, so `columns` cannot name its columns"):
+        read_snapshots(book, columns={"time": "x"})
+
+
+def test_lobster_file_that_begins_within_a_halt_drops_its_rows_until_trading_resumes(tmp_path):
+    """The first message of type 7 says that quotes (0) or trading (1) resume: what comes before it is halted."""
+    time = MESSAGES[0].split(",")[0]
+    crossed = replace_cell([BOOKS[0]], 1, 3, "310000")[0]
+    for first, prices in ((3, (0, 1)), (2, (1,))):
+        halt = [f"{time},1,999,100,310000,1", *(f"{time},7,0,0,{price},-1" for price in prices)]
+        messages, books = [*halt, *MESSAGES[1:]], [*[crossed] * (first - 1), *BOOKS]
+        snapshots = read_snapshots(write(tmp_path / "m.csv", messages), write(tmp_path / "b.csv", books))
+        assert (snapshots.rows_read, snapshots.rows_halted) == (59 + first, first - 1)
+    message = write(tmp_path / "m.csv", [f"{time},7,0,0,-1,-1", *messages])
+    book = write(tmp_path / "b.csv", [BOOKS[0], *books])
+    assert read_snapshots(message, book).rows_halted == 2
+
+
 # --- Invalid files ---
 
 

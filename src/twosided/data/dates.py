@@ -376,6 +376,8 @@ def _from_numbers(label: str, cells: pl.Series, format: Format, keep: bool) -> T
     stamps = _stamps(label, cells, x)
     if stamps is not None:
         return stamps
+    if not keep:
+        _refuse_other_calendars(label, x[np.isfinite(x)])
     size = np.abs(np.nan_to_num(x))
     divisors = np.zeros(len(x))
     divisors[size <= _LAST_SECOND] = 1.0
@@ -402,10 +404,8 @@ def _stamps(label: str, cells: pl.Series, x: Float[ndarray, "rows"]) -> Times | 
     most are: no time since 1970 has as many.
     """
     finite = x[np.isfinite(x)]
-    if not finite.size:
+    if not finite.size or not _may_be_stamps(float(finite[0])):
         return None
-    if not _may_be_stamps(float(finite[0])):
-        return _refuse_other_calendars(label, finite)
     if cells.dtype != pl.String:
         cells = cells.cast(pl.Int64, strict=False).cast(pl.String)
     texts = cells.str.replace(r"\.0*$", "")
@@ -436,12 +436,13 @@ def _may_be_stamps(x: float) -> bool:
 
 def _refuse_other_calendars(label: str, x: Float[ndarray, "rows"]) -> None:
     """Raise Refusal for numbers that may be dates YYMMDD, or days of a spreadsheet."""
-    if len(x) > 1 and ((x >= 20_000) & (x <= 70_000)).all():
+    # Seconds of a day have the same size; daily or finer bars are at most some days apart.
+    if len(x) > 1 and ((x >= 20_000) & (x <= 70_000)).all() and np.median(np.abs(np.diff(x))) < 32:
         raise Refusal(
             f"{label} from {format_value(x[0])} to {format_value(x[-1])} may be seconds since 1970 or days of a"
             " spreadsheet; write dates, or state seconds with `format`: s"
         )
-    if ((x >= 100_000) & (x < 1_000_000) & (x == np.floor(x))).all():
+    if len(x) and ((x >= 100_000) & (x < 1_000_000) & (x == np.floor(x))).all():
         month, day = x // 100 % 100, x % 100
         if ((month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all():
             raise Refusal(
