@@ -6,7 +6,7 @@ source, and its module is imported only when it runs.
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 
@@ -108,7 +108,7 @@ def _call(command: tuple[str, ...], words: list[str]) -> int:
             opens_runs=command in OPEN_RUNS,
         )
         _keep_compiled_programs()
-        with _layouts_shown():
+        with _layouts_shown("--json" in words):
             call = build(settings)
             return call(settings)
     except Refusal as error:
@@ -116,23 +116,31 @@ def _call(command: tuple[str, ...], words: list[str]) -> int:
 
 
 @contextmanager
-def _layouts_shown() -> Iterator[None]:
-    """Print the layout of each data file that is read to standard error, once."""
+def _layouts_shown(is_json: bool) -> Generator[None]:
+    """Print the layout of each data file that is read, once: before results, or to standard error below JSON."""
     import logging
 
-    handler, logger, shown = logging.StreamHandler(), logging.getLogger("twosided.data"), set[str]()
-    handler.setFormatter(logging.Formatter("data: %(message)s"))
-    handler.addFilter(lambda record: not (record.getMessage() in shown or shown.add(record.getMessage())))
-    level, propagates = logger.level, logger.propagate
+    shown: list[str] = []
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            line = f"data: {record.getMessage()}"
+            if line not in shown:
+                shown.append(line)
+                if not is_json:
+                    print(line, flush=True)
+
+    handler, logger = Lines(), logging.getLogger("twosided.data")
+    level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    logger.propagate = False
     try:
         yield
+        if is_json:
+            print("".join(f"{line}\n" for line in shown), end="", file=sys.stderr)
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-        logger.propagate = propagates
 
 
 def _keep_compiled_programs() -> None:

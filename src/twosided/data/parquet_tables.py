@@ -12,7 +12,7 @@ from pyarrow import parquet
 from twosided.data.content import MAX_BYTES, Content, DataError, format_value
 from twosided.data.tables import MAX_COLUMNS, Choice, Column, Layout, Sample, Table
 
-_LIMITS = {"thrift_string_size_limit": 10**7, "thrift_container_size_limit": 10**5}
+_LIMITS: dict[str, Any] = {"thrift_string_size_limit": 10**7, "thrift_container_size_limit": 10**5}
 """Largest sizes of the parts of a file's metadata, in bytes and in elements."""
 
 
