@@ -94,6 +94,10 @@ VENDORS = {
          *rows("1,2023-03-06 {t}:00,BTC/USD,{o},{h},{l},{c},{v},99")[::-1]],
         {},
     ),
+    "yfinance": (
+        ["Price,Close,High,Low,Open,Volume", "Ticker,A,A,A,A,A", "Datetime,,,,,", *rows("2023-03-06 {t}:00+00:00,{c},{h},{l},{o},{v}")],
+        {},
+    ),
     "short names": (["t,o,h,l,c,v", *rows("2023-03-06T{t}:00Z,{o},{h},{l},{c},{v}")], {}),
     "currency": (["Date,Close/Last,Volume,Open,High,Low", *rows("03/16/2023 {t},${c},{v},${o},${h},${l}")], {"days": 10}),
     "calendar stamps": (["time,open,high,low,close,volume", *rows("20230306{t},{o},{h},{l},{c},{v}", COMPACT)], {}),
@@ -211,6 +215,8 @@ def test_calendar_stamps_are_dates(tmp_path, times, seconds):
         (("03/04/2023 09:30", "03/04/2023 09:31"), "time such as '03/04/2023' may be day, month, year or month, day, year; state which with `format`: dmy or mdy"),
         (("3/4/23", "3/5/23"), "state which with `format`: dmy or mdy or ymd"),
         (("230306", "230307", "230308"), "time such as 230306 may be dates YYMMDD or seconds since 1970; state which with `format`: %y%m%d or s"),
+        (("20231503", "20231603"), "line 2: time must be a date YYYYMMDD like others of its column, but is '20231503'"),
+        (("2021", "2022", "2023"), "time from 2021 to 2023 may be seconds since 1970 or years"),
         (("44991", "44992", "44993"), "may be seconds since 1970 or days of a spreadsheet"),
         (("13/04/2023", "14/04/2023", "04/15/2023"), "line 4: time must be a date (2012-02-01 09:30) or a number, but is '04/15/2023'"),
         (("20230306", "20230345"), "line 3: time must be a date YYYYMMDD like others of its column, but is '20230345'"),
@@ -302,6 +308,7 @@ def test_date_and_time_columns_can_be_named(tmp_path):
         ('"1,234"', "decimal-comma", 1.234),
         ('"1,234"', "decimal-point", 1234.0),
         ("$1234.5", None, 1234.5),
+        ("1'234'567.5", None, 1234567.5),
         ("1.5e3", None, 1500.0),
     ],
 )

@@ -400,8 +400,8 @@ def _from_numbers(label: str, cells: pl.Series, format: Format, keep: bool) -> T
 def _stamps(label: str, cells: pl.Series, x: Float[ndarray, "rows"]) -> Times | None:
     """Parse numbers that are calendar stamps such as 20230306, or return None if they are not.
 
-    Numbers are stamps if all are valid stamps of the same number of digits. For 8, 14 and 17 digits it suffices that
-    most are: no time since 1970 has as many.
+    Numbers are stamps if all are valid stamps of the same number of digits. For 8, 14 and 17 digits the first one
+    decides: times since 1970 of recent years have other numbers of digits.
     """
     finite = x[np.isfinite(x)]
     if not finite.size or not _may_be_stamps(float(finite[0])):
@@ -420,7 +420,7 @@ def _stamps(label: str, cells: pl.Series, x: Float[ndarray, "rows"]) -> Times | 
     fraction = ("0." + texts.str.slice(14).str.pad_end(1, "0")).cast(pl.Float64, strict=False)
     right = texts.str.contains(rf"^(?:{_CENTURIES[width]})[0-9]{{{width - 2}}}$")
     invalid = (texts.is_not_null() & (parsed.is_null() | ~right)).to_numpy()
-    if invalid.all() or (invalid.any() and (width in _AMBIGUOUS or invalid.mean() > 0.5)):
+    if invalid.any() and width in _AMBIGUOUS:
         return None
     problem = _problem(label, cells, invalid, f"a date {form} like others of its column")
     seconds = _to_numpy(parsed.dt.epoch("us") / 1e6 + fraction)
@@ -435,12 +435,18 @@ def _may_be_stamps(x: float) -> bool:
 
 
 def _refuse_other_calendars(label: str, x: Float[ndarray, "rows"]) -> None:
-    """Raise Refusal for numbers that may be dates YYMMDD, or days of a spreadsheet."""
-    # Seconds of a day have the same size; daily or finer bars are at most some days apart.
-    if len(x) > 1 and ((x >= 20_000) & (x <= 70_000)).all() and np.median(np.abs(np.diff(x))) < 32:
+    """Raise Refusal for numbers that may be years, dates YYMMDD, or days of a spreadsheet."""
+    step = np.median(np.abs(np.diff(x))) if len(x) > 1 else np.inf
+    extent = f"{label} from {format_value(x[0])} to {format_value(x[-1])}" if len(x) else label
+    # Bars of years are a year apart, and those of days some days; seconds of a day have the same size.
+    if step < 32 and ((x >= 1700) & (x < 2200)).all():
         raise Refusal(
-            f"{label} from {format_value(x[0])} to {format_value(x[-1])} may be seconds since 1970 or days of a"
-            " spreadsheet; write dates, or state seconds with `format`: s"
+            f"{extent} may be seconds since 1970 or years; write dates, or state seconds with `format`: s"
+        )
+    if step < 32 and ((x >= 20_000) & (x <= 70_000)).all():
+        raise Refusal(
+            f"{extent} may be seconds since 1970 or days of a spreadsheet; write dates, or state seconds with"
+            " `format`: s"
         )
     if len(x) and ((x >= 100_000) & (x < 1_000_000) & (x == np.floor(x))).all():
         month, day = x // 100 % 100, x % 100

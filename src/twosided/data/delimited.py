@@ -45,7 +45,7 @@ def read_delimited(content: Content, choose: Choice, format: Format = Format()) 
     dialect = _detect(name, text)
     if dialect.is_spaced:
         text = re.sub(rb"(?m)^[ \t]+", b"", re.sub(rb"[ \t]+", b"\t", text))
-    first_line = dialect.header_line + (dialect.header is not None)
+    first_line = dialect.header_line + dialect.num_headers
     location = f"{name}, line {dialect.header_line}"
     if content.invalid is not None and content.invalid < first_line:
         raise DataError(f"{name}, line {content.invalid}: not UTF-8 text")
@@ -101,6 +101,8 @@ class _Dialect:
     """Names of the columns, "" for those without, or None."""
     header_line: int
     """Number of the line of the header, or else of the first row."""
+    num_headers: int
+    """Number of lines of the header."""
     rows: list[list[str]]
     """Cells of the first rows."""
     is_spaced: bool
@@ -149,6 +151,10 @@ def _detect(name: str, text: bytes) -> _Dialect:
     # Half of the cells suffice: a file without a header is recognised despite a damaged number in its first line.
     has_header = 2 * sum(_is_value(cell) for cell in filled) < len(filled)
     header, rows = (cells[0], cells[1:]) if has_header else (None, cells)
+    num_headers = int(has_header)
+    if header is not None and [row[0] for row in rows[:2]] in (["Ticker", "Date"], ["Ticker", "Datetime"]):
+        # yfinance names the quantities, the ticker and the index in three lines.
+        header, rows, num_headers = [rows[1][0], *header[1:]], rows[2:], 3
     width = len(cells[0])
     if header is not None and rows:
         common = Counter(map(len, rows)).most_common(1)[0][0]
@@ -168,7 +174,7 @@ def _detect(name: str, text: bytes) -> _Dialect:
     notes: tuple[str, ...] = (f"{sample[0][0] - 1} lines before the header left out",) * (sample[0][0] > 1)
     form = ("spaces" if is_spaced else _DELIMITERS.get(delimiter, repr(delimiter)),)
     form = (f"separated by {form[0]}", *(() if has_header else ("no header",)))
-    return _Dialect(delimiter, width, header, sample[0][0], rows, is_spaced, form, notes)
+    return _Dialect(delimiter, width, header, sample[0][0], num_headers, rows, is_spaced, form, notes)
 
 
 def _delimiter(lines: list[str]) -> tuple[str, int]:

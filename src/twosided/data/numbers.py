@@ -43,6 +43,8 @@ def to_numbers(
     cells = cells.fill_null("").str.strip_chars()
     if cells.str.contains("[$€£¥]").any():
         cells = cells.str.replace(r"^([+-]?)[$€£¥] ?", "${1}").str.replace(r" ?[$€£¥]$", "")
+    if cells.str.contains("['’]").any():
+        cells = cells.str.replace_all("['’]([0-9]{3})", "${1}")
     factor, missing = pl.Series(np.ones(len(cells))), cells == ""
     if is_amount:
         lower = cells.str.to_lowercase()
