@@ -157,17 +157,22 @@ def test_model_of_files_is_fitted_once_before_training_and_reports_progress(tmp_
     bars, path, told, asked = minutes()[0][:260], tmp_path / "bars.csv", [], []
     write_bars(path, bars)
 
-    def known_fits(bars, window, every, *, block):
+    def known_fits(bars, window, every, *, block, years_per_bar):
         """In place of new fits: those of `fits`, whose windows have the same ends."""
-        asked.append((len(bars), window, every, block))
+        asked.append((len(bars), window, every, block, years_per_bar))
         return iter(fits())
 
     monkeypatch.setattr(fitted_models, "rolling_fits", known_fits)
-    learner = planner(model=CalibratedBars((path,), refit=100, window=150, block=3))
+    model = CalibratedBars((path,), refit=100, window=150, block=3)
+    with pytest.raises(
+        Refusal, match="less than a week of trading, so that the number of bars per year is unknown"
+    ):
+        planner(model=model).prepare(Scenario(BarsMarket(source=FileBars((path,))), ()), told.append)
+    learner = planner(model=dataclasses.replace(model, bars_per_year=525_600.0))
     scenario = Scenario(BarsMarket(source=FileBars((path,))), ())
     for _ in range(2):
         learner.prepare(scenario, told.append)
-    assert asked == [(260, 150, 100, 3)]
+    assert asked == [(260, 150, 100, 3, YEARS)]
     assert [text.partition(",")[0] for text in told] == [
         f"fit {i} of 2 of the model of the bars" for i in (1, 2)
     ]

@@ -42,7 +42,8 @@ def tiny(monkeypatch):
 @pytest.fixture(scope="module")
 def bars_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("bars") / "minutes.parquet"
-    write_bars(path, history()[0])
+    # Of a quarter of an hour, so that there are whole weeks.
+    write_bars(path, dataclasses.replace(history()[0], time=1.6e9 + 900.0 * np.arange(1200)))
     return path
 
 
@@ -153,7 +154,7 @@ def test_errors_of_several_makers_include_variation_of_bars_and_makers(bars_file
     held = np.array([frame["inventory"].abs().to_numpy() for frame in steps])
     wealth = pnl.cumsum(1)
     falls = [max(max(0.0, *w[: i + 1]) - w[i] for i in range(len(w))) for w in wealth]
-    ratios = pnl.mean(1) / pnl.std(1) * 1440**0.5
+    ratios = pnl.mean(1) / pnl.std(1) * 96**0.5
     for name, each in (
         ("pnl", pnl.sum(1)),
         ("drawdown", falls),

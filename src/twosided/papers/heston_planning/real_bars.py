@@ -94,6 +94,7 @@ class History:
             raise Refusal(
                 f"{', '.join(budget.bars)}: the study needs at least {MIN_BARS} bars, but there are {len(bars)}"
             )
+        _ = bars.years_per_bar  # refuses too short a history before anything runs
         ends = np.round(np.cumsum(SHARES) * len(bars)).astype(int)
         first, second, last = (bars[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True))
         if budget.quick:
