@@ -14,15 +14,18 @@ Steps of Δ, as simulated. Both sides may fill in a step, independently, with pr
 
     V_n(q) = max over δ_b, δ_a of  E[ fills' (δ - f) + g(q') ],    g(q) = μqΔ - φq²Δ + V_{n+1}(q),   V_N(q) = -αq²
 
-On one side, let c be the change of g by a fill, averaged over the other side. Then p (δ - f + c) is largest where
-(e^x - 1)/x = k (δ - f + c) with x = A e^{-kδ} Δ, a concave equation in δ that Newton's method solves; the sides are
-optimised in turn until they agree. The bounds on offsets hold. The difference of the two values is the error of the
-time step, O(Δ).
+The maximum over both offsets of each step is global: best_offsets.py solves one side in closed form, both by
+monotone best responses and, where these leave a choice, by branch and bound, and `bound` is the sum over steps of what
+the search leaves open. A step that cannot be certified is refused. The bounds on offsets hold, in the single precision
+of the market. The difference of the two values is the error of the time step, O(Δ).
 
 A maker with constant absolute risk aversion γ (Guéant, Lehalle and Fernandez-Tapia 2013, theorem 1; no drift, no fee):
 
     v(t) = e^{-M (T - t)} 1,   M_qq = kγσ²q²/2,  M_{q, q±1} = -A (1 + γ/k)^{-(1 + k/γ)}
     δ_b = (1/k) log(v_q / v_{q+1}) + (1/γ) log(1 + γ/k),   δ_a the same with q - 1
+
+Both linear equations are solved with the relative accuracy of every entry of w and v, in logarithms where these exceed
+the range of floating-point numbers (log_exponential.py).
 
 Values and offsets are in currency. The answers hold for every martingale price, and for an arithmetic price with
 constant drift.
@@ -34,14 +37,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import expm
 
 from twosided.core.numeric import FloatArray
 from twosided.core.optimum import NotExact
 from twosided.core.policy import Policy
 from twosided.core.reward import TotalPnL
 from twosided.core.scenario import Scenario
-from twosided.core.validation import check, is_positive
+from twosided.core.validation import check, is_at_least, is_positive
+from twosided.limit_orders.best_offsets import StepProblem
+from twosided.limit_orders.log_exponential import log_exponentials
 from twosided.limit_orders.market import LimitOrderMarket, LimitOrderObservation, is_order
 from twosided.limit_orders.policies import QuoteTable
 from twosided.prices import Bachelier
@@ -62,11 +66,20 @@ class QuotesAndValue:
     """Ask less midprice, (steps, inventories)."""
     time_step: float
     """Δ, in units of time."""
+    bound: float = 0.0
+    """Bound on how much more a session could earn, in currency; 0 where the value is not found by a search."""
 
     @property
     def total(self) -> float:
         """Expected sum of rewards of a session that starts without inventory."""
         return float(self.value[0, self.inventory.size // 2])
+
+    def require_finite(self) -> "QuotesAndValue":
+        """Return self. Raises NotExact if a number is not finite in the single precision of policies."""
+        most = float(np.finfo(np.float32).max)
+        if not all((np.abs(x) <= most).all() for x in (self.value, self.bid, self.ask)):
+            raise NotExact("the values or quotes overflow: the parameters of the market are too large")
+        return self
 
     @property
     def policy(self) -> QuoteTable:
@@ -78,14 +91,21 @@ class QuotesAndValue:
 
 
 def limit_order_optimum(scenario: Scenario) -> QuotesAndValue:
-    """Return the optimum of the simulated market, for TotalPnL or InventoryPenalty. Raises NotExact."""
-    return _Program.of(scenario).solve()
+    """Return the optimum of the simulated market, for TotalPnL or InventoryPenalty.
+
+    No policy earns more than `value` plus `bound`, from any time and inventory. Raises NotExact, also where a step
+    cannot be certified or the numbers overflow.
+    """
+    return _Program.of(scenario).solve().require_finite()
 
 
 def short_step_optimum(scenario: Scenario) -> QuotesAndValue:
-    """Return the optimum in the limit of short steps, with unbounded offsets, at the times of the steps. Raises
-    NotExact."""
-    return _Program.of(scenario).limit()
+    """Return the optimum in the limit of short steps, with unbounded offsets, at the times of the steps.
+
+    It is the solution of the linear equation, proven optimal for continuous time; nothing is searched. Raises NotExact,
+    also where the numbers are too large.
+    """
+    return _Program.of(scenario).limit().require_finite()
 
 
 def limit_order_value(scenario: Scenario, policy: Policy) -> QuotesAndValue:
@@ -116,24 +136,36 @@ def limit_order_value(scenario: Scenario, policy: Policy) -> QuotesAndValue:
         )
         for side in sides
     )
-    return program.evaluate(bid, ask)
+    return program.evaluate(bid, ask).require_finite()
 
 
 def risk_averse_optimum(market: LimitOrderMarket, risk_aversion: float, volatility: float) -> QuoteTable:
     """Return the quotes of a maker with constant absolute risk aversion, in the limit of short steps. Raises
     NotExact."""
+    return risk_averse_solution(market, risk_aversion, volatility).policy
+
+
+def risk_averse_solution(market: LimitOrderMarket, risk_aversion: float, volatility: float) -> QuotesAndValue:
+    """Return the quotes of a maker with constant absolute risk aversion, in the limit of short steps.
+
+    `value` is the certainty equivalent of what the rest of the session adds to marked wealth, (1/k) log v. Raises
+    NotExact with drift or fees, and where the numbers are too large.
+    """
     check("risk_aversion", risk_aversion, "positive and finite", lambda: is_positive(risk_aversion))
+    check("volatility", volatility, "at least 0 and finite", lambda: is_at_least(volatility, 0))
     program = _Program.of(Scenario(market, (), horizon=max(market.session, 1)))
     if program.drift or program.fee:
         raise NotExact("the risk-averse maker's optimum is known here without drift and fees")
     decay, inventory = program.decay, program.inventory
-    ratio = np.log1p(risk_aversion / decay)
-    rate = program.intensity * np.exp(-(1 + decay / risk_aversion) * ratio)
-    generator = _tridiagonal(-decay * risk_aversion * volatility**2 * inventory**2 / 2, rate)
-    log_v = _log_exponentials(generator * program.time_step, np.zeros(inventory.size), program.steps)
-    # v of Guéant et al. is e^{-kθ}, here e^{kθ}: δ_b = θ(q) - θ(q + 1) + the risk-neutral part.
-    bid, ask = program.sides(log_v[:-1] / decay, ratio / risk_aversion)
-    return QuotesAndValue(inventory, log_v, bid, ask, program.time_step).policy
+    with np.errstate(all="ignore"):
+        ratio = np.log1p(risk_aversion / decay)
+        log_rate = program.log_rate - (1 + decay / risk_aversion) * ratio
+        diagonal = -decay * risk_aversion * volatility**2 * inventory**2 / 2 * program.time_step
+        log_v = log_exponentials(diagonal, float(log_rate), np.zeros(inventory.size), program.steps)
+        # v of Guéant et al. is e^{-kθ}, here e^{kθ}: δ_b = θ(q) - θ(q + 1) + the risk-neutral part.
+        value = log_v / decay
+        bid, ask = program.sides(value[:-1], float(ratio / risk_aversion))
+    return QuotesAndValue(inventory, value, bid, ask, program.time_step).require_finite()
 
 
 @dataclass(frozen=True)
@@ -188,6 +220,11 @@ class _Program:
         )
 
     @property
+    def log_rate(self) -> float:
+        """log(A Δ)."""
+        return float(np.log(self.intensity) + np.log(self.time_step))
+
+    @property
     def _holding(self) -> FloatArray:
         """Expected earnings of a position per unit of time."""
         return self.drift * self.inventory - self.running * self.inventory**2
@@ -197,9 +234,10 @@ class _Program:
         return -self.final * self.inventory**2
 
     def limit(self) -> QuotesAndValue:
-        rate = self.intensity * np.exp(-1 - self.decay * self.fee)
-        generator = _tridiagonal(self.decay * self._holding, rate)
-        log_w = _log_exponentials(generator * self.time_step, self.decay * self._closing, self.steps)
+        log_rate = self.log_rate - 1 - self.decay * self.fee
+        diagonal = self.decay * self._holding * self.time_step
+        with np.errstate(all="ignore"):
+            log_w = log_exponentials(diagonal, log_rate, self.decay * self._closing, self.steps)
         value = log_w / self.decay
         bid, ask = self.sides(value[:-1], 1 / self.decay + self.fee)
         return QuotesAndValue(self.inventory, value, bid, ask, self.time_step)
@@ -213,15 +251,22 @@ class _Program:
         return bid, ask
 
     def solve(self) -> QuotesAndValue:
-        value, bids, asks = [self._closing], [], []
-        for _ in range(self.steps):
-            after = value[-1] + self._holding * self.time_step
-            bid, ask = self._best(after)
-            bids.append(bid)
-            asks.append(ask)
-            value.append(self._worth(after, bid, ask))
+        value, bids, asks, bound = [self._closing], [], [], 0.0
+        with np.errstate(all="ignore"):
+            for _ in range(self.steps):
+                after = value[-1] + self._holding * self.time_step
+                bid, ask, error = self._best(after)
+                bids.append(bid)
+                asks.append(ask)
+                bound += error
+                value.append(self._worth(after, bid, ask))
         return QuotesAndValue(
-            self.inventory, np.array(value[::-1]), np.array(bids[::-1]), np.array(asks[::-1]), self.time_step
+            self.inventory,
+            np.array(value[::-1]),
+            np.array(bids[::-1]),
+            np.array(asks[::-1]),
+            self.time_step,
+            bound,
         )
 
     def evaluate(self, bid: FloatArray, ask: FloatArray) -> QuotesAndValue:
@@ -234,7 +279,8 @@ class _Program:
 
     def _fill_probability(self, offset: FloatArray, allowed: NDArray[np.bool_]) -> FloatArray:
         """Probability that an order fills."""
-        chance = -np.expm1(-self.intensity * self.time_step * np.exp(-self.decay * offset))
+        with np.errstate(over="ignore"):
+            chance = -np.expm1(-np.exp(self.log_rate - self.decay * offset))
         return np.where(allowed & (offset < self.max_offset), chance, 0.0)
 
     def _chances(self, bid: FloatArray, ask: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -251,41 +297,24 @@ class _Program:
         moved = buys * (1 - sells) * (up - after) + sells * (1 - buys) * (down - after)
         return earned + after + moved
 
-    def _best(self, after: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Optimise the offsets of both sides in turn until they agree."""
+    def _best(self, after: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+        """Return the optimal offsets of both sides, and a bound on the gain from others."""
         up, down = np.append(np.diff(after), 0.0), np.append(0.0, -np.diff(after))
-        bid = ask = np.full_like(after, self.max_offset)
-        for _ in range(MAX_ITERATIONS):
-            before, (buys, _) = bid, self._chances(bid, ask)
-            ask = self._side((1 - buys) * down - buys * up)
-            _, sells = self._chances(bid, ask)
-            bid = self._side((1 - sells) * up - sells * down)
-            if np.abs(bid - before).max() < TOLERANCE:
-                break
-        bid[-1] = ask[0] = self.max_offset
-        return bid, ask
-
-    def _side(self, gain: FloatArray) -> FloatArray:
-        """Return argmax of p(δ) (δ - f + gain) by Newton's method from the left, which never overshoots a
-        concave equation."""
-        net = self.decay * (gain - self.fee)
-        y = np.maximum(1 - net, self.decay * self.min_offset)
-        for _ in range(MAX_ITERATIONS):
-            x = self.intensity * self.time_step * np.exp(-y)
-            ratio = np.expm1(x) / x
-            step = (ratio - y - net) / (1 + np.exp(x) - ratio)
-            y = np.maximum(y + step, self.decay * self.min_offset)
-            if np.abs(step).max() < TOLERANCE:
-                break
+        # The largest offset that is below max_offset in the single precision of the market.
         most = float(np.nextafter(np.float32(self.max_offset), np.float32(-np.inf)))
-        offset = np.minimum(y / self.decay, most)
-        return np.where(offset - self.fee + gain > 0, offset, self.max_offset)
-
-
-MAX_ITERATIONS = 100
-"""Largest number of iterations; Newton's method takes far fewer."""
-TOLERANCE = 1e-13
-"""Largest change of converged offsets, in currency."""
+        decay, limit = self.decay, self.inventory[-1]
+        best = StepProblem(self.log_rate, decay * self.min_offset, decay * most).solve(
+            decay * (up - self.fee),
+            decay * (down - self.fee),
+            -decay * (up + down),
+            self.inventory < limit,
+            self.inventory > -limit,
+        )
+        bid, ask = (
+            np.where(np.isfinite(y), np.clip(y / decay, self.min_offset, most), self.max_offset)
+            for y in (best.bid, best.ask)
+        )
+        return bid, ask, float(best.error.max()) / decay
 
 
 def _drift(market: LimitOrderMarket) -> float:
@@ -296,19 +325,3 @@ def _drift(market: LimitOrderMarket) -> float:
     if float(price.change_moments(price.reset(price.shocks(jax.random.key(0), ()))).mean):
         raise NotExact(f"the optimum is known for a {type(price).__name__} price without drift")
     return 0.0
-
-
-def _tridiagonal(diagonal: FloatArray, off: float) -> FloatArray:
-    size = diagonal.size
-    return np.diag(diagonal) + off * (np.eye(size, k=1) + np.eye(size, k=-1))
-
-
-def _log_exponentials(generator: FloatArray, log_end: FloatArray, steps: int) -> FloatArray:
-    """Return log(e^{n M} e^{log_end}) for n = steps, ..., 0, one row each."""
-    one = expm(generator)
-    rows = [log_end]
-    for _ in range(steps):
-        # Rescale by the largest entry, so that nothing overflows.
-        most = rows[-1].max()
-        rows.append(most + np.log(one @ np.exp(rows[-1] - most)))
-    return np.array(rows[::-1])
