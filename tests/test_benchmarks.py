@@ -115,6 +115,7 @@ def test_calibration_benchmark_resumes_from_a_log_in_any_order(tmp_path, monkeyp
         "heston_calibration.py",
         "limit_order.py",
         "memory.py",
+        "optima.py",
         "rllib.py",
         "sac.py",
         "startup.py",

@@ -73,3 +73,14 @@ def test_value_iteration_that_does_not_converge_raises():
     swing = DecisionProcess((sparse.csr_array([[0.0, 1.0], [1.0, 0.0]]),), np.array([[1.0], [0.0]]), 0)
     with pytest.raises(ArithmeticError, match="still 1 apart after 50 sweeps"):
         swing.optimal_long_run(sweeps=50)
+
+
+def test_long_run_from_a_transient_start_weights_the_classes_where_it_ends():
+    # From state 0 to state 1 (which stays, and earns 2), or to the cycle of states 2 and 3, which earn 4 and 8.
+    moves = sparse.csr_array(
+        [[0.5, 0.125, 0.375, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 1.0, 0.0]]
+    )
+    chain = DecisionProcess((moves,), np.array([[100.0], [2.0], [4.0], [8.0]]), 0).follow(np.ones((4, 1)))
+    average, stationary = chain.long_run()
+    np.testing.assert_allclose(stationary, [0.0, 0.25, 0.375, 0.375], atol=1e-15)
+    assert average == pytest.approx(0.25 * 2 + 0.75 * 6)

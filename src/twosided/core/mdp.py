@@ -21,7 +21,7 @@ import numpy as np
 import scipy.sparse as sparse
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.sparse.csgraph import breadth_first_order
+from scipy.sparse.csgraph import breadth_first_order, connected_components
 from scipy.sparse.linalg import spsolve
 
 
@@ -91,19 +91,46 @@ class Chain:
         )
 
     def long_run(self) -> tuple[float, Float[ndarray, "states"]]:
-        """Return the long-run mean reward per step, and the stationary distribution μ = μ P reached from the start."""
-        moves = self.moves + sparse.diags_array(self.leaves)
+        """Return the long-run mean reward per step from the start, and the limit μ = μ P of the mean distribution.
+
+        If the chain from the start can end in several closed classes, μ is their mean, weighted by their probabilities.
+        """
+        moves = sparse.csr_array(self.moves + sparse.diags_array(self.leaves))
         reached = np.sort(breadth_first_order(moves, self.start, return_predecessors=False))
-        # μ' is the expected number of visits between two visits to the start: μ' = μ' P' + P(start, ·), with P' the
-        # transitions between the other states. Scaled to sum to 1, it is the stationary distribution.
-        others = reached[reached != self.start]
-        inner = sparse.csc_array((sparse.eye_array(reached.size - 1) - moves[others][:, others]).T)
+        links = moves[reached][:, reached]
+        count, label = connected_components(links, directed=True, connection="strong")
         stationary = np.zeros(self.rewards.size)
-        stationary[self.start] = 1.0
-        if others.size:
-            stationary[others] = np.asarray(spsolve(inner, moves[[self.start]][:, others].toarray()[0]))
-        stationary /= stationary.sum()
+        if count == 1:
+            stationary[reached] = _stationary(moves, reached, self.start)
+            return float(stationary @ self.rewards), stationary
+        origin, to = links.nonzero()
+        is_open = np.zeros(count, bool)
+        is_open[label[origin[label[origin] != label[to]]]] = True
+        transient, closed = reached[is_open[label]], np.flatnonzero(~is_open)
+        probability = np.ones(1)
+        if transient.size:
+            # Probability of ending in each class: expected visits of the transient states from the start.
+            inner = sparse.csc_array((sparse.eye_array(transient.size) - moves[transient][:, transient]).T)
+            visits = np.atleast_1d(np.asarray(spsolve(inner, (transient == self.start).astype(float))))
+            classes = [reached[label == each] for each in closed]
+            probability = np.array([visits @ moves[transient][:, members].sum(1) for members in classes])
+            probability /= probability.sum()
+        for each, weight in zip(closed, probability, strict=True):
+            members = reached[label == each]
+            stationary[members] = weight * _stationary(moves, members, int(members[0]))
         return float(stationary @ self.rewards), stationary
+
+
+def _stationary(moves: sparse.csr_array, members: ndarray, origin: int) -> Float[ndarray, "members"]:
+    """Return the stationary distribution of a closed class of states, by visits between two visits to one of them."""
+    # μ' is the expected number of visits between two visits to the origin: μ' = μ' P' + P(origin, ·), with P' the
+    # transitions between the other states. Scaled to sum to 1, it is the stationary distribution.
+    out = np.ones(members.size)
+    others = members[members != origin]
+    inner = sparse.csc_array((sparse.eye_array(others.size) - moves[others][:, others]).T)
+    if others.size:
+        out[members != origin] = np.asarray(spsolve(inner, moves[[origin]][:, others].toarray()[0]))
+    return out / out.sum()
 
 
 @dataclass(frozen=True)

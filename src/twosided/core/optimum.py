@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from twosided.core.policy import Policy
 
 if TYPE_CHECKING:
@@ -17,12 +20,18 @@ class NotExact(ValueError):
     """No exact answer is known for a scenario; the message is one sentence with the reason."""
 
 
+def require_finite(what: str, *values: ArrayLike) -> None:
+    """Raise NotExact if one of the values is not finite."""
+    if not all(np.isfinite(value).all() for value in values):
+        raise NotExact(f"{what} overflows: the parameters of the scenario are too large")
+
+
 @dataclass(frozen=True)
 class Optimum:
     """Exact optimum of a scenario, and a policy that attains it or approaches it."""
 
     value: float
-    """Largest expected value of the metric that a policy can have, per step."""
+    """Largest expected value of the metric that a policy can have, per step; `source` states what is proven."""
     metric: Literal["pnl_total", "reward"]
     """Metric that the value measures: the learner's own total PnL in currency, or its reward."""
     policy: Policy

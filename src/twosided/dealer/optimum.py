@@ -1,6 +1,6 @@
 """Exact optimum of a dealer-market scenario: Theorem 1 of Ganesh et al. (2019), or dynamic programming."""
 
-from twosided.core.optimum import NotExact, Optimum
+from twosided.core.optimum import NotExact, Optimum, require_finite
 from twosided.core.scenario import Scenario
 from twosided.dealer.exact.dynamic_programming import penalized_optimum
 from twosided.dealer.exact.total_pnl import total_pnl_optimum
@@ -15,8 +15,9 @@ def dealer_optimum(scenario: Scenario) -> Optimum:
     """
     if isinstance(scenario.reward, SquarePenalty | AsymmetricPenalty):
         best = penalized_optimum(scenario)
-        bound = 100 * best.errors.bound / abs(best.value)
-        source = f"The optimum comes from dynamic programming over inventory, within {bound:.1g}%."
+        require_finite("the optimum over inventory", best.value, best.errors.bound)
+        source = "The optimum comes from dynamic programming over inventory"
+        source += f", within {100 * best.errors.bound / abs(best.value):.1g}%." if best.value else "."
         return Optimum(best.value, "reward", best.policy, source)
     best = total_pnl_optimum(scenario)
     if best.value <= 0:

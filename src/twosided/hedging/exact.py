@@ -16,7 +16,9 @@ risk, S_i(s) - c_i |u - q| is replaced by the expectation of -|spread PnL - hedg
 Approximations: the bins are taken to be a Markov chain; hedges are whole units, skews are on a grid, and V is linear
 between positions; bins come from a sample. A policy that observes the position alone is optimised by the same program
 with one bin, and evaluated in the chain of all bins; its shortfall is the value of observing volatility and trend. The
-values that either policy attains in the market itself are measured by `evaluate`, and bound the optimum from below.
+values that either policy attains in the market itself are measured by `evaluate`, and bound the optimum from below. In
+the chain of bins, all whole hedges and all skews of the grid are compared, so the optimum over these is proven; in the
+market itself it is an approximation, and hedges of fractions of a unit are not searched.
 
 Units: positions in units of trade, values in currency per step.
 """
@@ -29,7 +31,7 @@ from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
 from twosided.core.numeric import FloatArray
-from twosided.core.optimum import NotExact
+from twosided.core.optimum import NotExact, require_finite
 from twosided.core.policy import StatelessPolicy
 from twosided.core.reward import Reward, TotalPnL
 from twosided.core.scenario import Scenario
@@ -37,6 +39,9 @@ from twosided.core.validation import check
 from twosided.hedging.client_flow import WEIGHTS, PriceBins, price_bins
 from twosided.hedging.market import HedgingAction, HedgingMarket
 from twosided.hedging.rewards import PositionPenalty, PriceOfRisk
+
+MAX_ROUNDING = 1e-6
+"""Largest rounding error of a step, relative to the optimum."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -140,8 +145,10 @@ def hedging_optimum(
         ),
     )
     initial = finest.bins.initial
+    value = float(fine.value[:, zero] @ initial / horizon)
+    _require_resolved(value, position_values, finest.penalty)
     return HedgingOptimum(
-        value=float(fine.value[:, zero] @ initial / horizon),
+        value=value,
         position_value=float(position_values[:, zero] @ initial / horizon),
         refinement=float(fine.value[:, zero] @ initial - coarse.value[:, zero] @ programs[1].bins.initial)
         / horizon,
@@ -151,6 +158,21 @@ def hedging_optimum(
         policy=_policy(programs[0], position_only, market.allow_skew),
         extended_policy=_policy(finest, fine, market.allow_skew),
     )
+
+
+def _require_resolved(value: float, position_values: FloatArray, penalty: FloatArray) -> None:
+    """Raise NotExact if the penalty is so steep that rounding exceeds MAX_ROUNDING.
+
+    Probabilities of rare client trades, and the convolutions with them, have absolute errors of the rounding of
+    float64, which count as much as the largest penalty that a step can reach.
+    """
+    require_finite("the optimal hedge", value, position_values)
+    rounding = float(np.finfo(float).eps) * float(np.abs(penalty).max())
+    if rounding > MAX_ROUNDING * abs(value):
+        raise NotExact(
+            "the dynamic program over position is not resolved: the penalty of the positions that one step can reach "
+            f"is {float(np.abs(penalty).max()):.2g}, against an optimum of {value:.2g} per step"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,12 +232,10 @@ class _Program:
                     " the optimum"
                 )
             scale = float(reward.max_position)
-            penalty = (
-                float(reward.weight)
-                * float(reward.initial_price)
-                * scale
-                * np.expm1(np.abs(reachable) / scale)
-            )
+            with np.errstate(over="ignore"):
+                growth = np.expm1(np.abs(reachable) / scale)
+            penalty = float(reward.weight) * float(reward.initial_price) * scale * growth
+            require_finite("the penalty of the positions that one step can reach", penalty)
             penalty = np.where(active, penalty, penalty / (1 - float(reward.discount)))
             variance_penalty = float(reward.variance_weight) * bins.mean_square_change * position**2
         elif not isinstance(reward, TotalPnL):

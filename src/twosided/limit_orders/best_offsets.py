@@ -86,7 +86,7 @@ class StepProblem:
 
         `guess` is near the answer, for speed.
         """
-        y = np.minimum(np.maximum(self._stationary(net, guess), self.low), self.high)
+        y = np.minimum(np.maximum(self.stationary(net, guess), self.low), self.high)
         p = self.fill_probability(y)
         earned = p * (y + net)
         order = allowed & (earned > 0)
@@ -116,7 +116,7 @@ class StepProblem:
             bid[others], ask[others] = joint.at(others).search(bid[others])
         return BestOffsets(bid, ask, joint.tolerance)
 
-    def _stationary(self, net: FloatArray, guess: FloatArray | None = None) -> FloatArray:
+    def stationary(self, net: FloatArray, guess: FloatArray | None = None) -> FloatArray:
         """Return L - u for the root u, by Newton's method from the right; from the left its first step is not to the
         left of the root."""
         target = self.log_rate + net
@@ -228,24 +228,27 @@ class _Joint:
             if states.size > MAX_INTERVALS:
                 break
             here = self.at(states)
-            middle, bound = here._bound(low, high)
+            middle, bound = here.bound(low, high)
             value = here.value(middle)
             order = np.argsort(value, kind="stable")  # the last of a state's assignments is its largest
             improved = order[value[order] > best[states[order]]]
             bid[states[improved]], best[states[improved]] = middle[improved], value[improved]
             still_open = bound > best[states] + tolerance[states]
-            states, low, high, middle = (x[still_open] for x in (states, low, high, middle))
+            states = states[still_open]
+            low, high, middle = (x[still_open] for x in (low, high, middle))
             # Bounds are exact at the ends: an interior maximum of the bound is where to split.
             inside = (middle - low > 0.1 * (high - low)) & (high - middle > 0.1 * (high - low))
             middle = np.where(inside, middle, low + (high - low) / 2)
             wide = (low < middle) & (middle < high)  # otherwise no float64 lies between the ends
-            states, low, high, middle = (x[wide] for x in (states, low, high, middle))
-            states, low, high = (np.concatenate(x) for x in ((states, states), (low, middle), (middle, high)))
+            states = states[wide]
+            low, high, middle = (x[wide] for x in (low, high, middle))
+            states = np.concatenate((states, states))
+            low, high = np.concatenate((low, middle)), np.concatenate((middle, high))
         raise NotExact(
             "the optimum of quotes could not be certified: the sides of a step depend too strongly on each other"
         )
 
-    def _bound(self, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def bound(self, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the maximiser of an upper bound of J on low <= y_b <= high, and the bound."""
         near, far = (self.problem.fill_probability(y) for y in (low, high))  # near >= far
         after_near, after_far = (
@@ -254,6 +257,6 @@ class _Joint:
         wide = near > far
         slope = np.divide(after_near - after_far, near - far, out=np.zeros_like(near), where=wide)
         base = np.where(wide, after_far - slope * far, np.maximum(after_near, after_far))
-        y = np.clip(self.problem._stationary(self.bid_gain + slope), low, high)
+        y = np.clip(self.problem.stationary(self.bid_gain + slope), low, high)
         p = self.problem.fill_probability(y)
         return y, p * (y + self.bid_gain + slope) + base

@@ -227,16 +227,18 @@ class _Program:
     @property
     def _holding(self) -> FloatArray:
         """Expected earnings of a position per unit of time."""
-        return self.drift * self.inventory - self.running * self.inventory**2
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.drift * self.inventory - self.running * self.inventory**2
 
     @property
     def _closing(self) -> FloatArray:
-        return -self.final * self.inventory**2
+        with np.errstate(over="ignore"):
+            return -self.final * self.inventory**2
 
     def limit(self) -> QuotesAndValue:
         log_rate = self.log_rate - 1 - self.decay * self.fee
-        diagonal = self.decay * self._holding * self.time_step
         with np.errstate(all="ignore"):
+            diagonal = self.decay * self._holding * self.time_step
             log_w = log_exponentials(diagonal, log_rate, self.decay * self._closing, self.steps)
         value = log_w / self.decay
         bid, ask = self.sides(value[:-1], 1 / self.decay + self.fee)
