@@ -137,8 +137,13 @@ class _BarMoments:
     def every_other(self) -> "_BarMoments":
         """Return the moments for every other offset, the last one included."""
         kept = np.unique(np.append(np.arange(0, self.bid_fills.size, 2), self.bid_fills.size - 1))
-        single = (self.bid_earnings, self.ask_earnings, self.bid_fills, self.ask_fills)
-        return _BarMoments(*(x[kept] for x in single), self.both_fill[np.ix_(kept, kept)])
+        return _BarMoments(
+            self.bid_earnings[kept],
+            self.ask_earnings[kept],
+            self.bid_fills[kept],
+            self.ask_fills[kept],
+            self.both_fill[np.ix_(kept, kept)],
+        )
 
     def pair_values(
         self,

@@ -210,8 +210,8 @@ class _Joint:
 
     def at(self, states: NDArray[np.intp]) -> "_Joint":
         """Return the part for some of the states, in any order."""
-        parts = (self.bid_gain, self.ask_gain, self.interaction, self.may_buy, self.may_sell)
-        return _Joint(self.problem, *(part[states] for part in parts))
+        gains = (x[states] for x in (self.bid_gain, self.ask_gain, self.interaction))
+        return _Joint(self.problem, *gains, self.may_buy[states], self.may_sell[states])
 
     def branch_and_bound(self, start: FloatArray, end: FloatArray, bid: FloatArray, best: FloatArray) -> None:
         """Improve `bid` and `best` in place by a search of start <= y_b <= end, to within the tolerance.
