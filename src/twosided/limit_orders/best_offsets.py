@@ -210,8 +210,14 @@ class _Joint:
 
     def at(self, states: NDArray[np.intp]) -> "_Joint":
         """Return the part for some of the states, in any order."""
-        gains = (x[states] for x in (self.bid_gain, self.ask_gain, self.interaction))
-        return _Joint(self.problem, *gains, self.may_buy[states], self.may_sell[states])
+        return _Joint(
+            self.problem,
+            self.bid_gain[states],
+            self.ask_gain[states],
+            self.interaction[states],
+            self.may_buy[states],
+            self.may_sell[states],
+        )
 
     def branch_and_bound(self, start: FloatArray, end: FloatArray, bid: FloatArray, best: FloatArray) -> None:
         """Improve `bid` and `best` in place by a search of start <= y_b <= end, to within the tolerance.
