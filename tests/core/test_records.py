@@ -76,7 +76,7 @@ def test_parameters_are_read_back_and_absent_if_null(tmp_path):
 
 def test_row_of_a_record_is_flat():
     fields = {"case": "a", "maker": 0, "metric": "pnl", "value": 2.0, "error": None, "seed": 0, "study": ""}
-    fields |= {"dof": None, "error_over": ""}
+    fields |= {"dof": None, "error_over": "", "data": ""}
     assert MAKERS[1].row() == fields | {"share": 1, "policy": "optimum"}
 
 

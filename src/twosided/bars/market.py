@@ -21,6 +21,7 @@ Prices are in the currency of the bars, sizes in units. The scaled observation h
 of `max_offset`. The unscaled observation is the state of Gore (2025) (`twosided.papers.heston_planning.scenario`).
 """
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -31,7 +32,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from twosided.bars.source import BarSource, QuotedBar, SimulatedBars
 from twosided.core.dashboard import Dashboard
-from twosided.core.market import History, Market
+from twosided.core.market import History, Market, Part
 from twosided.core.metrics import MetricGroup
 from twosided.core.numeric import Scalar
 from twosided.core.optimum import Optimum
@@ -214,6 +215,10 @@ class BarsMarket(Market):
 
     def place(self, state: BarsState) -> Int[Array, ""]:
         return state.price
+
+    def part(self, part: Part) -> "BarsMarket":
+        source = self.source.part(part)
+        return self if source is self.source else dataclasses.replace(self, source=source)
 
     @property
     def action_space(self) -> Box:

@@ -78,13 +78,15 @@ class PlanningSAC(SAC):
     def prepare(self, scenario, report):
         """Check that the model is of the market's own bars, and fit it if it needs fitting.
 
+        The model may be of later bars too, such as those held out of training: after a bar it uses only those so far.
+
         Raises Refusal if the bars differ, and ValueError if the market has no recorded bars or several learners.
         """
         history, record = self._history(scenario), self.model.record
         number = min(history.number, record.number)
         pairs = zip(jax.tree.leaves(history.bars), jax.tree.leaves(record.bars), strict=True)
         differs = np.any([np.asarray(a)[:number] != np.asarray(b)[:number] for a, b in pairs], axis=0)
-        if differs.any() or history.number != record.number:
+        if differs.any() or history.number > record.number:
             difference = (
                 f"bar {int(differs.argmax())} differs"
                 if differs.any()

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from numpy.typing import NDArray
 
+from twosided.core.market import Part
 from twosided.core.numeric import HostArray, Scalar
 from twosided.core.validation import check
 from twosided.data.bars import OHLC, OHLC_FIELDS, Bars
@@ -77,6 +78,10 @@ class BarSource(eqx.Module):
     @abc.abstractmethod
     def history(self) -> "RecordedBars | None":
         """Record that the bars come from; None for simulated bars."""
+
+    def part(self, part: Part) -> "BarSource":
+        """Return the bars that learners train on, or those held out to test them; the source itself where none are."""
+        return self
 
 
 class BarModel(BarSource):

@@ -9,7 +9,7 @@ A market is written for one path and `num_makers` seats; `step` is deterministic
 
 import abc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import equinox as eqx
 from jaxtyping import Array, Int, PRNGKeyArray
@@ -22,6 +22,10 @@ from twosided.core.transition import Transition
 
 if TYPE_CHECKING:
     from twosided.core.scenario import Scenario
+
+
+Part = Literal["train", "test"]
+"""Part of recorded data."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,11 @@ class Market(eqx.Module):
     def place(self, state: Any) -> Int[Array, ""]:
         """Return the place in the history of the next step, from 0. Raises ValueError without a history."""
         raise ValueError(f"{type(self).__name__} has no history")
+
+    def part(self, part: Part) -> "Market":
+        """Return the market on the part of its recorded data that learners train on, or on the part that is held out to
+        test them; the market itself where it has no recorded data, or holds none out."""
+        return self
 
     def trace_columns(self, transition: Transition) -> dict[str, Any]:
         """Return the market's own columns of a trace, for every maker."""

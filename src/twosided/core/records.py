@@ -11,6 +11,10 @@ Parameter: TypeAlias = float | int | str | bool
 
 INDEPENDENT = "independent paths"
 """Sample of the errors in a market without a history."""
+UNSEEN = "test, unseen"
+"""Data that were held out of training."""
+IN_SAMPLE = "in sample"
+"""Data that makers were trained on too."""
 NO_ERROR = "no error"
 """Beginning of the reason why a standard error is not known."""
 MEAN = "mean of seeds"
@@ -37,6 +41,9 @@ class Record:
     error_over: str = ""
     """Sample that the standard error is over, such as "independent paths" or "20 blocks of one history". Where it
     begins with "no error", the reason why an error is not known. Empty for exact values and extremes."""
+    data: str = ""
+    """Recorded data that a trained maker was evaluated on: UNSEEN or IN_SAMPLE; empty for simulated data and where
+    nothing was trained."""
     parameters: Mapping[str, Parameter] = field(default_factory=dict, hash=False)
     """Parameters of the case by name; each is a column of a table of records."""
 
@@ -63,6 +70,7 @@ _COLUMNS = {
     "study": pl.String,
     "dof": pl.Int64,
     "error_over": pl.String,
+    "data": pl.String,
 }
 
 
@@ -154,7 +162,9 @@ def mean_of_cases(records: Iterable[Record], cases: list[str], name: str) -> lis
             over = group[0].error_over
             if over and number > 1:
                 over += f" and {number} seeds"
-        out.append(Record(name, maker, metric, value, error, group[0].seed, group[0].study, dof, over))
+        out.append(
+            Record(name, maker, metric, value, error, group[0].seed, group[0].study, dof, over, group[0].data)
+        )
     return out
 
 

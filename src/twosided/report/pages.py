@@ -119,7 +119,7 @@ def results_page(
         summary,
         refresh,
         cards=_cards(results, catalogue, optimum, published),
-        evaluation=_sentences(results, catalogue, optimum),
+        evaluation=" ".join([_sentences(results, catalogue, optimum), *results.data]).strip(),
         note=note[:1].upper() + note[1:],
         errors=results.errors,
         table=_table(results, compared, catalogue, optimum, published),
@@ -144,6 +144,7 @@ LEARNING = (
     "that rise together and level off have converged."
 )
 LEARNING_GAP = " Gaps below 0.1% are drawn at 0.1%: these few episodes cannot distinguish them from 0."
+LEARNING_DATA = " These evaluations are in sample: they are on the data that the makers are trained on."
 EPISODE = (
     "From top to bottom: the midprice; the quotes relative to it, in basis points (hundredths of a percent); "
     "trades with clients; the inventory; and cumulative PnL by source."
@@ -172,7 +173,7 @@ def _result_sections(
         text = EARNINGS + OPTIMAL_EARNINGS * (best is not None)
         sections.append(Section("PnL by source", text, figure))
     if curves is not None and not curves.is_empty():
-        text = LEARNING + LEARNING_GAP * (optimum is not None)
+        text = LEARNING + LEARNING_GAP * (optimum is not None) + LEARNING_DATA * bool(results.data)
         sections.append(Section("Training", text, figure_learning(curves, best, **shown)))
     return sections
 

@@ -9,8 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from twosided.core.metrics import GAP, MARKET_SHARE, OTHER, PARTS, Metric, MetricGroup, by_name, find_metric
-from twosided.core.records import MEAN, Record
+from twosided.core.records import IN_SAMPLE, MEAN, UNSEEN, Record
 
+DATA = {
+    UNSEEN: "Data: test, unseen (the last part of the history, held out of training).",
+    IN_SAMPLE: "Warning: in sample. The makers were trained on the same data, and none were held out.",
+}
+"""Sentences on the data of records."""
 WITH_ERROR = {GAP.name, "pnl_total"}
 """Metrics whose standard errors the table of a terminal has room for."""
 
@@ -50,7 +55,13 @@ class Results:
         )
         sentences = [f"±: standard error, over {' or '.join(over)}."] if over else []
         sentences += [f"{reason[:1].upper()}{reason[1:]}." for reason in missing]
-        return " ".join(sentences) or "±: standard error."
+        return " ".join([*(sentences or ["±: standard error."]), *self.data])
+
+    @property
+    def data(self) -> list[str]:
+        """Sentences on the recorded data that trained makers were evaluated on."""
+        found = dict.fromkeys(record.data for record in self.of.values())
+        return [DATA[data] for data in found if data in DATA]
 
     def text(self, case: str, metric: Metric, brief: bool = False) -> tuple[str, str]:
         """Return a value and its standard error as displayed; empty where there is none."""

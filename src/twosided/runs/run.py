@@ -73,11 +73,11 @@ def run(
     _claim(folder, text)
     if (folder / store.ABOUT).exists():
         return True
-    scenario, seconds = settings.scenario, {}
+    scenario, tested, seconds = settings.scenario, settings.test_scenario, {}
     references = named(settings.references)
     check_fit(scenario, references.values(), settings.learner)
     on_progress("preparing", None, math.nan)
-    best, described = _optimum(scenario) if settings.exact else (None, {"why_not": OPTIMUM_DISABLED})
+    best, described = _optimum(tested) if settings.exact else (None, {"why_not": OPTIMUM_DISABLED})
 
     def begin_stage(stage: str) -> None:
         if stop.is_set:
@@ -94,18 +94,19 @@ def run(
     evaluated = cases | ({best.name: best.policy} if best else {}) | references
     started = time.perf_counter()
     records = evaluate(
-        scenario,
+        tested,
         evaluated,
         seed=settings.seed,
         steps=settings.evaluation_steps,
         optimum=best,
         progress=lambda case: begin_stage(f"evaluating {case}"),
     )
+    records = [dataclasses.replace(record, data=settings.data) for record in records]
     records += mean_of_cases(records, list(cases), MEAN)
     seconds["evaluation"] = time.perf_counter() - started
     store.write_frame(folder / store.RECORDS, to_frame(records))
     traced = max(cases, key=lambda case: find(records, case, "reward").value)
-    store.write_frame(folder / store.TRACE, trace(scenario, cases[traced], seed=settings.seed))
+    store.write_frame(folder / store.TRACE, trace(tested, cases[traced], seed=settings.seed))
     about = {
         "optimum": described,
         "table": _table(cases[traced]),
@@ -213,7 +214,7 @@ class _Snapshots:
             return
         settings, best = self.settings, int(np.argmax(progress.curve["eval_reward"]))
         policies = policies_of(settings.scenario, settings.learner, progress.states, settings.seeds)
-        steps = trace(settings.scenario, policies[best], seed=settings.seed)
+        steps = trace(settings.test_scenario, policies[best], seed=settings.seed)
         done = progress.iteration / progress.iterations
         self.on_snapshot(RunResults([], curve_frame(rows), steps, {"traced": f"seed {best}", "done": done}))
         now = time.perf_counter()

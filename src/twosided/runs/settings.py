@@ -9,9 +9,10 @@ import equinox as eqx
 import jax
 
 from twosided.core.errors import Refusal
-from twosided.core.market import Market
+from twosided.core.market import Market, Part
 from twosided.core.names import kebab
 from twosided.core.policy import Policy
+from twosided.core.records import IN_SAMPLE, UNSEEN
 from twosided.core.reward import Reward, TotalPnL
 from twosided.core.rollout import episodes
 from twosided.core.scenario import Scenario, check_horizon
@@ -56,7 +57,7 @@ class TrainSettings:
     chunks: int = 20
     """Chunks that training is divided into. A checkpoint is saved after each."""
     evaluation_steps: int = 10_000_000
-    """Evaluation steps per policy, on random numbers not used in training."""
+    """Evaluation steps per policy, on random numbers not used in training, or on recorded data held out of it."""
 
     def __post_init__(self):
         check_horizon(self.horizon)
@@ -67,18 +68,38 @@ class TrainSettings:
 
     @property
     def scenario(self) -> Scenario:
-        return scenario_of(self.market, self.competitors, self.reward, self.horizon)
+        """Scenario of training."""
+        return scenario_of(self.market, self.competitors, self.reward, self.horizon, "train")
+
+    @property
+    def test_scenario(self) -> Scenario:
+        """Scenario of evaluation: that of training, but on recorded data that were held out."""
+        return scenario_of(self.market, self.competitors, self.reward, self.horizon, "test")
+
+    @property
+    def data(self) -> str:
+        """Data that the trained makers are evaluated on, as in records."""
+        if self.market.history is None:
+            return ""
+        return IN_SAMPLE if self.market.part("test") is self.market else UNSEEN
 
 
 def scenario_of(
-    market: Market, competitors: tuple[Policy, ...], reward: Reward = TotalPnL(), horizon: int = 200
+    market: Market,
+    competitors: tuple[Policy, ...],
+    reward: Reward = TotalPnL(),
+    horizon: int = 200,
+    part: Part | None = None,
 ) -> Scenario:
-    """Return the scenario with one learner beside the competitors. Raises RunError."""
+    """Return the scenario with one learner beside the competitors, on a part of the market's data or on all of them.
+    Raises RunError."""
     if competitors and not market.takes_competitors:
         kind = kebab(type(market).__name__)
         raise RunError(f"{kind} takes no competitors, but got {len(competitors)}")
     try:
-        market = dataclasses.replace(market, num_makers=1 + len(competitors))
+        market = dataclasses.replace(
+            market if part is None else market.part(part), num_makers=1 + len(competitors)
+        )
         return Scenario(market, competitors, reward, horizon)
     except ValueError as error:
         raise RunError(str(error)) from error

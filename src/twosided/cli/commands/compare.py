@@ -1,5 +1,6 @@
 """Comparison of runs: `twosided compare` on common random numbers, and the list of `twosided runs`."""
 
+import dataclasses
 import json as json_format
 import os
 from collections.abc import Iterator
@@ -75,14 +76,14 @@ class Compare:
                     f"runs must be of one kind of market, but {other} is of {kinds[other]} "
                     f"and {first} of {kinds[first]}"
                 )
-        others, scenario = named(self.policies), trained[first].scenario
+        others, scenario = named(self.policies), trained[first].test_scenario
         check_fit(scenario, others.values())
         records: list[Record] = []
         traces: dict[str, pl.DataFrame] = {}
         for (name, one), run in zip(trained.items(), self.runs, strict=True):
-            own, best = self._evaluated(name, one.scenario, trained_policies(one, run))
+            own, best = self._evaluated(name, one, trained_policies(one, run))
             records += own
-            traces[name] = self._trace(one.scenario, best)
+            traces[name] = self._trace(one.test_scenario, best)
         records += evaluate(scenario, others, self.seed, self.steps)
         traces |= {name: self._trace(scenario, policy) for name, policy in others.items()}
         store.write(self.out, self._page(scenario.market, records, traces, list(others)))
@@ -92,10 +93,13 @@ class Compare:
         return 0
 
     def _evaluated(
-        self, name: str, scenario: Scenario, policies: dict[str, Policy]
+        self, name: str, trained: TrainSettings, policies: dict[str, Policy]
     ) -> tuple[list[Record], Policy]:
         """Return the mean over the seeds of a run, and the policy of the seed with the highest reward."""
-        found = evaluate(scenario, policies, self.seed, self.steps)
+        found = [
+            dataclasses.replace(record, data=trained.data)
+            for record in evaluate(trained.test_scenario, policies, self.seed, self.steps)
+        ]
         best = max(policies, key=lambda case: find(found, case, "reward").value)
         return mean_of_cases(found, list(policies), name), policies[best]
 

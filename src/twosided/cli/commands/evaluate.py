@@ -1,5 +1,6 @@
 """Evaluation of policies: `twosided evaluate`."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,12 +65,13 @@ class Evaluate:
         market, competitors, reward, horizon = self.market, self.competitors, self.reward, self.horizon
         if "competitors" not in given and not market.takes_competitors:
             competitors = ()
-        trained, evaluated = None, {}
+        trained, evaluated, data = None, {}, ""
         if self.run is not None:
             opened: TrainSettings = build(settings_of(self.run, settings.user_files)[0])
             trained = opened
             evaluated = trained_policies(trained, self.run)
-            market = market if "market" in given else trained.market
+            data = "" if "market" in given else trained.data
+            market = market if "market" in given else trained.market.part("test")
             competitors = competitors if "competitors" in given else trained.competitors
             reward = reward if "reward" in given else trained.reward
             horizon = horizon if "horizon" in given else trained.horizon
@@ -88,6 +90,7 @@ class Evaluate:
         except NotExact:
             best = None
         records = evaluate(scenario, evaluated, seed=self.seed, steps=self.steps, optimum=best)
+        records = [dataclasses.replace(record, data=data) for record in records]
         if self.out is not None:
             store.write_frame(self.out, to_frame(records))
         print_records(records, scenario.market.metrics(), self.json)
