@@ -85,10 +85,9 @@ def command(*words):
 def test_trained_maker_earns_nothing_on_unseen_bars_of_a_driftless_walk(path, tmp_path, capsys):
     out = tmp_path / "run"
     words = "train --market bars-market --market.source file-bars --market.source.window 10 --horizon 10 --seeds 1"
-    words += (
-        " --market.min-offset 0.89 --market.max-offset 0.9 --chunks 1 --evaluation-steps 20000 --learner ppo --learner.num-envs 16"
-    )
-    words += " --learner.num-steps 32 --learner.total-timesteps 4096 --market.source.files"
+    words += " --market.min-offset 0.89 --market.max-offset 0.9 --market.whole-units false --chunks 1"
+    words += " --evaluation-steps 20000 --learner ppo --learner.num-envs 16 --learner.num-steps 32"
+    words += " --learner.total-timesteps 4096 --market.source.files"
     command(*words.split(), path, "--out", out)
     printed = " ".join(capsys.readouterr().out.split())
     assert "Data: test, unseen (the last part of the history, held out of training)." in printed

@@ -33,6 +33,7 @@ def test_frame_of_records_is_read_back_unchanged():
         "study",
         "dof",
         "error_over",
+        "data",
     ]
     assert from_frame(frame) == RECORDS
 
