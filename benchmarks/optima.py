@@ -805,7 +805,7 @@ def attack_bars(rng: np.random.Generator) -> Case:
         min_inventory=-float(rng.integers(1, 4)),
         max_inventory=float(rng.integers(1, 4)),
     )
-    reward = InventoryPenalty(running=zero_or(rng, 1e-3, 10.0) * volatility * 100, time_step=1.0)
+    reward = InventoryPenalty(running=zero_or(rng, 1e-3, 10.0) * volatility * 100)
     horizon, seed, num = int(rng.integers(1, 5)), int(rng.integers(1000)), 5
     best = bars_optimum(Scenario(market, (), reward, horizon), offsets=num, draws=BATCH, seed=seed)
     key = jax.random.split(jax.random.split(jax.random.key(seed), 2)[0], 1)[0]

@@ -73,7 +73,7 @@ def session(step, steps, reward, **parameters):
 
 def test_long_steps_do_not_end_newton_early():
     # Newton's method stopped at 6.589.
-    scenario = session(1.0, 2, InventoryPenalty(time_step=1.0))
+    scenario = session(1.0, 2, InventoryPenalty())
     best = limit_order_optimum(scenario)
     assert best.total == pytest.approx(9.764336237376371, rel=1e-12)
     assert best.total > limit_order_value(scenario, FixedOffset(2.7, 2.7)).total > 9.762
@@ -96,7 +96,7 @@ def test_local_optimum_of_both_sides_is_not_taken():
     scenario = session(
         0.05,
         20,
-        InventoryPenalty(final=2.0, time_step=0.05),
+        InventoryPenalty(final=2.0),
         max_offset=2.0,
         fills=ExponentialFill(intensity=20.0),
     )
@@ -153,7 +153,7 @@ def test_short_step_quotes_with_a_steep_penalty_are_finite():
     scenario = session(
         0.5,
         20,
-        InventoryPenalty(running=20.0, time_step=0.5),
+        InventoryPenalty(running=20.0),
         max_inventory=100.0,
         fills=ExponentialFill(decay=100.0),
     )
@@ -189,11 +189,11 @@ def test_log_exponential_matches_arithmetic_in_300_digits(slope, log_off, end):
 
 
 def test_numbers_that_overflow_are_refused_in_one_sentence():
-    steep = session(0.5, 2, InventoryPenalty(running=1e308, time_step=0.5))
+    steep = session(0.5, 2, InventoryPenalty(running=1e308))
     for solve in (limit_order_optimum, short_step_optimum):
         with pytest.raises(NotExact, match="overflow"):
             solve(steep)
     with pytest.raises(
         NotExact, match="not resolved: penalty, inventory and fill rate of a step are too large"
     ):
-        short_step_optimum(session(0.5, 2, InventoryPenalty(running=1e15, time_step=0.5)))
+        short_step_optimum(session(0.5, 2, InventoryPenalty(running=1e15)))

@@ -32,7 +32,7 @@ def quoting(**parameters):
 
 
 def scenario_of(market, horizon=100):
-    return Scenario(market, (), InventoryPenalty(running=0.002, time_step=1.0), horizon)
+    return Scenario(market, (), InventoryPenalty(running=0.002), horizon)
 
 
 FILLS = {"through": {}, "probable": {"fills": ProbabilisticFill(touch=0.3, depth=1e-4)}}
@@ -71,7 +71,7 @@ def test_quotes_are_symmetric_and_place_no_order_beyond_the_bounds():
 def test_quotes_at_a_constant_price_match_hand_calculation():
     """With touch fills, a bid and an ask at the midprice both fill in every bar. Each earns a rebate of 1, and the
     inventory does not change."""
-    constant = SimulatedBars(Bachelier(initial=100.0, volatility=0.0, time_step=1.0), 2)
+    constant = SimulatedBars(Bachelier(initial=100.0, volatility=0.0), 2)
     market = quoting(
         source=constant, fills=TouchFill(), maker_rate=0.0, maker_fee=-1.0, initial_inventory=2.0
     )
@@ -79,9 +79,7 @@ def test_quotes_at_a_constant_price_match_hand_calculation():
     # Two bars without a bid bring the inventory to 0 but forgo two rebates. Holding 2 units for ten bars costs less,
     # 10 x 0.008.
     assert best.value == pytest.approx((10 * 2 - 10 * 0.002 * 4) / 10, rel=1e-5)
-    high_penalty = dataclasses.replace(
-        scenario_of(market, 10), reward=InventoryPenalty(running=1.0, time_step=1.0)
-    )
+    high_penalty = dataclasses.replace(scenario_of(market, 10), reward=InventoryPenalty(running=1.0))
     # Now it is optimal to sell both units: two bars with one rebate each, and a penalty of 1 for the unit held between.
     assert bars_optimum(high_penalty, offsets=3, draws=1).value == pytest.approx(
         (1 - 1 + 1 + 8 * 2) / 10, rel=1e-5

@@ -12,8 +12,8 @@ from support.files import BOOKS, MUTATION, NAMED, mutate, write
 
 from twosided.core.bootstrap import block_bootstrap, block_length
 from twosided.core.errors import Refusal
-from twosided.data.order_books import BookSnapshots, read_snapshots
 from twosided.data.content import DataError
+from twosided.data.order_books import BookSnapshots, read_snapshots
 from twosided.dealer.book_files import read_book, write_book
 from twosided.dealer.book_plots import figure_book_fit
 from twosided.dealer.calibration import (

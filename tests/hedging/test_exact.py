@@ -53,7 +53,7 @@ def test_skellam_pmf_matches_scipy():
 @pytest.mark.parametrize("allow_skew", [False, True])
 def test_optimum_matches_brute_force_on_a_tiny_market(allow_skew):
     market = dataclasses.replace(CONSTANT, allow_skew=allow_skew)
-    reward, horizon = PositionPenalty(weight=0.01, initial_price=10.0, max_position=8.0, discount=0.9), 4
+    reward, horizon = PositionPenalty(weight=0.01, max_position=8.0, discount=0.9), 4
     found = hedging_optimum(Scenario(market, (), reward, horizon), **SMALL)
 
     pmf, units = stats.skellam.pmf(np.arange(-30, 31), 0.8, 0.8), np.arange(-30, 31)
@@ -134,7 +134,7 @@ def test_skew_for_price_of_risk_is_a_weighted_median():
         max_hedge=8.0,
         max_position=60.0,
     )
-    reward = PriceOfRisk(weight=1.0, initial_price=100.0, max_position=60.0)
+    reward = PriceOfRisk(weight=1.0, max_position=60.0)
     found = hedging_optimum(
         Scenario(market, (), reward, horizon=4), num_volatilities=2, num_trends=1, num_skews=41, num_paths=16
     )

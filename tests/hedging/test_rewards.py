@@ -46,8 +46,10 @@ def test_penalty_is_exponential_in_the_position(inventory):
 
 
 def test_overhedge_adds_to_the_position():
-    reward = PositionPenalty(weight=1.0, initial_price=2.0, max_position=10.0, overhedge_weight=4.0)
-    assert reward_of(reward, -5.0, overhedge=2.0) == pytest.approx(2.75 - 20 * np.expm1(1.3), rel=1e-6)
+    reward = PositionPenalty(weight=1.0, max_position=10.0, overhedge_weight=4.0)
+    assert reward_of(reward, -5.0, overhedge=2.0, initial_price=2.0) == pytest.approx(
+        2.75 - 20 * np.expm1(1.3), rel=1e-6
+    )
 
 
 def test_breach_costs_as_much_as_staying_at_the_limit_for_ever():

@@ -37,7 +37,7 @@ def policy_over(space, log_std=0.0, scale=1.0, seed=0, **options):
     size = action_size(space)
     network = mlp(3, size, (8,), "tanh", scale, jax.random.key(seed))
     std = jnp.full(size if isinstance(space, Box) else 0, log_std)
-    return NeuralPolicy(network, std, Normalizer.empty(3), space, **options)
+    return NeuralPolicy(network, std, Normalizer.identity(3), space, **options)
 
 
 def sample_actions(policy, draws, seed=1):
@@ -72,9 +72,10 @@ def test_limited_count_forgets_old_data():
     assert float(normalizer.count) == 100
 
 
-def test_empty_normalizer_is_the_identity():
+def test_normalizer_without_data_returns_zeros_and_the_identity_its_argument():
     x = jnp.array([-3.0, 0.0, 0.25])
-    np.testing.assert_array_equal(Normalizer.empty(3)(x), x)
+    np.testing.assert_array_equal(Normalizer.empty(3)(x), 0 * x)
+    np.testing.assert_array_equal(Normalizer.identity(3)(x), x)
 
 
 @pytest.mark.parametrize("unit", [1e-8, 1e-4, 1.0, 1e4])
@@ -249,7 +250,7 @@ def test_network_receives_normalized_features():
 def test_std_can_depend_on_the_observation():
     size = action_size(QUOTES)
     network = mlp(3, 2 * size, (8,), "tanh", 1.0, jax.random.key(0))
-    policy = NeuralPolicy(network, None, Normalizer.empty(3), QUOTES, squash=True, explore=True)
+    policy = NeuralPolicy(network, None, Normalizer.identity(3), QUOTES, squash=True, explore=True)
     output = network(features(SEEN))
     distribution = policy.distribution(SEEN)
     np.testing.assert_array_equal(distribution.mean, output[:size])

@@ -41,13 +41,18 @@ def scenario(steps=200, reward=None, drift=0.0, **parameters):
     """Return a session of one unit of time in a number of steps."""
     price = Bachelier(volatility=2.0, drift=drift, time_step=1 / steps)
     market = LimitOrderMarket(price=price, session=steps, **parameters)
-    return Scenario(market, (), reward or InventoryPenalty(running=0.2, time_step=1 / steps), steps)
+    return Scenario(market, (), reward or InventoryPenalty(running=0.2), steps)
+
+
+def test_penalty_is_that_of_the_markets_time_step():
+    # The same session in ten times as many steps has nearly the same running penalty.
+    assert limit_order_optimum(scenario(2000)).total == pytest.approx(65.47990, abs=1e-4)
 
 
 def test_optimum_matches_brute_force_on_a_small_market():
     tiny = scenario(
         2,
-        InventoryPenalty(running=0.4, final=0.3, time_step=0.5),
+        InventoryPenalty(running=0.4, final=0.3),
         drift=0.6,
         fills=ExponentialFill(intensity=1.2, decay=1.5),
         max_inventory=1.0,

@@ -26,7 +26,7 @@ def test_sac_comes_close_to_the_optimum():
         max_offset=3.0,
         session=20,
     )
-    short = Scenario(market, (), InventoryPenalty(running=1.0, final=0.3, time_step=0.05), 20)
+    short = Scenario(market, (), InventoryPenalty(running=1.0, final=0.3), 20)
     best = limit_order_optimum(short).total
     fixed = [limit_order_value(short, FixedOffset(d, d)).total for d in np.linspace(0.5, 1.5, 11)]
     assert max(fixed) == pytest.approx(0.634 * best, rel=0.01)

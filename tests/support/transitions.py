@@ -6,7 +6,7 @@ from twosided.core.transition import PnL, Quotes, Transition
 from twosided.hedging.extras import HedgingExtras
 
 
-def transition(inventory, terminated=False, overhedge=None, spread=5.0, hedge=-2.0):
+def transition(inventory, terminated=False, overhedge=None, spread=5.0, hedge=-2.0, initial_price=100.0):
     """Return a transition of one maker with the given position after the step."""
     nothing = jnp.zeros(1)
     return Transition(
@@ -25,6 +25,8 @@ def transition(inventory, terminated=False, overhedge=None, spread=5.0, hedge=-2
             client=nothing,
             hedges=nothing[:, None],
             mids=nothing[:, None],
+            initial_price=nothing + initial_price,
+            max_position=nothing + 256.0,
             overhedge=None if overhedge is None else nothing + overhedge,
         ),
     )

@@ -201,7 +201,7 @@ def _market_and_penalty(scenario: Scenario) -> tuple[BarsMarket, float]:
         raise NotExact("exact quotes on bars need a Brownian price without drift")
     if isinstance(reward, InventoryPenalty):
         # The market does not close, so the penalty at the close is never due.
-        penalty = float(reward.running * reward.time_step)
+        penalty = float(reward.running)
     elif isinstance(reward, TotalPnL):
         penalty = 0.0
     else:

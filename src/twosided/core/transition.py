@@ -77,6 +77,8 @@ class Transition(eqx.Module):
     """Volume sold to clients in the step, in units."""
     terminated: Bool[Array, ""]
     """Whether the market ended the episode, such as by a breach of a limit; returns are not bootstrapped."""
+    time_step: Float[ArrayLike, ""] = 1.0
+    """Δ, length of the step, in the market's units of time."""
     extras: Any = None
     """Further quantities of this market, of the type `Market.extras`; None if it has none."""
 

@@ -192,6 +192,7 @@ class DealerMarket(Market):
             bought=bought,
             sold=sold,
             terminated=jnp.zeros((), bool),
+            time_step=jnp.asarray(self.price.time_step, price.mid.dtype),
             extras=InventoryMoments(square, loss),
         )
 

@@ -231,10 +231,10 @@ class _Program:
                     "the dynamic program needs the whole penalty: turn off `subtract_baseline`, which does not change"
                     " the optimum"
                 )
-            scale = float(reward.max_position)
+            scale = float(market.max_position if reward.max_position is None else reward.max_position)
             with np.errstate(over="ignore"):
                 growth = np.expm1(np.abs(reachable) / scale)
-            penalty = float(reward.weight) * float(reward.initial_price) * scale * growth
+            penalty = float(reward.weight) * float(market.price.initial) * scale * growth
             require_finite("the penalty of the positions that one step can reach", penalty)
             penalty = np.where(active, penalty, penalty / (1 - float(reward.discount)))
             variance_penalty = float(reward.variance_weight) * bins.mean_square_change * position**2

@@ -17,6 +17,10 @@ class HedgingExtras(InventoryMoments):
     """Position from hedges in each asset, in units."""
     mids: Float[Array, "*makers assets"]
     """Midprice of each asset, in currency."""
+    initial_price: Float[Array, "*makers"]
+    """S_0, the midprice at the start of an episode, in currency."""
+    max_position: Float[Array, "*makers"]
+    """MaxPosLimit, the market's limit of the position, in units."""
     overhedge: Float[Array, "*makers"] | None = None
     """Amount by which the hedges of several assets exceed the client position or add to it, in units of the blend at
     its initial price; None in a market of one asset."""

@@ -242,12 +242,19 @@ class HedgingMarket(Market):
             "bought": bought,
             "sold": sold,
             "extras": HedgingExtras(
-                expected[1], expected[2], after.client_position, after.hedge_position[None], mid[None]
+                expected_inventory_square=expected[1],
+                expected_inventory_loss=expected[2],
+                client=after.client_position,
+                hedges=after.hedge_position[None],
+                mids=mid[None],
+                initial_price=jnp.asarray(self.price.initial, mid.dtype),
+                max_position=jnp.asarray(self.max_position, mid.dtype),
             ),
         }
         return after, Transition(
             observation=self._observe(after),
             terminated=jnp.abs(inventory) > self.breach_multiple * self.max_position,
+            time_step=jnp.asarray(self.price.time_step, mid.dtype),
             **jax.tree.map(lambda leaf: leaf[None], fields),
         )
 

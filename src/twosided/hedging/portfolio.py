@@ -236,12 +236,15 @@ class PortfolioMarket(Market):
                 client=after.client_position,
                 hedges=after.hedge_positions,
                 mids=mid,
+                initial_price=jnp.asarray(initial_mid, mid.dtype),
+                max_position=jnp.asarray(self.max_position, mid.dtype),
                 overhedge=overhedge / initial_mid,
             ),
         }
         return after, Transition(
             observation=self._observe(after),
             terminated=jnp.abs(inventory) > self.breach_multiple * self.max_position,
+            time_step=jnp.asarray(self.prices.time_step, mid.dtype),
             **jax.tree.map(lambda leaf: leaf[None], fields),
         )
 

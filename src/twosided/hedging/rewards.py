@@ -26,10 +26,8 @@ class _ExponentialPenalty(Reward):
 
     weight: Scalar = 3.0
     """γ, dimensionless. With the paper's value, PnL is negligible beside the penalty."""
-    initial_price: Scalar = 100.0
-    """S_0, in currency."""
-    max_position: Scalar = 256.0
-    """L, MaxPosLimit, in units."""
+    max_position: Scalar | None = None
+    """L, in units. Default: the market's limit of the position, MaxPosLimit."""
     overhedge_weight: Scalar = 5.0
     """φ, weight of the overhedge; dimensionless. No effect in a market of one asset."""
     discount: Scalar = 0.99
@@ -47,9 +45,9 @@ class _ExponentialPenalty(Reward):
         for name in ("weight", "overhedge_weight", "variance_weight"):
             value = getattr(self, name)
             check(name, value, "at least 0 and finite", lambda value=value: is_at_least(value, 0))
-        for name in ("initial_price", "max_position"):
-            value = getattr(self, name)
-            check(name, value, "positive and finite", lambda value=value: is_positive(value))
+        limit = self.max_position
+        if limit is not None:
+            check("max_position", limit, "positive and finite", lambda: is_positive(limit))
         check("discount", self.discount, "in [0, 1)", lambda: 0 <= self.discount < 1)
 
     def init(self):
@@ -60,19 +58,20 @@ class _ExponentialPenalty(Reward):
         size = jnp.abs(transition.inventory)
         if transition.extras.overhedge is not None:
             size = size + self.overhedge_weight * transition.extras.overhedge
-        charge = self._charge(size)
+        charge = self._charge(size, transition.extras)
         charge = jnp.where(transition.terminated, charge / (1 - self.discount), charge)
         if self.subtract_baseline:
-            charge = charge - self._charge(jnp.abs(transition.bought - transition.sold))
+            charge = charge - self._charge(jnp.abs(transition.bought - transition.sold), transition.extras)
         expected = transition.extras.expected_inventory_square
         square = expected if self.expected_inventory else jnp.square(transition.pnl.inventory)
         return charge + self.variance_weight * square
 
-    def _charge(self, size: Float[Array, "makers"]) -> Float[Array, "makers"]:
+    def _charge(self, size: Float[Array, "makers"], extras: HedgingExtras) -> Float[Array, "makers"]:
         """Return γ S_0 L (exp(size / L) - 1)."""
+        limit = extras.max_position if self.max_position is None else self.max_position
         # The bound of the exponent avoids overflow in single precision, far beyond any position before a breach.
-        exponent = jnp.minimum(size / self.max_position, 40.0)
-        return self.weight * self.initial_price * self.max_position * jnp.expm1(exponent)
+        exponent = jnp.minimum(size / limit, 40.0)
+        return self.weight * extras.initial_price * limit * jnp.expm1(exponent)
 
 
 class PositionPenalty(_ExponentialPenalty):

@@ -36,8 +36,13 @@ class Normalizer(eqx.Module):
 
     @classmethod
     def empty(cls, *size: int) -> "Normalizer":
-        """Return a normalizer of no data, which leaves vectors unchanged."""
+        """Return a normalizer of no data, whose results are 0: without data no scale is known."""
         return cls(jnp.zeros(size), jnp.ones(size), jnp.asarray(0.0))
+
+    @classmethod
+    def identity(cls, size: int) -> "Normalizer":
+        """Return a normalizer that leaves vectors within the limit unchanged."""
+        return cls(jnp.zeros(size), jnp.ones(size), jnp.asarray(1.0))
 
     def update(self, batch: Float[Array, "n *size"]) -> "Normalizer":
         """Return the normalizer with a batch of vectors merged in."""
@@ -52,12 +57,19 @@ class Normalizer(eqx.Module):
         """Return the normalizer with its count capped, so that older data lose weight in later merges."""
         return Normalizer(self.mean, self.variance, jnp.minimum(self.count, maximum))
 
+    def std(self, floor: float = 1e-5) -> Float[Array, "*size"]:
+        """Return √(variance + (floor · mean)²), the standard deviation; 1 where both are 0.
+
+        The floor is relative to the mean, so that it holds in any unit: smaller standard deviations are rounding errors
+        of a constant.
+        """
+        square = self.variance + jnp.square(floor * self.mean)
+        return jnp.where(square > 0, jnp.sqrt(square), 1.0)
+
     def __call__(self, vector: Float[Array, "*size"], limit: float = 10.0) -> Float[Array, "*size"]:
-        """Return (vector - mean) / standard deviation, clipped to ± limit."""
-        # The floor is relative to the mean, so that it holds in any unit: smaller deviations are rounding errors of a
-        # constant.
-        std = jnp.sqrt(self.variance + jnp.square(1e-5 * self.mean) + 1e-24)
-        return jnp.clip((vector - self.mean) / std, -limit, limit)
+        """Return (vector - mean) / standard deviation, clipped to ± limit; 0 without data."""
+        scaled = jnp.clip((vector - self.mean) / self.std(), -limit, limit)
+        return jnp.where(self.count > 0, scaled, 0.0)
 
 
 class DiagonalGaussian(eqx.Module):

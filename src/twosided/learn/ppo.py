@@ -306,7 +306,7 @@ def _collect(config: PPO, scenario: Scenario, state: TrainState, key: PRNGKeyArr
 
 def _batch(config: PPO, agent: Agent, samples: Sample) -> Batch:
     """Normalise a rollout and estimate its advantages."""
-    scale = jnp.sqrt(agent.return_normalizer.variance + 1e-8) if config.normalize_rewards else 1.0
+    scale = agent.return_normalizer.std() if config.normalize_rewards else 1.0
     normalize = agent.observation_normalizer if config.normalize_observations else lambda x: x
 
     def value(observation: Float[Array, "features"]) -> Float[Array, ""]:
@@ -423,7 +423,7 @@ def _policy(
 ) -> NeuralPolicy:
     """Return the policy of one learner's networks."""
     if not config.normalize_observations:
-        normalizer = Normalizer.empty(normalizer.mean.shape[0])
+        normalizer = Normalizer.identity(normalizer.mean.shape[0])
     return NeuralPolicy(
         network=networks.actor,
         log_std=networks.log_std,

@@ -430,7 +430,7 @@ def _gradient_step(
     normalize = jax.vmap(_observation_normalizer(config, agent))
     observation, next_observation = normalize(batch.observation), normalize(batch.next_observation)
     reward = (
-        batch.reward / _reward_scale(agent.return_normalizer) if config.normalize_rewards else batch.reward
+        batch.reward / agent.return_normalizer.std(REWARD_FLOOR) if config.normalize_rewards else batch.reward
     )
     ent_coef = jnp.exp(agent.log_ent_coef.params) if isinstance(config.ent_coef, str) else config.ent_coef
 
@@ -505,15 +505,10 @@ def _values(
     return jnp.stack([jax.vmap(critic)(inputs)[:, 0] for critic in critics])
 
 
-def _reward_scale(returns: Normalizer) -> Float[Array, ""]:
-    """Return the root of the variance of discounted sums and of (0.01 mean)², which matters where they hardly vary."""
-    return jnp.sqrt(returns.variance + jnp.square(0.01 * returns.mean) + 1e-24)
-
-
 def _observation_normalizer(config: SAC, agent: Agent) -> Normalizer:
     """Return the normalizer of the agent, or one that leaves observations unchanged."""
     size = agent.observation_normalizer.mean.shape[0]
-    return agent.observation_normalizer if config.normalize_observations else Normalizer.empty(size)
+    return agent.observation_normalizer if config.normalize_observations else Normalizer.identity(size)
 
 
 def _policy(config: SAC, scenario: Scenario, agent: Agent, explore: bool = False) -> NeuralPolicy:
@@ -546,3 +541,7 @@ def _optimizer(config: SAC) -> optax.GradientTransformation:
     if config.max_grad_norm is None:
         return adam
     return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), adam)
+
+
+REWARD_FLOOR = 0.01
+"""Smallest standard deviation of discounted returns relative to their mean, for rewards that hardly vary."""

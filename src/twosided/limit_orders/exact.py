@@ -200,8 +200,7 @@ class _Program:
         step = float(market.price.time_step)
         running = final = 0.0
         if isinstance(reward, InventoryPenalty):
-            # The running penalty is weighted by the reward's own time step.
-            running, final = float(reward.running * reward.time_step) / step, float(reward.final)
+            running, final = float(reward.running), float(reward.final)
         elif not isinstance(reward, TotalPnL):
             raise NotExact(f"no optimum of quotes is known for the reward {type(reward).__name__}")
         limit = int(market.max_inventory)

@@ -167,6 +167,7 @@ class LimitOrderMarket(Market):
         return after, Transition(
             observation=self._observe(after),
             terminated=closed,
+            time_step=jnp.asarray(self.price.time_step, mid.dtype),
             **jax.tree.map(lambda leaf: jnp.asarray(leaf, mid.dtype)[None], fields),
         )
 

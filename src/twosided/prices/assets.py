@@ -34,6 +34,8 @@ class AssetPrices(eqx.Module):
 
     num_assets: eqx.AbstractVar[int]
     """Number of assets."""
+    time_step: eqx.AbstractVar[Scalar]
+    """Length of a step, in the market's units of time."""
 
     @property
     @abc.abstractmethod

@@ -40,6 +40,8 @@ class PriceState(eqx.Module):
 class PriceProcess(eqx.Module):
     """Midprice process: a Markov process that is deterministic given its shocks."""
 
+    initial: eqx.AbstractVar[Scalar]
+    """Midprice at the start of an episode, in currency."""
     time_step: eqx.AbstractVar[Scalar]
     """Length of a step, in the market's units of time."""
 

@@ -112,7 +112,7 @@ class History:
             min_inventory=-MAX_INVENTORY,
             max_inventory=MAX_INVENTORY,
         )
-        penalty = InventoryPenalty(running=RISK_AVERSION * self.std * self.price, time_step=1.0)
+        penalty = InventoryPenalty(running=RISK_AVERSION * self.std * self.price)
         return Scenario(market, (), penalty, len(bars) - 2)
 
     def test(

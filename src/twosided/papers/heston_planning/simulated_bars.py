@@ -69,7 +69,7 @@ PROCESS = Heston(
     time_step=YEARS / SUBSTEPS,
 )
 """Price process with a volatility of 14% a year, or 2 basis points a minute, that reverts within four hours."""
-REWARD = InventoryPenalty(running=0.002, time_step=1.0)
+REWARD = InventoryPenalty(running=0.002)
 """Holding a unit costs a tenth of the standard deviation of its value over a minute."""
 HORIZON = 500
 """Bars of an episode of the evaluation."""
