@@ -133,7 +133,6 @@ def quote_scenario(rng: np.random.Generator, most: float = 1.0) -> Any:
     reward = InventoryPenalty(
         running=zero_or(rng, 1e-2, 1e2 * most) / decay / step,
         final=zero_or(rng, 1e-2, 1e2 * most) / decay,
-        time_step=step,
     )
     return Scenario(market, (), reward, steps)
 
