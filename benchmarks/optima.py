@@ -554,7 +554,7 @@ def attack_hedging(rng: np.random.Generator) -> Case:
     from twosided.hedging.rewards import PositionPenalty, PriceOfRisk
 
     kind = rng.integers(3)
-    skewed = bool(rng.random() < 0.7) or kind == 2
+    skewed = bool(rng.random() < 0.7 or kind == 2)
     market = HedgingMarket(
         clients=PoissonClients(scale=log_uniform(rng, 0.5, 5)),
         max_hedge=float(rng.integers(1, 5)),

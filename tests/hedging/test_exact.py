@@ -53,7 +53,7 @@ def test_skellam_pmf_matches_scipy():
 @pytest.mark.parametrize("allow_skew", [False, True])
 def test_optimum_matches_brute_force_on_a_tiny_market(allow_skew):
     market = dataclasses.replace(CONSTANT, allow_skew=allow_skew)
-    reward, horizon = PositionPenalty(weight=0.01, max_position=8.0, discount=0.9), 4
+    reward, horizon = PositionPenalty(weight=0.001, max_position=8.0, discount=0.9), 4
     found = hedging_optimum(Scenario(market, (), reward, horizon), **SMALL)
 
     pmf, units = stats.skellam.pmf(np.arange(-30, 31), 0.8, 0.8), np.arange(-30, 31)
@@ -62,7 +62,7 @@ def test_optimum_matches_brute_force_on_a_tiny_market(allow_skew):
     for _ in range(horizon):
         f = {}
         for q in range(-50, 51):
-            penalty = 0.01 * 10 * 8 * np.expm1(abs(q) / 8)
+            penalty = 0.001 * 100 * 8 * np.expm1(abs(q) / 8)
             f[q] = value[q] - penalty if abs(q) <= 12 else -penalty / 0.1
         continuation = {u: pmf @ [f[u + n] for n in units] for u in range(-12, 13)}
         new, actions = {}, {}

@@ -93,9 +93,9 @@ def test_unusable_bars_and_arguments_are_refused():
     with pytest.raises(
         Refusal, match=r"^test: 9 returns make 9 blocks of 1, but a calibration needs at least 20$"
     ):
-        make_sample(make_bars(np.arange(1, 11)))
+        make_sample(make_bars(np.arange(1, 11)), years_per_bar=1e-3)
     with pytest.raises(Refusal, match=r"^test: the price never changes, so there is nothing to fit$"):
-        make_sample(make_bars(np.ones(100)))
+        make_sample(make_bars(np.ones(100)), years_per_bar=1e-3)
     with pytest.raises(ValueError, match=r"^years_per_bar must be positive and finite, but got -1"):
         make_sample(make_bars(np.arange(1, 101)), years_per_bar=-1)
 

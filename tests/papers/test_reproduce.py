@@ -94,7 +94,8 @@ def test_json_has_claims_and_records_with_parameters(capsys, here):
     code, out, err = call(capsys, "reproduce", "toy", "table-1", "--json", "--seeds", "3", "--seed", "1")
     assert code == 0
     found = json.loads(out)
-    assert found["budget"] == {"quick": False, "seeds": 3, "seed": 1, "bars": []}
+    data = {"bars": [], "columns": [], "format": "", "timezone": "UTC"}
+    assert found["budget"] == {"quick": False, "seeds": 3, "seed": 1, **data}
     assert [claim["decision"] for claim in found["claims"]] == ["holds", "does not hold"]
     assert found["claims"][0]["item"] == "table-1"
     assert {r["value"] for r in found["records"]["good"]} == {0.5, 1.5}

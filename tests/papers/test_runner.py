@@ -64,7 +64,8 @@ def test_outcomes_are_read_back_as_written(tmp_path):
         assert found[case.name].records == made.records
         assert found.frame(case.name, "curve").equals(made.frames["curve"])
     about = read_about(tmp_path / "out", toy_study.STUDY.cases)
-    assert about["good"]["budget"] == {"quick": True, "seeds": 2, "seed": 0, "bars": []}
+    data = {"bars": [], "columns": [], "format": "", "timezone": "UTC"}
+    assert about["good"]["budget"] == {"quick": True, "seeds": 2, "seed": 0, **data}
     assert 0 < about["good"]["seconds"] < 60
     assert about["good"]["memory_mib"] > 10
 
