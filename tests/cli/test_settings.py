@@ -745,7 +745,9 @@ ANYTHING = st.recursive(
     ),
     max_leaves=6,
 )
-FEW = settings(max_examples=1000, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(
+    max_examples=1000, deadline=20_000, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @FEW
@@ -796,7 +798,7 @@ LINE_WORDS = re.findall(
 )
 
 
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=300, deadline=20_000)
 @given(
     st.lists(
         st.sampled_from(LINE_WORDS)
