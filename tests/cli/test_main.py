@@ -36,6 +36,7 @@ def test_overview_names_every_command(capsys):
         (["calibrate", "bok", "x"], "unknown model bok; did you mean book?"),
         (["train", "--learner.learning-rat", "1"], "did you mean --learner.learning-rate?"),
         (["train", "--competitor", "persistant"], "did you mean persistent-quoter?"),
+        (["demo", "--competitor", "persistnt-0.5"], "one of persistent-0, persistent-0.5"),
         (["train", "--market.flow.count", "many"], "--market.flow.count"),
         (
             ["train", "--market.price.volatility", "-1"],

@@ -131,8 +131,25 @@ class Line:
             text = words.popleft() if words and words[0].lower() in SWITCH else "true"
         elif not equals:
             text = _next(option, words, expected(ends[0], self.user_files.parts))
-        text = str(self.named_parts.get(option.removeprefix("--"), {}).get(text, text))
+        if named := self.named_parts.get(option.removeprefix("--")):
+            text = self._named(option, named, ends[0], text)
         self._put(steps, ends[0], Text(text))
+
+    def _named(self, option: str, named: Mapping[str, Path], end: Field, text: str) -> str:
+        """Return the file of a named part, or the text itself if it gives a kind, a file or no part."""
+        kinds = ["none", *(part.kind for part in end.choices(self.user_files.parts))]
+        if text in named:
+            return str(named[text])
+        if (
+            text.partition(":")[0].replace("_", "-") in kinds
+            or ".py:" in text
+            or Path(text).suffix == ".toml"
+        ):
+            return text
+        raise SettingsError(
+            f"{option} takes one of {', '.join(named)}, or a kind of policy (see twosided list policies), "
+            f"but got {text!r}{nearest(text, [*named, *kinds])}"
+        )
 
     def _preset(self, name: str) -> str:
         if name not in self.presets:
