@@ -1,5 +1,6 @@
 """Gymnasium adapter: Gymnasium's own checks, and agreement with the scenario step by step."""
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -471,3 +472,11 @@ def _at(shocks, i):
 
 def _dealer_action(action):
     return type(DealerMarket().action_space.low)(*map(jnp.float32, action))
+
+
+@pytest.mark.parametrize(("name", "extra"), [("gymnasium", "gym"), ("pettingzoo", "pettingzoo")])
+def test_import_without_the_library_names_the_extra(monkeypatch, name, extra):
+    monkeypatch.delitem(sys.modules, f"twosided.adapters.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ModuleNotFoundError, match=rf"needs the extra {extra}.*pip install '\.\[{extra}\]'"):
+        importlib.import_module(f"twosided.adapters.{name}")

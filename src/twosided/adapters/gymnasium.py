@@ -26,10 +26,17 @@ from itertools import chain
 from typing import Any
 
 import equinox as eqx
-import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
+
+try:
+    import gymnasium
+    from gymnasium.vector import AutoresetMode, VectorEnv
+    from gymnasium.vector.utils import batch_space
+except ModuleNotFoundError as error:
+    sentence = (
+        "the Gymnasium adapter needs the extra gym; install it with pip install '.[gym]' in the checkout"
+    )
+    raise ModuleNotFoundError(sentence, name=error.name) from error
 
 from twosided.adapters.episode import RENDERING, Episode
 from twosided.adapters.simulation import Autoreset, Simulation, action_space, checked, observation_space

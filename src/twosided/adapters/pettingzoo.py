@@ -11,9 +11,17 @@ episode end together: truncated by the scenario's horizon, or terminated by the 
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
-from gymnasium.utils.seeding import np_random
-from pettingzoo import ParallelEnv
+
+try:
+    from gymnasium import spaces
+    from gymnasium.utils.seeding import np_random
+    from pettingzoo import ParallelEnv
+except ModuleNotFoundError as error:
+    sentence = (
+        "the PettingZoo adapter needs the extra pettingzoo; "
+        "install it with pip install '.[pettingzoo]' in the checkout"
+    )
+    raise ModuleNotFoundError(sentence, name=error.name) from error
 
 from twosided.adapters.episode import RENDERING, Episode
 from twosided.adapters.simulation import Simulation, action_space, checked, observation_space
