@@ -170,14 +170,14 @@ class QuoteModel:
         with np.errstate(over="ignore"):
             return self.intensity * np.exp(-self.decay * offset)
 
-    def chance(self, offset: np.ndarray) -> np.ndarray:
+    def fill_probability(self, offset: np.ndarray) -> np.ndarray:
         """Return the fill probability in a step."""
         return 1 - np.exp(-self.rate(offset) * self.step)
 
     def pair(self, after: np.ndarray, i: int, bid: np.ndarray, ask: np.ndarray) -> np.ndarray:
         """Return the value at inventory i of pairs of offsets, given the values of the states that follow."""
         g = after + self.holding * self.step
-        b, s = self.chance(bid), self.chance(ask)
+        b, s = self.fill_probability(bid), self.fill_probability(ask)
         up, down = (g[i + 1] if i + 1 < g.size else 0.0), (g[i - 1] if i else 0.0)
         with np.errstate(invalid="ignore"):
             earned = np.where(b > 0, b * (bid - self.fee), 0) + np.where(s > 0, s * (ask - self.fee), 0)
@@ -274,21 +274,29 @@ def attack_quotes(rng: np.random.Generator) -> Case:
     )
 
 
+def rival_quotes(
+    rng: np.random.Generator, bid: np.ndarray, ask: np.ndarray, decay: float
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the quotes themselves, perturbed quotes and constant offsets, in units of 1 / decay."""
+    bid, ask = no_order_beyond(bid, ask, np.inf)
+    perturbed = [
+        no_order_beyond(*(x + c / decay * rng.normal(size=x.shape) for x in (bid, ask)), np.inf)
+        for c in (0.0, 1e-3, 0.1, 1.0)
+    ]
+    constant = [
+        no_order_beyond(*(np.full_like(x, c / decay) for x in (bid, ask)), np.inf)
+        for c in (0.5, 1.0, 2.0, 4.0)
+    ]
+    return [*perturbed, *constant]
+
+
 def attack_short_steps(rng: np.random.Generator) -> Case:
     """Attack `short_step_optimum`: quotes in continuous time, valued by matrix exponentials."""
     from twosided.limit_orders.exact import short_step_optimum
 
     scenario = quote_scenario(rng, most=rng.choice([0.1, 10.0]))
     best, model = short_step_optimum(scenario), QuoteModel.of(scenario)
-    bid, ask = no_order_beyond(best.bid.copy(), best.ask.copy(), np.inf)
-    rivals = [
-        no_order_beyond(*(x + c / model.decay * rng.normal(size=x.shape) for x in (bid, ask)), np.inf)
-        for c in (0.0, 1e-3, 0.1, 1.0)
-    ]
-    rivals += [
-        no_order_beyond(*(np.full_like(x, c / model.decay) for x in (bid, ask)), np.inf)
-        for c in (0.5, 1.0, 2.0, 4.0)
-    ]
+    rivals = rival_quotes(rng, best.bid, best.ask, model.decay)
     start = best.inventory.size // 2
     values = [model.continuous(*rival) for rival in rivals]
     # Values of states far from the start are as large as their penalties, and so is the rounding of the exponentials.
@@ -312,15 +320,7 @@ def attack_risk_averse(rng: np.random.Generator) -> Case:
     aversion = log_uniform(rng, 0.01, 10) * model.decay
     volatility = zero_or(rng, 0.01, 3) / aversion / model.step**0.5 / float(market.max_inventory)
     best = risk_averse_solution(market, aversion, volatility)
-    bid, ask = no_order_beyond(best.bid.copy(), best.ask.copy(), np.inf)
-    rivals = [
-        no_order_beyond(*(x + c / model.decay * rng.normal(size=x.shape) for x in (bid, ask)), np.inf)
-        for c in (0.0, 1e-3, 0.1, 1.0)
-    ]
-    rivals += [
-        no_order_beyond(*(np.full_like(x, c / model.decay) for x in (bid, ask)), np.inf)
-        for c in (0.5, 1.0, 2.0, 4.0)
-    ]
+    rivals = rival_quotes(rng, best.bid, best.ask, model.decay)
     values = [model.certainty_equivalent(*rival, aversion, volatility) for rival in rivals]
     excess = max(float((value - best.value)[:-1].max()) for value in values)
     return Case(excess, 0.0, float(np.abs(best.value).max()) + 1e-3 / model.decay, len(rivals), str(market))
@@ -583,13 +583,13 @@ def attack_hedging(rng: np.random.Generator) -> Case:
     for _ in range(horizon):
         ahead = np.zeros((rows, q.size))
         for i, j in itertools.product(range(rows), range(rows)):
-            for n, chance in zip(bins.net_units, bins.net_trades[i, j], strict=True):
-                if chance * bins.transition[i, j] == 0:
+            for n, mass in zip(bins.net_units, bins.net_trades[i, j], strict=True):
+                if mass * bins.transition[i, j] == 0:
                     continue
                 at = q + n
                 inside = np.abs(at) <= q[-1]
                 f = np.where(inside, np.interp(at, q, value[j]), 0.0) - np.array([penalty[x] for x in at])
-                ahead[i] += bins.transition[i, j] * chance * f
+                ahead[i] += bins.transition[i, j] * mass * f
         new = np.full((rows, q.size), -np.inf)
         for i, a, k in itertools.product(range(rows), range(-top, top + 1), range(skews.size)):
             held = (q + a >= q[0]) & (q + a <= q[-1])
@@ -722,7 +722,7 @@ def electronic_day(table: np.ndarray, market: Any, horizon: int) -> float:
     distribution, earned = {(0, 0): 1.0}, 0.0
     for _ in range(horizon):
         after: dict[tuple[int, int], float] = {}
-        for (gap, imbalance), chance in distribution.items():
+        for (gap, imbalance), mass in distribution.items():
             for change, weight in zip((-1, 0, 1), table[min(max(imbalance, -2), 2) + 2], strict=True):
                 if not weight:
                     continue
@@ -735,7 +735,7 @@ def electronic_day(table: np.ndarray, market: Any, horizon: int) -> float:
                 for probability, move, order in events:
                     if not probability:
                         continue
-                    here = chance * weight * float(probability)
+                    here = mass * weight * float(probability)
                     earned += here * order * -moved
                     # A changed quote starts the count anew, with the order of the step.
                     state = (min(max(moved + move, -top), top), base + order)
