@@ -176,6 +176,7 @@ def min_dof(group: Iterable[Record]) -> int | None:
 def combined_dof(*errors: tuple[float, int | None]) -> int | None:
     """Return the degrees of freedom of the root of a sum of squared errors, from each error and its own (Welch and
     Satterthwaite); None if none of the errors other than 0 states them."""
-    total = math.fsum(error**2 for error, _ in errors)
-    spread = math.fsum(error**4 / dof for error, dof in errors if dof)
+    squares = [(error**2, dof) for error, dof in errors]
+    total = math.fsum(square for square, _ in squares)
+    spread = math.fsum(square**2 / dof for square, dof in squares if dof)
     return max(math.floor(total**2 / spread), 1) if spread > 0 else None

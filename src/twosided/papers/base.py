@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from twosided.core.formatting import quantile_95
-from twosided.core.records import Parameter, Record, check_parameters
+from twosided.core.records import Parameter, Record, check_parameters, combined_dof
 
 if TYPE_CHECKING:  # a process that runs cases draws no figures
     import plotly.graph_objects as go
@@ -206,14 +206,11 @@ class Estimate:
         """The difference of two independent estimates, with Welch and Satterthwaite's degrees of freedom."""
         if self.error is None and other.error is None:
             return Estimate(self.value - other.value)
-        own_square, other_square = (self.error or 0.0) ** 2, (other.error or 0.0) ** 2
-        spread = sum(
-            square**2 / dof for square, dof in ((own_square, self.dof), (other_square, other.dof)) if dof
-        )
-        dof = max(math.floor((own_square + other_square) ** 2 / spread), 1) if spread else None
+        own, others = self.error or 0.0, other.error or 0.0
+        dof = combined_dof((own, self.dof), (others, other.dof))
         if any(e.dof == 0 for e in (self, other)):
             dof = 0
-        return Estimate(self.value - other.value, math.sqrt(own_square + other_square), dof)
+        return Estimate(self.value - other.value, math.sqrt(own**2 + others**2), dof)
 
     @property
     def interval(self) -> tuple[float, float]:
